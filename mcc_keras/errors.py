@@ -1,0 +1,98 @@
+"""One tree of typed errors: what is wrong, in which file or case, and the way out.
+
+Every failure that a user can meet is an `MCCKerasError`. The command line prints its text, one line a problem, and
+leaves with its `exit_code`: 2 usage, 3 data, 5 environment (disk, memory, device). Anything else is a bug of ours (1).
+"""
+
+from pathlib import Path
+
+
+class MCCKerasError(Exception):
+    """The root of the tree; catch it to catch everything that the package reports."""
+
+    exit_code = 1
+
+
+class UsageError(MCCKerasError, ValueError):
+    """An argument that makes no sense: an unknown name, a number out of range, settings that contradict."""
+
+    exit_code = 2
+
+
+class OutputExistsError(UsageError, FileExistsError):
+    """The output is there already, and nothing is overwritten without being told to.
+
+    Example:
+
+    >>> str(OutputExistsError("run", "a run folder that is not empty", "Choose another folder."))
+    'run: expected a free name, found a run folder that is not empty. Choose another folder.'
+    """
+
+    def __init__(self, path, found, way_out):
+        super().__init__(f"{path}: expected a free name, found {found}. {way_out}")
+        self.path = Path(path)
+
+
+class DataError(MCCKerasError):
+    """A file or a case is not what it should be.
+
+    Args:
+        path: The file, folder or case id that the problem is about.
+        problem: What was expected and what was found.
+        way_out: What the user can do about it.
+
+    Example:
+
+    >>> str(DataError("scan.nii.gz", "expected finite voxels, found 3 NaN", "Mend the file."))
+    'scan.nii.gz: expected finite voxels, found 3 NaN. Mend the file.'
+    """
+
+    exit_code = 3
+
+    def __init__(self, path, problem, way_out=""):
+        super().__init__(f"{path}: {problem}. {way_out}".rstrip())
+        self.path, self.problem, self.way_out = path, problem, way_out
+
+    def __reduce__(self):
+        return type(self), (self.path, self.problem, self.way_out)
+
+
+class VolumeError(DataError):
+    """A volume cannot be read: missing, truncated, malformed, of the wrong rank, or with voxels that are not finite."""
+
+
+class GeometryError(DataError):
+    """Shapes or affines that disagree, or an affine that is no map from voxels to millimetres."""
+
+
+class LabelError(DataError):
+    """A mask holds labels that were not asked for, or values that are no labels."""
+
+
+class CaseError(DataError):
+    """No cases where cases should be, equal case ids, or a patient on both sides of a split."""
+
+
+class RecordError(DataError):
+    """Records or their manifest are damaged, missing, or of other settings or another version."""
+
+
+class RunError(DataError):
+    """A run folder that does not hold a finished run."""
+
+
+class DataErrors(DataError):
+    """Several problems, collected so that one look shows them all: one line each, in `errors`."""
+
+    def __init__(self, errors):
+        self.errors = tuple(errors)
+        MCCKerasError.__init__(self, "\n".join(str(error) for error in self.errors))
+
+    def __reduce__(self):
+        return type(self), (self.errors,)
+
+
+class EnvironmentFailure(MCCKerasError):
+    """The machine is in the way: disk full, no memory, an extra that is not installed, a server that does not answer."""
+
+    exit_code = 5
