@@ -1,0 +1,186 @@
+"""Pictures: learning curves, and slices with outlines. Every function takes `ax=None` and returns the axes.
+
+Slices are drawn in RAS+ order with the size of a voxel respected, as a radiologist sees them: the patient's right is on
+the left of the axial and the coronal slice.
+"""
+
+from typing import NamedTuple
+
+import nibabel
+import numpy as np
+
+TRUE_COLOUR, PREDICTED_COLOUR = "#19b8e0", "#ff8c1a"
+# Orientation of the slice, canonical axis it is taken across, and the letters at its left, right, bottom and top edge.
+ORIENTATIONS = (("axial", 2, "RLPA"), ("coronal", 1, "RLIS"), ("sagittal", 0, "PAIS"))
+
+
+class Slice(NamedTuple):
+    """One slice of a scan, first axis to the right and second axis up, in canonical order.
+
+    Args:
+        orientation: "axial", "coronal" or "sagittal".
+        image: 2-D array.
+        truth: 2-D integer array or None.
+        predicted: 2-D integer array or None.
+        spacing_mm: Two floats, the size of a pixel along both axes.
+    """
+
+    orientation: str
+    image: np.ndarray
+    truth: np.ndarray | None
+    predicted: np.ndarray | None
+    spacing_mm: tuple
+
+
+def find_slices(image, affine, *, truth=None, predicted=None):
+    """Takes one slice of each orientation through the middle of what a mask marks.
+
+    The masks decide in this order: truth, prediction; where both are empty or missing, the middle of the scan is taken.
+
+    Args:
+        image: Array of shape (x, y, z), voxels in stored order.
+        affine: Array of shape (4, 4), from voxels to RAS+ millimetres.
+        truth: Integer array of the image's shape, or None.
+        predicted: Integer array of the image's shape, or None.
+
+    Returns:
+        A list of three `Slice`s: axial, coronal, sagittal.
+
+    Example:
+
+    >>> slices = find_slices(np.zeros((4, 6, 8)), np.diag([1.0, 1.0, 3.0, 1.0]))
+    >>> [(slice_.orientation, slice_.image.shape) for slice_ in slices]
+    [('axial', (4, 6)), ('coronal', (4, 8)), ('sagittal', (6, 8))]
+    >>> slices[1].spacing_mm
+    (1.0, 3.0)
+    """
+    turn = nibabel.orientations.io_orientation(affine)
+    spacing_mm = np.empty(3)
+    spacing_mm[turn[:, 0].astype(int)] = np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
+    image, truth, predicted = (
+        None if array is None else nibabel.orientations.apply_orientation(array, turn)
+        for array in (image, truth, predicted)
+    )
+    marked = next((mask for mask in (truth, predicted) if mask is not None and mask.any()), None)
+    slices = []
+    for orientation, axis, _ in ORIENTATIONS:
+        index = image.shape[axis] // 2
+        if marked is not None:
+            area = np.count_nonzero(marked, axis=tuple(a for a in range(3) if a != axis))
+            index = int(np.flatnonzero(area.cumsum() >= area.sum() / 2)[0])
+        picks = (None if array is None else np.take(array, index, axis=axis) for array in (image, truth, predicted))
+        pixel_mm = tuple(float(mm) for mm in np.delete(spacing_mm, axis))
+        slices.append(Slice(orientation, *picks, pixel_mm))
+    return slices
+
+
+def plot_slice(slice_, *, window=None, ax=None):
+    """Draws one slice with the true outline solid and the predicted one dashed.
+
+    Args:
+        slice_: A `Slice`.
+        window: The two intensities that become black and white; by default the 1st and 99.5th percentile of the slice.
+        ax: Matplotlib axes, or None for new ones.
+
+    Returns:
+        The axes.
+    """
+    ax = _axes(ax, (3, 3))
+    letters = next(letters for name, _, letters in ORIENTATIONS if name == slice_.orientation)
+    aspect = slice_.spacing_mm[1] / slice_.spacing_mm[0]
+    low, high = np.percentile(slice_.image, (1, 99.5)) if window is None else window
+    ax.imshow(
+        slice_.image.T, origin="lower", cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=aspect,
+        interpolation="nearest",
+    )  # fmt: skip
+    styles = ((slice_.truth, TRUE_COLOUR, "solid"), (slice_.predicted, PREDICTED_COLOUR, "dashed"))
+    for mask, colour, style in styles:
+        for label in () if mask is None else np.unique(mask[mask > 0]):
+            # One pixel of background around closes an outline that touches the edge of the scan.
+            padded = np.pad(mask == label, 1).astype(float)
+            where = (np.arange(-1, n + 1) for n in mask.shape)
+            ax.contour(*where, padded.T, levels=[0.5], colors=colour, linewidths=1.4, linestyles=style)
+    if letters[0] == "R":
+        ax.invert_xaxis()
+    ax.set_xticks([])
+    ax.set_yticks([])
+    places = ((0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center"), (0.5, 0.02, "center", "bottom"))
+    places += ((0.5, 0.98, "center", "top"),)
+    for letter, (x, y, horizontal, vertical) in zip(letters, places, strict=True):
+        ax.text(
+            x, y, letter, transform=ax.transAxes, ha=horizontal, va=vertical, color="white", fontsize=7, alpha=0.8
+        )  # fmt: skip
+    return ax
+
+
+def plot_case(image, affine, *, truth=None, predicted=None, axes=None):
+    """Draws an axial, a coronal and a sagittal slice through the middle of the organ, with outlines.
+
+    Args:
+        image: Array of shape (x, y, z), voxels in stored order.
+        affine: Array of shape (4, 4), from voxels to RAS+ millimetres.
+        truth: Integer array of the image's shape, or None; its outline is solid.
+        predicted: Integer array of the image's shape, or None; its outline is dashed.
+        axes: Three matplotlib axes, or None for new ones.
+
+    Returns:
+        The three axes.
+    """
+    return plot_slices(find_slices(image, affine, truth=truth, predicted=predicted), axes=axes)
+
+
+def plot_slices(slices, *, axes=None):
+    """Draws the three slices of `find_slices` side by side in one window of intensities; returns the axes."""
+    if axes is None:
+        axes = new_figure((7.5, 2.7)).subplots(1, 3)
+    window = np.percentile(np.concatenate([slice_.image.ravel() for slice_ in slices]), (1, 99.5))
+    for ax, slice_ in zip(axes, slices, strict=True):
+        plot_slice(slice_, window=window, ax=ax)
+        ax.set_title(slice_.orientation, fontsize=9)
+    return axes
+
+
+def plot_history(history, *, names=("loss", "val_loss"), ylabel=None, best_epoch=None, ax=None):
+    """Draws learning curves.
+
+    Args:
+        history: List of dicts, one an epoch, each with `epoch` and the numbers named below (missing ones are skipped).
+        names: Which numbers to draw; those that begin with `val_` are drawn in the second colour and called validation.
+        ylabel: Label of the vertical axis; by default the first name.
+        best_epoch: Epoch to mark, or None.
+        ax: Matplotlib axes, or None for new ones.
+
+    Returns:
+        The axes.
+    """
+    ax = _axes(ax, (4.5, 3))
+    for name in names:
+        points = [(row["epoch"], row[name]) for row in history if row.get(name) is not None]
+        if not points:
+            continue
+        validation = name.startswith("val_")
+        colour = PREDICTED_COLOUR if validation else "#33658a"
+        marker = "o" if len(points) < 3 else ""
+        ax.plot(
+            *zip(*points, strict=True), color=colour, marker=marker, label="validation" if validation else "training"
+        )
+    if best_epoch is not None:
+        ax.axvline(best_epoch, color="#888888", linewidth=1, linestyle="dotted", label=f"kept: epoch {best_epoch:g}")
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(names[0] if ylabel is None else ylabel)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="y", alpha=0.25)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, fontsize=8)
+    return ax
+
+
+def new_figure(size_inches):
+    """Returns a figure of its own: no window, no global state of pyplot, whatever backend is set."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=size_inches, layout="constrained")
+
+
+def _axes(ax, size_inches):
+    return new_figure(size_inches).subplots() if ax is None else ax
