@@ -1,0 +1,127 @@
+"""Dense V-Net (Gibson et al. 2018), the network of the MCC-loss paper."""
+
+import keras
+
+from mcc_keras.models.arguments import (
+    check_count,
+    check_counts,
+    check_foreground_fraction,
+    check_input_shape,
+    scaled,
+)
+from mcc_keras.models.blocks import KERNEL_INITIALIZER, conv, conv_norm_relu, normalise
+from mcc_keras.models.head import bias_initializer, output_activation
+from mcc_keras.models.resampling import CropLike, Float32AveragePooling, PadToMultiple, TrilinearUpsampling, check_sides
+
+MULTIPLE = 8
+
+
+def DenseVNet(
+    input_shape,
+    num_classes=1,
+    *,
+    activation="auto",
+    initial_channels=24,
+    depths=(5, 10, 10),
+    growth_rates=(4, 8, 16),
+    skip_channels=(12, 24, 24),
+    dilation_rates=(1, 1, 1),
+    normalisation="batch",
+    width=1.0,
+    foreground_fraction=None,
+    name="dense_vnet",
+):
+    """Build Dense V-Net: three densely connected blocks at 1/2, 1/4 and 1/8 of the grid, joined at 1/2.
+
+    Args:
+        input_shape: `(x, y, z, channels)`; a side may be None, and any side of at least 8 voxels works.
+        num_classes: 1 for one sigmoid channel, more for a softmax over so many channels.
+        activation: `"auto"`, None for logits, or the name of a Keras activation.
+        initial_channels: Channels of the first convolution and of the two that halve the grid.
+        depths: Layers of each dense block.
+        growth_rates: Channels that each layer of a block adds.
+        skip_channels: Channels of the three branches that meet before the classifier.
+        dilation_rates: One rate for the layers of each dense block; 2 doubles their reach at no cost in memory.
+        normalisation: `"batch"`, `"group"` or `"instance"`.
+        width: Factor on all of these channel counts.
+        foreground_fraction: Start the head's bias at the log-odds of this share; None starts it at 0.
+        name: Name of the model.
+
+    Returns:
+        A functional `keras.Model`: `(batch, x, y, z, channels)` to `(batch, x, y, z, num_classes)` in float32.
+
+    Raises:
+        UsageError: An argument makes no sense, or a side is shorter than 8 voxels.
+
+    Example:
+
+    >>> DenseVNet((64, 64, 64, 1), 2).count_params()
+    867764
+
+    References:
+        Gibson et al., *Automatic Multi-Organ Segmentation on Abdominal CT With Dense V-Networks*, IEEE TMI 37(8), 2018.
+    """
+    input_shape = check_input_shape(input_shape)
+    check_sides(input_shape[:3], MULTIPLE)
+    check_count("num_classes", num_classes)
+    check_foreground_fraction(foreground_fraction)
+    check_count("initial_channels", initial_channels)
+    depths = check_counts("depths", depths, 3)
+    dilation_rates = check_counts("dilation_rates", dilation_rates, 3)
+    first = scaled(initial_channels, width)
+    growth_rates = scaled(check_counts("growth_rates", growth_rates, 3), width)
+    skip_channels = scaled(check_counts("skip_channels", skip_channels, 3), width)
+
+    volume = keras.Input(input_shape, name="image")
+    x = _padded(volume, input_shape)
+    pooled = Float32AveragePooling(3, strides=2, padding="same", name="input_pool")(x)
+    pooled = normalise(pooled, normalisation, name="input_norm")
+    x = conv(x, first, name="initial_conv", kernel_size=5, strides=2)
+    x = keras.layers.Concatenate(name="initial_concat")([normalise(x, normalisation, name="initial_norm"), pooled])
+
+    branches = []
+    for level in range(3):
+        block = f"block{level + 1}"
+        if level:
+            x = conv_norm_relu(x, first, name=f"down{level}", normalisation=normalisation, strides=2)
+        x = _dense_block(
+            x,
+            depths[level],
+            growth_rates[level],
+            dilation=dilation_rates[level],
+            normalisation=normalisation,
+            name=block,
+        )
+        skip = conv_norm_relu(x, skip_channels[level], name=f"skip{level + 1}", normalisation=normalisation)
+        branches.append(TrilinearUpsampling(2**level, name=f"skip{level + 1}_up")(skip) if level else skip)
+
+    x = keras.layers.Concatenate(name="final_concat")([*branches, pooled])
+    x = keras.layers.Conv3D(
+        num_classes,
+        3,
+        padding="same",
+        kernel_initializer=KERNEL_INITIALIZER,
+        bias_initializer=bias_initializer(foreground_fraction),
+        dtype="float32",
+        name="final_conv",
+    )(x)
+    x = TrilinearUpsampling(2, dtype="float32", name="logits_up")(x)
+    if _is_padded(input_shape):
+        x = CropLike(dtype="float32", name="crop")([x, volume])
+    return keras.Model(volume, output_activation(x, activation), name=name)
+
+
+def _is_padded(input_shape):
+    return any(side is None or side % MULTIPLE for side in input_shape[:3])
+
+
+def _padded(volume, input_shape):
+    return PadToMultiple(MULTIPLE, name="pad")(volume) if _is_padded(input_shape) else volume
+
+
+def _dense_block(x, depth, growth, *, dilation, normalisation, name):
+    """Let every layer see the block's input and all earlier outputs; return them all."""
+    for layer in range(1, depth + 1):
+        new = conv_norm_relu(x, growth, name=f"{name}_layer{layer}", normalisation=normalisation, dilation=dilation)
+        x = keras.layers.Concatenate(name=f"{name}_concat{layer}")([x, new])
+    return x

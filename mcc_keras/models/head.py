@@ -1,0 +1,63 @@
+"""The end of every network: a classifier, its initial bias and its activation, in float32 under every policy."""
+
+import math
+
+import keras
+
+from mcc_keras.errors import UsageError
+from mcc_keras.models.resampling import PACKAGE
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class LogOdds(keras.initializers.Initializer):
+    """Bias with which an untrained head predicts the foreground's share of the voxels.
+
+    One channel: `log(f / (1 - f))`, so that `sigmoid(bias) = f`. C channels: `log(1 - f)` for the background and
+    `log(f / (C - 1))` for each other class, so that the softmax starts at these shares. With a bias of 0 every voxel
+    starts at one half, and rare foreground costs the first epochs to unlearn it (Lin et al. 2017, section 3.3).
+
+    Args:
+        foreground_fraction: Share of foreground voxels, between 0 and 1, both excluded.
+
+    Example:
+
+    >>> import numpy as np
+    >>> np.asarray(LogOdds(0.01)((1,))).round(4).tolist()
+    [-4.5951]
+
+    References:
+        Lin et al., *Focal Loss for Dense Object Detection*, ICCV 2017.
+    """
+
+    def __init__(self, foreground_fraction):
+        self.foreground_fraction = foreground_fraction
+
+    def __call__(self, shape, dtype=None):
+        (classes,) = shape
+        share = self.foreground_fraction
+        rest = math.log(1 - share)
+        bias = [math.log(share) - rest] if classes == 1 else [rest, *[math.log(share / (classes - 1))] * (classes - 1)]
+        return keras.ops.convert_to_tensor(bias, dtype=dtype or keras.config.floatx())
+
+    def get_config(self):
+        return {"foreground_fraction": self.foreground_fraction}
+
+
+def bias_initializer(foreground_fraction):
+    """Return the initialiser of a head's bias: zeros, or the log-odds of the foreground fraction."""
+    return "zeros" if foreground_fraction is None else LogOdds(foreground_fraction)
+
+
+def output_activation(logits, activation):
+    """Turn logits into the network's output: `auto` is a sigmoid for one channel and a softmax for more."""
+    if activation is None:
+        activation = "linear"
+    if activation == "auto":
+        activation = "sigmoid" if logits.shape[-1] == 1 else "softmax"
+    try:
+        function = keras.activations.get(activation)
+    except ValueError as error:
+        raise UsageError(
+            f"`activation` must be 'auto', None, or an activation that Keras knows. Received: activation={activation!r}"
+        ) from error
+    return keras.layers.Activation(function, dtype="float32", name="output")(logits)

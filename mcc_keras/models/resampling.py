@@ -1,0 +1,166 @@
+"""Layers that change the grid: trilinear upsampling, padding to a multiple and cropping back, pooling in float32."""
+
+import keras
+from keras import ops
+
+from mcc_keras.errors import UsageError
+
+PACKAGE = "mcc_keras"
+
+
+def _tent_matrix(size, factor):
+    """Weights `(size * factor, size)` of linear interpolation with half-voxel centres and the border repeated."""
+    centre = (ops.arange(size * factor, dtype="float32") + 0.5) / factor - 0.5
+    centre = ops.clip(centre, 0.0, ops.cast(size - 1, "float32"))
+    distance = ops.abs(centre[:, None] - ops.arange(size, dtype="float32")[None, :])
+    return ops.maximum(1.0 - distance, 0.0)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class TrilinearUpsampling(keras.layers.Layer):
+    """Upsample a volume by an integer factor with trilinear interpolation.
+
+    Each axis is one product with a small matrix, which is three times faster in the backward pass than
+    `keras.ops.image.resize` and takes sides that are unknown until the call. The values are those of
+    `torch.nn.functional.interpolate(mode="trilinear", align_corners=False)`.
+
+    Args:
+        factor: Integer of at least 1, the same for the three axes.
+
+    Call arguments:
+        x: `(batch, x, y, z, channels)`; the result is `(batch, factor * x, factor * y, factor * z, channels)`.
+
+    Raises:
+        UsageError: `factor` is not an integer of at least 1.
+
+    Example:
+
+    >>> import numpy as np
+    >>> x = np.array([0.0, 1.0], "float32").reshape(1, 1, 1, 2, 1)
+    >>> np.asarray(TrilinearUpsampling(2)(x))[0, 0, 0, :, 0].tolist()
+    [0.0, 0.25, 0.75, 1.0]
+    """
+
+    def __init__(self, factor=2, **kwargs):
+        super().__init__(**kwargs)
+        if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
+            raise UsageError(f"`factor` must be an integer of at least 1. Received: factor={factor!r}")
+        self.factor = factor
+        self.supports_jit = True
+
+    def call(self, x):
+        dtype, channels = x.dtype, x.shape[-1]
+        _, nx, ny, nz = ops.shape(x)[:4]
+        factor = self.factor
+        # Float32 inside: halves lose digits in each of the three passes, and float16 has no fast product on a CPU.
+        x = ops.reshape(ops.cast(x, "float32"), (-1, nz, channels))
+        x = ops.matmul(_tent_matrix(nz, factor), x)
+        x = ops.reshape(x, (-1, ny, nz * factor * channels))
+        x = ops.matmul(_tent_matrix(ny, factor), x)
+        x = ops.reshape(x, (-1, nx, ny * nz * factor * factor * channels))
+        x = ops.matmul(_tent_matrix(nx, factor), x)
+        return ops.cast(ops.reshape(x, (-1, nx * factor, ny * factor, nz * factor, channels)), dtype)
+
+    def compute_output_shape(self, input_shape):
+        sides = (None if side is None else side * self.factor for side in input_shape[1:4])
+        return (input_shape[0], *sides, input_shape[4])
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class PadToMultiple(keras.layers.Layer):
+    """Pad the three sides with zeros at their far end, up to the next multiple.
+
+    At the far end only: voxel (0, 0, 0) stays where it is, so that `CropLike` returns every voxel to its place.
+
+    Args:
+        multiple: Integer of at least 1.
+
+    Call arguments:
+        x: `(batch, x, y, z, channels)`, each side at least `multiple` long.
+
+    Raises:
+        UsageError: a side is shorter than `multiple`, so that nothing of it would be left at the coarsest level.
+
+    Example:
+
+    >>> import numpy as np
+    >>> PadToMultiple(8)(np.ones((1, 8, 9, 16, 1), "float32")).shape[1:4]
+    TensorShape([8, 16, 16])
+    """
+
+    def __init__(self, multiple, **kwargs):
+        super().__init__(**kwargs)
+        self.multiple = multiple
+
+    def call(self, x):
+        check_sides(x.shape[1:4], self.multiple)
+        sides = ops.shape(x)[1:4]
+        return ops.pad(x, [(0, 0), *((0, -side % self.multiple) for side in sides), (0, 0)])
+
+    def compute_output_shape(self, input_shape):
+        check_sides(input_shape[1:4], self.multiple)
+        sides = (None if side is None else side + -side % self.multiple for side in input_shape[1:4])
+        return (input_shape[0], *sides, input_shape[4])
+
+    def get_config(self):
+        return {**super().get_config(), "multiple": self.multiple}
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class CropLike(keras.layers.Layer):
+    """Cut the far end of the three sides off, down to the sides of another volume.
+
+    Call arguments:
+        x: A list of the volume to cut and the volume that gives the sides.
+
+    Example:
+
+    >>> import numpy as np
+    >>> long, short = np.ones((1, 8, 16, 16, 2), "float32"), np.ones((1, 8, 9, 10, 1), "float32")
+    >>> CropLike()([long, short]).shape
+    TensorShape([1, 8, 9, 10, 2])
+    """
+
+    def call(self, inputs):
+        x, like = inputs
+        nx, ny, nz = ops.shape(like)[1:4]
+        return x[:, :nx, :ny, :nz, :]
+
+    def compute_output_shape(self, input_shape):
+        x_shape, like_shape = input_shape
+        return (*like_shape[:4], x_shape[4])
+
+
+def check_sides(sides, multiple):
+    """Refuse a known side that is shorter than the network's coarsest voxel."""
+    if any(side is not None and side < multiple for side in sides):
+        raise UsageError(
+            f"Every side of the volume must be at least {multiple} voxels: the network halves it until one voxel is "
+            f"left of {multiple}. Received: sides={tuple(sides)}. The smallest size that works is "
+            f"{(multiple,) * len(sides)}; pad the volume up to it."
+        )
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Float32AveragePooling(keras.layers.AveragePooling3D):
+    """Average pooling that computes in float32 under `mixed_float16`, because CPUs have no half kernel for it."""
+
+    def call(self, inputs):
+        return _in_float32_if_half(super().call, inputs)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Float32MaxPooling(keras.layers.MaxPooling3D):
+    """Max pooling that computes in float32 under `mixed_float16`, because CPUs have no half kernel for it."""
+
+    def call(self, inputs):
+        return _in_float32_if_half(super().call, inputs)
+
+
+def _in_float32_if_half(function, x):
+    if keras.backend.standardize_dtype(x.dtype) != "float16":
+        return function(x)
+    return ops.cast(function(ops.cast(x, "float32")), "float16")
