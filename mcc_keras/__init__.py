@@ -1,6 +1,6 @@
 """Segmentation of 3-D medical images with Keras 3: from a scan on disk to a served mask, and the MCC loss.
 
-The names below are lazy: `import mcc_keras` loads neither Keras nor TensorFlow, a name is imported when it is first used.
+The names below are lazy: `import mcc_keras` loads neither Keras nor TensorFlow; a name is imported at its first use.
 
 Example:
 
@@ -12,6 +12,7 @@ Example:
 import importlib
 import os
 import pkgutil
+import sys
 
 import lazy_loader
 import wrapt
@@ -24,13 +25,26 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 def _register_with_keras(_keras):
     """Import every loss, metric and network, so that a bare `keras.models.load_model` finds their classes.
 
-    Keras imports no third-party module to find a class that a model file names; this runs when Keras itself is imported,
-    or at once where it already is.
+    Keras imports no third-party module to find a class that a model file names; this runs when Keras itself is imported
+    (at once where it already is).
     """
     for package in ("losses", "metrics", "models"):
         folder = os.path.join(os.path.dirname(__file__), package)
         for module in pkgutil.iter_modules([folder], f"{__name__}.{package}."):
-            importlib.import_module(module.name)
+            try:
+                importlib.import_module(module.name)
+            except ImportError:
+                if not _half_imported():
+                    raise
+
+
+def _half_imported():
+    """Is one of our modules, at its line `import keras`, the reason why Keras is imported at all?
+
+    What imports names from it cannot be imported now; its own importer is about to.
+    """
+    ours = (module for name, module in list(sys.modules.items()) if name.startswith(f"{__name__}."))
+    return any(getattr(module.__spec__, "_initializing", False) for module in ours)
 
 
 wrapt.when_imported("keras")(_register_with_keras)

@@ -1,8 +1,262 @@
-"""The command `mcc-keras`."""
+"""From a scan on disk to a served mask. Each command calls public functions of mcc_keras with its options as keywords.
+
+Exit codes: 0 done, 1 a bug of ours, 2 usage, 3 data, 4 interrupted, 5 environment (disk, memory, server, extra).
+"""
 
 import argparse
+import contextlib
+import errno
+import os
+import sys
+import tempfile
+import warnings
+
+import mcc_keras as mk
+
+ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EIO)
 
 
 def main(argv=None):
-    argparse.ArgumentParser(prog="mcc-keras", description=__doc__).parse_args(argv)
-    return 0
+    """Run one command and return its exit code: one line a problem, a traceback only for a bug of ours."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    options = vars(build_parser().parse_args(argv))
+    try:
+        return options.pop("command")(**options) or 0
+    except mk.errors.MCCKerasError as error:
+        return _complain(error, code=error.exit_code)
+    except KeyboardInterrupt:
+        return _complain("interrupted", code=4)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError as error:
+        return _complain(f"out of memory. {error}".strip(), code=5)
+    except OSError as error:
+        if error.errno not in ENVIRONMENT:
+            raise
+        return _complain(f"{error.filename or 'disk'}: {error.strerror}", code=5)
+    except Exception as error:
+        if type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's, which must not be imported to be caught
+            raise
+        return _complain(f"out of memory or disk. {str(error).splitlines()[0]}", code=5)
+
+
+def build_parser():
+    """Return the parser of `mcc-keras`, without Keras or TensorFlow imported."""
+    parser = _Parser(prog="mcc-keras", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"mcc_keras {mk.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    demo = _command(commands, "demo", _demo, "everything below on synthetic volumes, in minutes on a laptop")
+    demo.add_argument("folder", metavar="DIR", help="a new folder for everything that the demo makes")
+    demo.add_argument("--seed", type=int, default=7, help="seed of data, split and training (%(default)s)")
+    _overwrite(demo)
+
+    check = _command(commands, "check", _check, "every problem of every case of a data set in one table")
+    _source(check)
+    check.add_argument("--json", action="store_true", help="print the report as JSON")
+    check.add_argument("--html", metavar="FILE", help="also write the report as one page")
+    _workers(check)
+
+    prepare = _command(commands, "prepare", _prepare, "split a data set by patient, preprocess it, write records")
+    _source(prepare)
+    prepare.add_argument("work", metavar="WORK", help="folder for the records")
+    box = prepare.add_argument_group("the box that the network sees (at least one of the two)")
+    box.add_argument("--size", type=_one_or_three(int), metavar="N[,N,N]", help="voxels: 48 or 96,96,32")
+    box.add_argument(
+        "--spacing",
+        dest="spacing_mm",
+        type=_one_or_three(float),
+        metavar="MM[,MM,MM]",
+        help="voxel size in mm: 1 or 0.8,0.8,2.5",
+    )
+    prepare.add_argument(
+        "--split",
+        type=_list_of(float),
+        default=(0.7, 0.2, 0.1),
+        metavar="A,B,C",
+        help="shares of training, validation and test; a share of 0 leaves a part empty (0.7,0.2,0.1)",
+    )
+    prepare.add_argument("--seed", type=int, default=0, help="seed of the split (%(default)s)")
+    _workers(prepare)
+
+    train = _command(commands, "train", _train, "train Dense V-Net on records")
+    train.add_argument("work", metavar="WORK", help="folder that `prepare` wrote")
+    train.add_argument("run", metavar="RUN", help="new folder for the run")
+    train.add_argument("--loss", choices=sorted(mk.losses.LOSSES), default="mcc", help="(%(default)s)")
+    length = train.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=int, help="passes over the training cases")
+    length.add_argument("--minutes", type=float, help="time to train for, instead of --epochs")
+    train.add_argument("--batch-size", type=int, default=2, help="cases in a step (%(default)s)")
+    train.add_argument("--learning-rate", type=float, default=2e-3, help="peak of the schedule (%(default)s)")
+    train.add_argument(
+        "--precision",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        default="float32",
+        help="Keras' dtype policy (%(default)s)",
+    )
+    train.add_argument(
+        "--augment", action=argparse.BooleanOptionalAction, default=True, help="change the cases anew in each epoch"
+    )
+    train.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation (%(default)s)")
+
+    evaluate = _command(commands, "evaluate", _evaluate, "score a run on the original grids, case by case")
+    evaluate.add_argument("run", metavar="RUN", help="folder that `train` wrote")
+    evaluate.add_argument("--part", default="test", choices=("train", "validation", "test"), help="(%(default)s)")
+    evaluate.add_argument("--source", help="another data set than the run's own; all of its cases are scored")
+    _largest_component(evaluate)
+    _overwrite(evaluate)
+
+    predict = _command(commands, "predict", _predict, "segment a scan with a run")
+    predict.add_argument("run", metavar="RUN", help="folder that `train` wrote")
+    _images_and_output(predict)
+    _largest_component(predict)
+
+    export = _command(commands, "export", _export, "write a run as a SavedModel for TensorFlow Serving")
+    export.add_argument("run", metavar="RUN", help="folder that `train` wrote")
+    export.add_argument("folder", metavar="NAME", help="folder of the model; a new version NAME/1, NAME/2, … is added")
+
+    client = _command(commands, "client", _client, "segment a scan with a model server, over gRPC")
+    client.add_argument("address", metavar="HOST:PORT")
+    _images_and_output(client)
+    client.add_argument("--model-name", default="segmenter", help="the server's name for the model (%(default)s)")
+    client.add_argument("--timeout-seconds", type=float, default=60, help="how long to wait (%(default)s)")
+    return parser
+
+
+def _demo(folder, **options):
+    _start_tensorflow()
+    mk.run_demo(folder, **options)
+
+
+def _check(source, foreground, labels, background, json, html, workers):
+    cases = mk.find_cases(source, foreground=foreground, labels=labels, background=background)
+    report = mk.check_cases(cases, workers=workers, progress=sys.stderr.isatty())
+    if html:
+        report.write_html(html)
+    print(report.to_json() if json else report.to_text())
+    return mk.errors.DataError.exit_code if report.problems else 0
+
+
+def _prepare(source, work, foreground, labels, background, size, spacing_mm, **options):
+    preprocessing = mk.Preprocessing(size=size, spacing_mm=spacing_mm)
+    _start_tensorflow()
+    cases = mk.find_cases(source, foreground=foreground, labels=labels, background=background)
+    options["progress"] = sys.stderr.isatty()
+    manifest = mk.write_tfrecords(cases, work, preprocessing=preprocessing, **options)
+    print(f"{work}: " + ", ".join(f"{count} {part}" for part, count in manifest.counts.items()))
+
+
+def _train(work, run, **options):
+    _start_tensorflow()
+    print(mk.train(work, run, **options).folder)
+
+
+def _evaluate(run, **options):
+    _start_tensorflow()
+    print(mk.evaluate(run, **options).to_text())
+
+
+def _predict(run, images, output, **options):
+    _start_tensorflow()
+    print(mk.segment(run, images, output, **options))
+
+
+def _export(run, folder):
+    _start_tensorflow()
+    print(mk.export_saved_model(run, folder))
+
+
+def _client(address, images, output, **options):
+    _start_tensorflow()
+    print(mk.segment_remote(address, images, output, **options))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(mk.errors.UsageError.exit_code, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _command(commands, name, function, summary):
+    parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _source(parser):
+    parser.add_argument("source", metavar="SOURCE", help="a folder, a dataset.json or a CSV file")
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--foreground", type=_list_of(int), metavar="L,L", help="mask labels merged into one class")
+    target.add_argument("--labels", type=_list_of(int), metavar="L,L", help="mask labels kept apart, one class each")
+    parser.add_argument(
+        "--background", type=_list_of(int), default=(0,), metavar="L,L", help="mask labels that are background (0)"
+    )
+
+
+def _images_and_output(parser):
+    parser.add_argument(
+        "images", metavar="SCAN", nargs="+", help="one file; one file a channel in the stored order; or a case folder"
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="MASK", help="the mask to write, .nii or .nii.gz")
+    _overwrite(parser)
+
+
+def _overwrite(parser):
+    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier call wrote")
+
+
+def _largest_component(parser):
+    parser.add_argument(
+        "--largest-component", action="store_true", help="keep the largest connected part of each class only"
+    )
+
+
+def _workers(parser):
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (all cores)")
+
+
+def _list_of(convert):
+    def read(text):
+        return tuple(convert(part) for part in text.split(","))
+
+    read.__name__ = f"list of {convert.__name__}"  # what argparse says of a wrong value
+    return read
+
+
+def _one_or_three(convert):
+    def read(text):
+        values = _list_of(convert)(text)
+        return values[0] if len(values) == 1 else values
+
+    read.__name__ = f"{convert.__name__}, or three of them with commas between,"
+    return read
+
+
+def _complain(text, *, code):
+    print(text, file=sys.stderr)
+    return code
+
+
+def _start_tensorflow():
+    """Import TensorFlow without the lines it always prints; what it warns of is still shown.
+
+    It writes them before its own log level counts, so only the file descriptor can hold them back. With
+    TF_CPP_MIN_LOG_LEVEL set by the user nothing is held back.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
+        stderr = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        stack.callback(lambda: (os.dup2(stderr, 2), os.close(stderr), held.seek(0), _show_warnings(held)))
+        import tensorflow
+
+        tensorflow.config.list_physical_devices()  # looks for a GPU, and says so where there is none
+
+
+def _show_warnings(lines):
+    for line in lines:
+        if not line.startswith((b"I0000", b"WARNING: All log")) and b"cuInit" not in line and line.strip():
+            sys.stderr.write(line.decode(errors="replace"))
