@@ -10,10 +10,10 @@
 import csv
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 from mcc_keras.errors import OutputExistsError, RunError
+from mcc_keras.files import write_text
 from mcc_keras.preprocessing import Preprocessing
 
 MODEL, SETTINGS, PREPROCESSING, HISTORY, LOGS = "model.keras", "run.json", "preprocessing.json", "history.csv", "logs"
@@ -89,12 +89,3 @@ def read_history(path):
     """Return the rows of `history.csv` as dicts of numbers."""
     with open(path, newline="", encoding="utf-8") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-
-
-def write_text(path, text):
-    """Write a text file under a temporary name, then rename it."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-    return path
