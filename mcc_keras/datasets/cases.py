@@ -1,0 +1,278 @@
+"""Cases: one scan each, with its mask, its patient, and what the labels of the mask mean.
+
+    cases = find_cases("Task04_Hippocampus", foreground=(1, 2))
+    image = read_image(cases[0])                  # (x, y, z, c) float32
+    mask = read_mask(cases[0], image)             # (x, y, z) uint8 class indices
+"""
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from mcc_keras.datasets import brats15, decathlon, pairs, promise12, table
+from mcc_keras.datasets.paths import safe_id
+from mcc_keras.errors import CaseError, DataErrors, GeometryError, LabelError, UsageError, VolumeError
+from mcc_keras.volumes import Volume, corner_displacement, read_volume, refuse_remote
+
+LAYOUTS = (decathlon, brats15, promise12, table, pairs)
+RESIDUE = 1e-3
+SAME_GRID, NEAR_GRID = 0.01, 0.5
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan: its images, its mask, and how the labels of the mask become classes.
+
+    Args:
+        case_id: Safe as a file name.
+        images: One file a channel, or one file with all channels.
+        mask: The label map, or None.
+        group: The patient; cases of one group never part. Empty: the case id.
+        labels: One tuple of mask labels for each foreground class.
+        background: Labels of the mask that count as background.
+        channel_names: One name a channel, in the order of the channels.
+        part: `"train"`, `"validation"`, `"test"`, or None where the split is still open.
+        columns: Whatever else the table said about the case.
+        affine: `"sform"` or `"qform"` where a NIfTI file holds two that disagree.
+
+    Example:
+
+    >>> case = Case("Case07", (Path("Case07.mhd"),), labels=((1, 2), (4,)))
+    >>> case.num_classes, case.label_values, case.group
+    (3, (0, 1, 4), 'Case07')
+    """
+
+    case_id: str
+    images: tuple[Path, ...]
+    mask: Path | None = None
+    group: str = ""
+    labels: tuple[tuple[int, ...], ...] = ((1,),)
+    background: tuple[int, ...] = (0,)
+    channel_names: tuple[str, ...] = ("image",)
+    part: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
+    affine: str | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "group", self.group or self.case_id)
+
+    @property
+    def num_classes(self):
+        """Channels of the network's output: 1 for one foreground class, else background and one for each class."""
+        return len(self.labels) + 1 if len(self.labels) > 1 else 1
+
+    @property
+    def label_values(self):
+        """What a written mask holds for class 0, 1, …: 0 and 1 for one class, else the first label of each class."""
+        return (0, 1) if len(self.labels) == 1 else (0, *(labels[0] for labels in self.labels))
+
+
+def find_cases(source, *, foreground=None, labels=None, background=(0,), affine=None):
+    """Find the cases of a data set and tell its layout apart.
+
+    In this order: a `dataset.json` (Medical Segmentation Decathlon, nnU-Net), BRATS 2015, PROMISE12, a CSV table
+    (`case`, `image`, `label`, `group`, `part`), a folder of pairs `X.nii.gz` and `X_mask.nii.gz`.
+
+    Args:
+        source: The folder, the `dataset.json` or the CSV file.
+        foreground: Mask labels that are merged into one class.
+        labels: Mask labels that are kept apart, one class each; a tuple of labels in it is merged into one.
+        background: Labels that count as background. Any other label is an error when the mask is read.
+        affine: `"sform"` or `"qform"`, for NIfTI files that hold two which disagree.
+
+    Returns:
+        A tuple of `Case`, sorted by id. Without `foreground` and `labels`: the declared labels of a `dataset.json` kept
+        apart, the whole tumour (1 to 4) for BRATS 2015, else 1. Cases without a mask have `mask=None`.
+
+    Raises:
+        CaseError: Nothing there, an unknown layout, an id twice, a file that is named but missing or leads elsewhere.
+        UsageError: Labels that contradict each other, or a path that is not on this machine.
+
+    Example:
+
+    >>> import tempfile
+    >>> from mcc_keras.volumes import write_volume
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("a", "a_mask", "b"):
+    ...     _ = write_volume(np.ones((2, 2, 2), np.uint8), folder / f"{name}.nii.gz", affine=np.eye(4))
+    >>> [(case.case_id, case.mask is not None) for case in find_cases(folder)]
+    [('a', True), ('b', False)]
+    """
+    refuse_remote(source)
+    source = Path(source)
+    classes = _classes(foreground, labels)
+    background = tuple(_label(value, "background") for value in background)
+    if not source.exists():
+        raise CaseError(source, "expected a folder, a dataset.json or a CSV table, found nothing", "Check the path.")
+    layout = next((layout for layout in LAYOUTS if layout.matches(source)), None)
+    found, default = layout.find(source) if layout else ((), None)
+    if not found:
+        raise CaseError(
+            source,
+            "expected cases, found none",
+            "Known are: a dataset.json, BRATS15, PROMISE12, a CSV table, and pairs X.nii.gz and X_mask.nii.gz.",
+        )
+    classes = classes or default
+    _refuse_overlap(classes, background, source)
+    shared = {"labels": classes, "background": background, "affine": affine}
+    cases = [Case(**{**entry, "case_id": safe_id(entry["case_id"])}, **shared) for entry in found]
+    _refuse_duplicates(cases, source)
+    return tuple(sorted(cases, key=lambda case: case.case_id))
+
+
+def read_image(case):
+    """Read the image of a case: all channels on one grid, as a `Volume` with `(x, y, z, c)` float32 voxels.
+
+    Raises:
+        GeometryError: The channels do not share one grid.
+        VolumeError: A file cannot be read.
+    """
+    count = len(case.channel_names)
+    if len(case.images) == 1:
+        volume = read_volume(case.images[0], channels=count, affine=case.affine)
+        array = _float32(volume.array, case.images[0])
+        return replace(volume, array=array[..., None] if count == 1 else array)
+    channels = [read_volume(path, affine=case.affine) for path in case.images]
+    first = channels[0]
+    for other in channels[1:]:
+        _compare_grids(other, first, "channel")
+    array = np.empty((*first.shape, len(channels)), np.float32)
+    for index, channel in enumerate(channels):
+        array[..., index] = _float32(channel.array, channel.path)
+    return replace(first, array=array)
+
+
+def read_mask(case, image: Volume):
+    """Read the mask of a case as class indices `(x, y, z)` uint8: 0 background, 1 to `len(case.labels)`.
+
+    Raises:
+        CaseError: The case has no mask.
+        GeometryError: The mask lies on another grid than the image.
+        LabelError: Labels that are neither foreground nor background, or values that are no labels.
+    """
+    if case.mask is None:
+        raise CaseError(case.case_id, "expected a mask, found none", "Give it one, or leave the case out.")
+    volume = read_volume(case.mask, affine=case.affine)
+    _compare_grids(volume, image, "mask")
+    labels = whole_labels(volume)
+    _refuse_unexpected(labels, case)
+    classes = np.zeros(labels.shape, np.uint8, order="F")
+    for index, values in enumerate(case.labels, start=1):
+        for value in values:
+            classes[labels == value] = index
+    return classes
+
+
+def whole_labels(volume):
+    """Return the labels of a mask as whole numbers: a residue of floating-point arithmetic is rounded, more is refused."""
+    array = volume.array
+    if array.dtype.kind in "bui":
+        return array
+    rounded = np.rint(array)
+    apart = np.abs(array - rounded)
+    if apart.max() > RESIDUE:
+        first = tuple(int(index) for index in np.unravel_index(np.argmax(apart), array.shape))
+        raise LabelError(
+            volume.path,
+            f"expected whole numbers as labels, found {int((apart > RESIDUE).sum())} others, "
+            f"like {array[first]:.6g} at {first}",
+            "Was it interpolated? Use nearest neighbour for masks.",
+        )
+    return rounded.astype(np.int64)
+
+
+def count_labels(labels):
+    """Return how many voxels each label of an integer array has, as a dict in the order of the labels."""
+    low, high = int(labels.min()), int(labels.max())
+    if high - low < 1 << 16:
+        counts = np.bincount((labels.ravel(order="K").astype(np.int64, copy=False) - low).ravel())
+        return {int(index) + low: int(counts[index]) for index in np.flatnonzero(counts)}
+    return {int(value): int(count) for value, count in zip(*np.unique(labels, return_counts=True), strict=True)}
+
+
+def _classes(foreground, labels):
+    if foreground is not None and labels is not None:
+        raise UsageError(f"Give foreground= or labels=, not both. Received: {foreground=}, {labels=}")
+    if foreground is not None:
+        return (tuple(_label(value, "foreground") for value in _several(foreground)),)
+    if labels is not None:
+        return tuple(tuple(_label(value, "labels") for value in _several(values)) for values in _several(labels))
+    return None
+
+
+def _several(values):
+    return tuple(values) if isinstance(values, tuple | list | set | frozenset | range) else (values,)
+
+
+def _label(value, name):
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise UsageError(f"`{name}` must hold whole numbers. Received: {value!r}")
+    return int(value)
+
+
+def _refuse_overlap(classes, background, source):
+    if classes is None:
+        raise UsageError(f"{source} declares regions that overlap. Choose with foreground= or labels=.")
+    flat = [value for values in (*classes, background) for value in values]
+    twice = [value for value, count in Counter(flat).items() if count > 1]
+    if twice or not all(classes) or not classes or len(classes) > 255:
+        raise UsageError(
+            f"Each label must belong to one class, and each class must have one. Received: labels={classes}, {background=}"
+        )
+
+
+def _refuse_duplicates(cases, source):
+    counts = Counter(case.case_id for case in cases)
+    problems = [
+        CaseError(source, f"expected each case id once, found {name!r} {count} times", "Rename them.")
+        for name, count in counts.items()
+        if count > 1
+    ]
+    if problems:
+        raise problems[0] if len(problems) == 1 else DataErrors(problems)
+
+
+def _compare_grids(volume, image, what):
+    if volume.shape != image.shape:
+        raise GeometryError(
+            volume.path,
+            f"expected the shape {image.shape} of {image.path.name if image.path else 'the image'}, found {volume.shape}",
+            f"Save the {what} on the grid of the image.",
+        )
+    apart = corner_displacement(image.affine, volume.affine, image.shape)
+    text = f"corners {apart:.3g} voxels from those of {image.path.name if image.path else 'the image'}"
+    if not apart <= NEAR_GRID:
+        raise GeometryError(
+            volume.path, f"expected the place of the image, found {text}", f"Save the {what} on the grid of the image."
+        )
+    if apart > SAME_GRID:
+        warnings.warn(f"{volume.path}: {text}; it is used voxel by voxel as it is.", stacklevel=3)
+
+
+def _refuse_unexpected(labels, case):
+    known = {value for values in (*case.labels, case.background) for value in values}
+    counts = count_labels(labels)
+    unexpected = {value: count for value, count in counts.items() if value not in known}
+    if unexpected:
+        shown = ", ".join(f"{value} ({count} voxels)" for value, count in list(unexpected.items())[:5])
+        found = ", ".join(str(value) for value in list(counts)[:12])
+        foreground = tuple(value for value in list(counts)[:12] if value not in case.background)
+        raise LabelError(
+            case.mask,
+            f"expected labels {', '.join(map(str, sorted(known)))}, found {found}, so {shown} too many",
+            f"Choose the foreground with foreground={foreground}, or name what is background.",
+        )
+
+
+def _float32(array, path):
+    if array.dtype != np.float64:
+        return array.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        result = array.astype(np.float32)
+    if not np.isfinite(result).all():
+        raise VolumeError(path, f"expected values that float32 can hold, found {np.abs(array).max():.3g}", "Rescale it.")
+    return result

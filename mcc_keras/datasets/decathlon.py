@@ -1,0 +1,136 @@
+"""`dataset.json`: Medical Segmentation Decathlon, nnU-Net version 1 and version 2.
+
+    dataset.json  imagesTr/a.nii.gz       labelsTr/a.nii.gz       "training": [{"image": …, "label": …}]    (Decathlon)
+    dataset.json  imagesTr/a_0000.nii.gz  labelsTr/a.nii.gz       "training": the same without _0000        (nnU-Net 1)
+    dataset.json  imagesTr/a_0000.nii.gz  labelsTr/a.nii.gz       "channel_names", "labels": name → value   (nnU-Net 2)
+
+Several channels are several files `_0000`, `_0001`, … or one 4-D file (Decathlon). Without training cases the test
+cases are found, which have no masks.
+"""
+
+import json
+from pathlib import Path
+
+from mcc_keras.datasets.paths import confined, stem_of
+from mcc_keras.errors import CaseError, DataErrors
+from mcc_keras.volumes import refuse_remote, suffix_of
+
+WAY_OUT = "See the Medical Segmentation Decathlon and nnU-Net for its form."
+
+
+def matches(source):
+    """Whether a path is a `dataset.json` or a folder that has one."""
+    return source.suffix == ".json" or (source / "dataset.json").is_file()
+
+
+def find(source):
+    """Return the cases of a `dataset.json` and the labels that it declares, in the order of their values."""
+    path = source if source.suffix == ".json" else source / "dataset.json"
+    settings = _read(path)
+    channels = _channels(settings, path)
+    entries = settings.get("training") or _listed(settings, path)
+    images_only = not entries
+    entries = entries or settings.get("test") or []
+    if not isinstance(entries, list):
+        raise CaseError(path, f'expected "training" to be a list, found {type(entries).__name__}', WAY_OUT)
+    cases, problems = [], []
+    for entry in entries:
+        try:
+            cases.append(_case(entry, path, channels, images_only))
+        except CaseError as problem:
+            problems.append(problem)
+    if problems:
+        raise problems[0] if len(problems) == 1 else DataErrors(problems)
+    return cases, _labels(settings, path)
+
+
+def _read(path):
+    try:
+        settings = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CaseError(path, f"expected JSON, found: {error}", WAY_OUT) from None
+    if not isinstance(settings, dict):
+        raise CaseError(path, f"expected a JSON object, found {type(settings).__name__}", WAY_OUT)
+    return settings
+
+
+def _channels(settings, path):
+    named = settings.get("channel_names") or settings.get("modality") or {"0": "image"}
+    if isinstance(named, list):
+        named = dict(enumerate(named))
+    if not isinstance(named, dict) or sorted(map(str, named)) != sorted(map(str, range(len(named)))):
+        raise CaseError(path, f"expected channels numbered from 0, found {named!r:.80}", WAY_OUT)
+    named = {int(index): str(name) for index, name in named.items()}
+    return tuple(named[index] for index in range(len(named)))
+
+
+def _listed(settings, path):
+    """The cases of nnU-Net 2, which are not written down but lie in imagesTr."""
+    if isinstance(settings.get("dataset"), dict):
+        return [{"case": name, **entry} for name, entry in settings["dataset"].items()]
+    folder, ending = path.parent / "imagesTr", str(settings.get("file_ending", ".nii.gz"))
+    if not folder.is_dir():
+        return []
+    images = sorted(image for image in folder.iterdir() if image.name.endswith(f"_0000{ending}"))
+    names = [image.name.removesuffix(f"_0000{ending}") for image in images if not image.name.startswith(".")]
+    return [{"image": f"imagesTr/{name}{ending}", "label": f"labelsTr/{name}{ending}"} for name in names]
+
+
+def _case(entry, path, channels, images_only):
+    if isinstance(entry, str):
+        entry = {"image": entry}
+    if not isinstance(entry, dict) or not (entry.get("image") or entry.get("images")):
+        raise CaseError(path, f'expected an entry with "image" and "label", found {entry!r:.80}', WAY_OUT)
+    image, label = entry.get("images") or entry["image"], entry.get("label")
+    if isinstance(image, list):
+        images = tuple(_inside(name, path) for name in image)
+    else:
+        images = _files(_inside(image, path), channels)
+    missing = [image for image in images if not image.is_file()]
+    if missing:
+        raise CaseError(missing[0], "expected an image, found no file", f"It is named in {path}.")
+    mask = None if images_only or label is None else _inside(label, path)
+    if mask is not None and not mask.is_file():
+        raise CaseError(mask, "expected a mask, found no file", f"It is named in {path}.")
+    if len(images) not in (1, len(channels)):
+        raise CaseError(images[0], f"expected {len(channels)} channels {channels}, found {len(images)} files", WAY_OUT)
+    name = str(entry.get("case") or stem_of(images[0]).removesuffix("_0000" if len(images) > 1 or _suffixed(images) else ""))
+    return {"case_id": name, "images": images, "mask": mask, "channel_names": channels}
+
+
+def _files(image, channels):
+    """The file itself, or where nnU-Net has put its channels."""
+    if image.is_file():
+        return (image,)
+    stem, suffix = stem_of(image), suffix_of(image)
+    numbered = tuple(image.with_name(f"{stem}_{index:04d}{suffix}") for index in range(len(channels)))
+    return numbered if numbered[0].is_file() else (image,)
+
+
+def _suffixed(images):
+    return stem_of(images[0]).endswith("_0000")
+
+
+def _inside(name, path):
+    if not isinstance(name, str):
+        raise CaseError(path, f"expected the name of a file, found {name!r:.80}", WAY_OUT)
+    refuse_remote(name)
+    return confined(path.parent / Path(name), path.parent)
+
+
+def _labels(settings, path):
+    declared = settings.get("labels")
+    if not isinstance(declared, dict):
+        return ((1,),)
+    try:
+        if all(str(key).lstrip("-").isdigit() for key in declared):
+            values = {str(name): [int(value)] for value, name in declared.items()}
+        else:
+            values = {name: [int(x) for x in (v if isinstance(v, list) else [v])] for name, v in declared.items()}
+    except (TypeError, ValueError):
+        raise CaseError(path, f"expected labels with whole numbers, found {declared!r:.80}", WAY_OUT) from None
+    classes = [tuple(v) for name, v in values.items() if v != [0] and name != "ignore"]
+    flat = [value for labels in classes for value in labels]
+    if len(flat) != len(set(flat)):
+        return None
+    return tuple(sorted(classes)) or ((1,),)

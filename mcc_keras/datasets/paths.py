@@ -1,0 +1,69 @@
+"""Names and places: which files are volumes, which ids are safe as file names, what stays inside a folder."""
+
+import os
+import re
+from pathlib import Path
+
+from mcc_keras.errors import CaseError
+from mcc_keras.volumes import SUFFIXES, suffix_of
+
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_ESCAPED = "x-"
+_LONGEST = 180
+
+
+def safe_id(name):
+    """Return a case id that is safe as a file name and in templates; `plain_id` gives the name back.
+
+    >>> safe_id("Case07"), safe_id("../evil"), safe_id("Fräulein {0}")
+    ('Case07', 'x-..-2fevil', 'x-Fr-c3-a4ulein-20-7b0-7d')
+    """
+    if len(name) > _LONGEST or not name:
+        raise CaseError(name[:40] or "(no name)", f"expected a case id of 1 to {_LONGEST} letters, found {len(name)}")
+    if _SAFE.fullmatch(name) and not name.startswith(_ESCAPED):
+        return name
+    letters = (chr(byte) for byte in name.encode("utf-8", "surrogateescape"))
+    return _ESCAPED + "".join(x if x.isascii() and (x.isalnum() or x in "._") else f"-{ord(x):02x}" for x in letters)
+
+
+def plain_id(case_id):
+    """Return the name that a safe id was made from.
+
+    >>> plain_id("x-..-2fevil")
+    '../evil'
+    """
+    if not case_id.startswith(_ESCAPED):
+        return case_id
+    data = re.sub(rb"-([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), case_id[2:].encode())
+    return data.decode("utf-8", "surrogateescape")
+
+
+def stem_of(path):
+    """Return the file's name without the suffix of its format.
+
+    >>> stem_of("scans/a.b.nii.gz")
+    'a.b'
+    """
+    name = Path(path).name
+    return name[: len(name) - len(suffix_of(name))]
+
+
+def volumes_in(folder):
+    """Return the volumes in a folder by name: one path a volume, without hidden files and the .img of a .hdr."""
+    found = sorted(Path(folder).iterdir())
+    return [
+        path
+        for path in found
+        if suffix_of(path) in SUFFIXES and not path.name.startswith(".") and ".img" not in suffix_of(path)
+    ]
+
+
+def confined(path, folder):
+    """Return the path if it lies inside the folder after following links; refuse it if not."""
+    path = Path(path)
+    root = os.path.realpath(folder)
+    if os.path.commonpath([root, os.path.realpath(path)]) != root:
+        raise CaseError(
+            path, f"expected a file inside {folder}, found one that leads out of it", "Name it in a CSV table instead."
+        )
+    return path
