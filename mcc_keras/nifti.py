@@ -20,7 +20,7 @@ nib = lazy.load("nibabel")
 _HEADER_BYTES = {348: "Nifti1Header", 540: "Nifti2Header"}
 _MAGIC = {("Nifti1Header", True): b"n+1", ("Nifti1Header", False): b"ni1"}
 _MAGIC |= {("Nifti2Header", True): b"n+2\0\r\n\x1a\n", ("Nifti2Header", False): b"ni2\0\r\n\x1a\n"}
-# Codes of the NIfTI standard: integers of 8 to 64 bits, float32 and float64. Complex and colour voxels are no image here.
+# Codes of the NIfTI standard: integers of 8 to 64 bits, float32 and float64. Complex and colour voxels are refused.
 _DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _PIECE, _CHUNK = 1 << 16, 1 << 20
 _DEFLATE_LIMIT = 1032  # deflate cannot shrink further, so a header that promises more is false
@@ -213,7 +213,8 @@ class _Gzip:
         for chunk in self._chunks(_CHUNK):
             first, last = max(position, start), min(position + len(chunk), stop)
             if first < last:
-                buffer[first - start : last - start] = np.frombuffer(chunk, np.uint8)[first - position : last - position]
+                part = np.frombuffer(chunk, np.uint8)[first - position : last - position]
+                buffer[first - start : last - start] = part
             position += len(chunk)
             if position > stop + _RATIO_FREE_BYTES:
                 raise VolumeError(self.path, f"expected {stop} bytes, found more than {position}", _WHOLE)

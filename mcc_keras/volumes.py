@@ -7,6 +7,7 @@ Voxels stay in the order of the file; the affine leads from voxel indices to RAS
 and NRRD speak of LPS on disk). Turning to the canonical orientation is the business of `Preprocessing`.
 """
 
+import itertools
 import os
 import secrets
 from dataclasses import dataclass
@@ -28,8 +29,8 @@ MAX_VOXELS = 1 << 30
 MAX_RATIO = 200
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_FORM_FIELDS = ("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
-_FORM_FIELDS += ("srow_x", "srow_y", "srow_z")
+_FORM_FIELDS = ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+_FORM_FIELDS += ("sform_code", "srow_x", "srow_y", "srow_z")
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,7 @@ def corner_displacement(affine, other, shape):
     >>> corner_displacement(np.eye(4), shifted, (4, 4, 4))
     0.25
     """
-    corners = np.array([[x, y, z, 1.0] for x in (0, shape[0] - 1) for y in (0, shape[1] - 1) for z in (0, shape[2] - 1)])
+    corners = np.array([(*corner, 1.0) for corner in itertools.product(*((0, size - 1) for size in shape[:3]))])
     apart = (np.asarray(other) - np.asarray(affine)) @ corners.T
     return float(np.abs(np.linalg.solve(np.asarray(affine)[:3, :3], apart[:3])).max())
 
@@ -375,7 +376,7 @@ def _header_like(volume):
         if corner_displacement(volume.affine, _as_qform(volume.affine), volume.shape) < 1e-3:
             header.set_qform(volume.affine, code=1)
         return header
-    header = type(source)(endianness="<")
+    header = nib.Nifti2Header() if int(source["sizeof_hdr"]) == 540 else nib.Nifti1Header()
     for field in _FORM_FIELDS:
         header[field] = source[field]
     header["pixdim"][:4] = source["pixdim"][:4]

@@ -1,4 +1,6 @@
-"""BRATS 2015 as released: a folder a modality, `{HGG,LGG}/<case>/VSD.Brain.XX.O.MR_Flair.<id>/….mha`, truth in `….OT.<id>/`.
+"""BRATS 2015 as released: a folder a modality, the truth in `….OT.<id>/`.
+
+    {HGG,LGG}/<case>/VSD.Brain.XX.O.MR_Flair.<id>/VSD.Brain.XX.O.MR_Flair.<id>.mha
 
 Whatever modalities are there become channels in the order Flair, T1, T1c, T2. The masks hold 1 necrosis, 2 oedema,
 3 non-enhancing and 4 enhancing tumour; without other words the whole tumour (1 to 4) is one class. Several scans belong

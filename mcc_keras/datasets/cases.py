@@ -1,8 +1,8 @@
 """Cases: one scan each, with its mask, its patient, and what the labels of the mask mean.
 
-    cases = find_cases("Task04_Hippocampus", foreground=(1, 2))
-    image = read_image(cases[0])                  # (x, y, z, c) float32
-    mask = read_mask(cases[0], image)             # (x, y, z) uint8 class indices
+cases = find_cases("Task04_Hippocampus", foreground=(1, 2))
+image = read_image(cases[0])                  # (x, y, z, c) float32
+mask = read_mask(cases[0], image)             # (x, y, z) uint8 class indices
 """
 
 import warnings
@@ -168,7 +168,7 @@ def read_mask(case, image: Volume):
 
 
 def whole_labels(volume):
-    """Return the labels of a mask as whole numbers: a residue of floating-point arithmetic is rounded, more is refused."""
+    """Return the labels of a mask as whole numbers: a residue of float arithmetic is rounded, more is refused."""
     array = volume.array
     if array.dtype.kind in "bui":
         return array
@@ -221,7 +221,8 @@ def _refuse_overlap(classes, background, source):
     twice = [value for value, count in Counter(flat).items() if count > 1]
     if twice or not all(classes) or not classes or len(classes) > 255:
         raise UsageError(
-            f"Each label must belong to one class, and each class must have one. Received: labels={classes}, {background=}"
+            "Each label must belong to one class, and each class must have one. "
+            f"Received: labels={classes}, {background=}"
         )
 
 
@@ -237,18 +238,13 @@ def _refuse_duplicates(cases, source):
 
 
 def _compare_grids(volume, image, what):
+    name, way_out = image.path.name if image.path else "the image", f"Save the {what} on the grid of the image."
     if volume.shape != image.shape:
-        raise GeometryError(
-            volume.path,
-            f"expected the shape {image.shape} of {image.path.name if image.path else 'the image'}, found {volume.shape}",
-            f"Save the {what} on the grid of the image.",
-        )
+        raise GeometryError(volume.path, f"expected the shape {image.shape} of {name}, found {volume.shape}", way_out)
     apart = corner_displacement(image.affine, volume.affine, image.shape)
-    text = f"corners {apart:.3g} voxels from those of {image.path.name if image.path else 'the image'}"
+    text = f"corners {apart:.3g} voxels from those of {name}"
     if not apart <= NEAR_GRID:
-        raise GeometryError(
-            volume.path, f"expected the place of the image, found {text}", f"Save the {what} on the grid of the image."
-        )
+        raise GeometryError(volume.path, f"expected the place of the image, found {text}", way_out)
     if apart > SAME_GRID:
         warnings.warn(f"{volume.path}: {text}; it is used voxel by voxel as it is.", stacklevel=3)
 
@@ -274,5 +270,6 @@ def _float32(array, path):
     with np.errstate(over="ignore"):
         result = array.astype(np.float32)
     if not np.isfinite(result).all():
-        raise VolumeError(path, f"expected values that float32 can hold, found {np.abs(array).max():.3g}", "Rescale it.")
+        found = np.abs(array).max()
+        raise VolumeError(path, f"expected values that float32 can hold, found {found:.3g}", "Rescale it.")
     return result

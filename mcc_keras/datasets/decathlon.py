@@ -94,7 +94,7 @@ def _case(entry, path, channels, images_only):
         raise CaseError(mask, "expected a mask, found no file", f"It is named in {path}.")
     if len(images) not in (1, len(channels)):
         raise CaseError(images[0], f"expected {len(channels)} channels {channels}, found {len(images)} files", WAY_OUT)
-    name = str(entry.get("case") or stem_of(images[0]).removesuffix("_0000" if len(images) > 1 or _suffixed(images) else ""))
+    name = str(entry.get("case") or stem_of(images[0]).removesuffix("_0000"))
     return {"case_id": name, "images": images, "mask": mask, "channel_names": channels}
 
 
@@ -105,10 +105,6 @@ def _files(image, channels):
     stem, suffix = stem_of(image), suffix_of(image)
     numbered = tuple(image.with_name(f"{stem}_{index:04d}{suffix}") for index in range(len(channels)))
     return numbered if numbered[0].is_file() else (image,)
-
-
-def _suffixed(images):
-    return stem_of(images[0]).endswith("_0000")
 
 
 def _inside(name, path):

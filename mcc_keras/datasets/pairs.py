@@ -1,4 +1,7 @@
-"""A folder of pairs: `X.nii.gz` and `X_mask.nii.gz`, also `.nrrd`, `.mha`, `.mhd`; a volume without a mask is a case too."""
+"""A folder of pairs: `X.nii.gz` and `X_mask.nii.gz`, also `.nrrd`, `.mha`, `.mhd`.
+
+A volume without a mask is a case too.
+"""
 
 from mcc_keras.datasets.paths import confined, stem_of, volumes_in
 from mcc_keras.errors import CaseError, DataErrors

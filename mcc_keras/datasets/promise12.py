@@ -18,7 +18,8 @@ def find(source):
     for image in _images(source):
         mask = image.with_name(f"{image.stem}_segmentation{image.suffix}")
         mask = confined(mask, source) if mask.is_file() else None
-        cases.append({"case_id": image.stem, "images": (confined(image, source),), "mask": mask, "channel_names": ("T2",)})
+        images = (confined(image, source),)
+        cases.append({"case_id": image.stem, "images": images, "mask": mask, "channel_names": ("T2",)})
     return cases, ((1,),)
 
 

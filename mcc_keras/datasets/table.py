@@ -53,7 +53,8 @@ def _rows(path):
         raise CaseError(path, f"expected a CSV table in UTF-8, found: {error}", WAY_OUT) from None
     header = [name.strip() for name in reader.fieldnames or ()]
     if "case" not in header or len(set(header)) != len(header):
-        raise CaseError(path, f"expected a column named case and no name twice, found {', '.join(header)!r:.200}", WAY_OUT)
+        found = ", ".join(header)
+        raise CaseError(path, f"expected a column named case and no name twice, found {found!r:.200}", WAY_OUT)
     return header, [(line, {str(k).strip(): v for k, v in row.items()}) for line, row in rows]
 
 
