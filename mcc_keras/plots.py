@@ -33,7 +33,7 @@ class Slice(NamedTuple):
 
 
 def find_slices(image, affine, *, truth=None, predicted=None):
-    """Takes one slice of each orientation through the middle of what a mask marks.
+    """Take one slice of each orientation through the middle of what a mask marks.
 
     The masks decide in this order: truth, prediction; where both are empty or missing, the middle of the scan is taken.
 
@@ -75,7 +75,7 @@ def find_slices(image, affine, *, truth=None, predicted=None):
 
 
 def plot_slice(slice_, *, window=None, ax=None):
-    """Draws one slice with the true outline solid and the predicted one dashed.
+    """Draw one slice with the true outline solid and the predicted one dashed.
 
     Args:
         slice_: A `Slice`.
@@ -114,7 +114,7 @@ def plot_slice(slice_, *, window=None, ax=None):
 
 
 def plot_case(image, affine, *, truth=None, predicted=None, axes=None):
-    """Draws an axial, a coronal and a sagittal slice through the middle of the organ, with outlines.
+    """Draw an axial, a coronal and a sagittal slice through the middle of the organ, with outlines.
 
     Args:
         image: Array of shape (x, y, z), voxels in stored order.
@@ -130,7 +130,7 @@ def plot_case(image, affine, *, truth=None, predicted=None, axes=None):
 
 
 def plot_slices(slices, *, axes=None):
-    """Draws the three slices of `find_slices` side by side in one window of intensities; returns the axes."""
+    """Draw the three slices of `find_slices` side by side in one window of intensities; returns the axes."""
     if axes is None:
         axes = new_figure((7.5, 2.7)).subplots(1, 3)
     window = np.percentile(np.concatenate([slice_.image.ravel() for slice_ in slices]), (1, 99.5))
@@ -141,7 +141,7 @@ def plot_slices(slices, *, axes=None):
 
 
 def plot_history(history, *, names=("loss", "val_loss"), ylabel=None, best_epoch=None, ax=None):
-    """Draws learning curves.
+    """Draw learning curves.
 
     Args:
         history: List of dicts, one an epoch, each with `epoch` and the numbers named below (missing ones are skipped).
@@ -176,7 +176,7 @@ def plot_history(history, *, names=("loss", "val_loss"), ylabel=None, best_epoch
 
 
 def new_figure(size_inches):
-    """Returns a figure of its own: no window, no global state of pyplot, whatever backend is set."""
+    """Return a figure of its own: no window, no global state of pyplot, whatever backend is set."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=size_inches, layout="constrained")

@@ -7,8 +7,9 @@ escaped, so a case id or a path can hold whatever it likes.
 import base64
 import html
 import io
-import os
-from pathlib import Path
+
+from mcc_keras import plots
+from mcc_keras.files import write_text
 
 CSS = """
 :root { --ink: #1d2733; --soft: #5b6876; --line: #dfe4ea; --tint: #f5f7f9; --accent: #33658a; --warn: #b3541e; }
@@ -45,7 +46,7 @@ class Markup(str):
 
 
 def escape(value):
-    """Returns HTML: `Markup` as it is, None as a dash, anything else as escaped text.
+    """Return HTML: `Markup` as it is, None as a dash, anything else as escaped text.
 
     Example:
 
@@ -58,7 +59,7 @@ def escape(value):
 
 
 def page(title, *parts, lead="", footer=""):
-    """Returns a whole document: the title, a leading sentence, the parts in their order, a footer."""
+    """Return a whole document: the title, a leading sentence, the parts in their order, a footer."""
     body = "\n".join(escape(part) for part in parts)
     return Markup(
         "<!DOCTYPE html>\n"
@@ -74,17 +75,17 @@ def page(title, *parts, lead="", footer=""):
 
 
 def section(title, *parts):
-    """Returns a heading with what stands below it."""
+    """Return a heading with what stands below it."""
     return Markup(f"<section><h2>{escape(title)}</h2>\n" + "\n".join(escape(part) for part in parts) + "</section>")
 
 
 def paragraph(text, *, kind="note"):
-    """Returns a paragraph; kind is "note", "warn" or "lead"."""
+    """Return a paragraph; kind is "note", "warn" or "lead"."""
     return Markup(f'<p class="{escape(kind)}">{escape(text)}</p>')
 
 
 def facts(items):
-    """Returns tiles of a name and a value.
+    """Return tiles of a name and a value.
 
     Args:
         items: Mapping of text to text.
@@ -94,7 +95,7 @@ def facts(items):
 
 
 def table(columns, rows, *, text_columns=()):
-    """Returns a table that scrolls sideways on a narrow screen.
+    """Return a table that scrolls sideways on a narrow screen.
 
     Args:
         columns: Names of the columns.
@@ -112,7 +113,7 @@ def table(columns, rows, *, text_columns=()):
 
 
 def picture(figure, *, alt, caption="", dpi=110):
-    """Returns a matplotlib figure as a PNG inside the page.
+    """Return a matplotlib figure as a PNG inside the page.
 
     Args:
         figure: Matplotlib figure.
@@ -129,17 +130,151 @@ def picture(figure, *, alt, caption="", dpi=110):
 
 
 def gallery(pictures):
-    """Returns pictures side by side where there is room."""
+    """Return pictures side by side where there is room."""
     return Markup(f'<div class="pictures">{"".join(escape(item) for item in pictures)}</div>')
 
 
 def write_page(document, path):
-    """Writes a page under a temporary name and renames it; returns the path."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(document, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    """Write a page under a temporary name, rename it, and return the path."""
+    return write_text(path, document)
+
+
+def describe_class(group):
+    """Say in words what the summary of one foreground class holds.
+
+    Args:
+        group: One entry of `classes` in summary.json.
+    """
+    text = f"label {group['label']}: "
+    if group["with_organ"]:
+        dice, mcc = group["dice"], group["mcc"]
+        spread = "" if dice["std"] is None else f" ± {dice['std']:.3f}"
+        text += f"mean Dice {dice['mean']:.3f}{spread} (lowest {dice['min']:.3f})"
+        text += "" if mcc["mean"] is None else f", mean MCC {mcc['mean']:.3f}"
+        text += f" over the {group['with_organ']} cases that hold it; {group['missed']} missed altogether."
+    else:
+        text += "no case holds it."
+    if group["without_organ"]:
+        text += (
+            f" Of the {group['without_organ']} cases without it {group['correctly_empty']} stayed empty; "
+            f"{group['false_positive_voxels_without_organ']} false-positive voxels "
+            f"({group['false_positive_ml_without_organ']:.2f} ml) in the others."
+        )
+    return text
+
+
+def describe_options(options):
+    """Say in words how the masks were made."""
+    axes = ", ".join("xyz"[axis] for axis in options["flip_axes"])
+    flips = f"averaged over flips along {axes}" if axes else "without flips"
+    component = "only the largest component kept" if options["largest_component"] else "all components kept"
+    return f"Masks: {flips}, {component}; scored on each scan's own grid."
+
+
+def build_score_page(*, rows, summary, history, settings, slices):
+    """Build the page of an evaluation.
+
+    Args:
+        rows: One dict a case and class, the columns of scores.csv.
+        summary: The contents of summary.json.
+        history: One dict an epoch.
+        settings: The contents of run.json.
+        slices: Mapping of case id to the three `plots.Slice`s of its picture, in the order to show them.
+
+    Returns:
+        The document as `Markup`.
+    """
+    several = len(summary["classes"]) > 1
+    tiles = {}
+    for group in summary["classes"]:
+        of = f" of {group['label']}" if several else ""
+        tiles[f"mean Dice{of}"] = _number(group["dice"]["mean"])
+        tiles[f"mean MCC{of}"] = _number(group["mcc"]["mean"])
+        tiles[f"lowest Dice{of}"] = _number(group["dice"]["min"])
+        tiles[f"cases with the organ{of}"] = group["with_organ"]
+        tiles[f"cases without it{of}"] = group["without_organ"]
+        tiles[f"false-positive voxels in them{of}"] = group["false_positive_voxels_without_organ"]
+    made = ", ".join(
+        f"{name} {settings[name]}" for name in ("loss", "epochs", "batch_size", "precision", "seed") if name in settings
+    )
+    pictures = [
+        picture(_case_figure(three), alt=f"Slices of {case_id} with outlines", caption=_caption(case_id, rows))
+        for case_id, three in slices.items()
+    ]
+    legend = Markup(
+        f'<p class="note">Outlines:<span class="swatch" style="border-color:{plots.TRUE_COLOUR}"></span>true'
+        f'<span class="swatch" style="border-color:{plots.PREDICTED_COLOUR};border-top-style:dashed"></span>predicted. '
+        "The patient’s right is on the left of axial and coronal slices; the lowest scores come first.</p>"
+    )
+    return page(
+        f"Scores: {summary['scored']}",
+        facts(tiles),
+        *(paragraph(describe_class(group)) for group in summary["classes"]),
+        paragraph(describe_options(summary["options"])),
+        section("Learning", *_curves(history, settings)),
+        section("Case by case", _score_table(rows, several), paragraph(EMPTY_RULE)),
+        section("Slices", legend, gallery(pictures)),
+        lead=f"{summary['cases']} cases, scored on their own grids" + (f" · {made}" if made else ""),
+        footer=f"Run: {summary['run']}" + (f" · source: {summary['source']}" if summary["source"] else ""),
+    )
+
+
+EMPTY_RULE = (
+    "Where the truth holds no organ, Dice, MCC, sensitivity, precision and volume difference are blank and left out of "
+    "every mean; such a case is “correctly empty” or a “false alarm” whose voxels are reported apart. An organ that is "
+    "not found at all is “missed”: Dice, MCC and sensitivity are 0, precision is blank."
+)
+
+
+def _score_table(rows, several):
+    formats = {
+        "dice": ".3f",
+        "mcc": ".3f",
+        "sensitivity": ".3f",
+        "precision": ".3f",
+        "volume_difference_percent": "+.1f",
+    }
+    formats |= {"true_ml": ".2f", "predicted_ml": ".2f"}
+    heads = ["case", *(["label"] if several else []), "Dice", "MCC", "sensitivity", "precision"]
+    heads += ["volume difference %", "true ml", "predicted ml", "false-positive voxels", "counted as"]
+    body = []
+    for row in rows:
+        values = [row["case"], *([row["label"]] if several else [])]
+        values += [_number(row[name], form) for name, form in formats.items()]
+        kind = escape(row["counted_as"])
+        warn = row["counted_as"] in ("missed", "false alarm")
+        values += [row["fp"], Markup(f'<span class="warn">{kind}</span>') if warn else kind]
+        body.append(values)
+    return table(heads, body, text_columns=(len(heads) - 1, *([1] if several else [])))
+
+
+def _number(value, form=".3f"):
+    return None if value is None else format(value, form)
+
+
+def _curves(history, settings):
+    figure = plots.new_figure((9, 3))
+    left, right = figure.subplots(1, 2)
+    best = settings.get("best_epoch")
+    plots.plot_history(history, names=("loss", "val_loss"), best_epoch=best, ax=left)
+    plots.plot_history(history, names=("dice", "val_dice"), ylabel="Dice", best_epoch=best, ax=right)
+    right.set_ylim(0, 1)
+    caption = (
+        "Loss and Dice by epoch, on the boxes that the network sees; the scores below are on the scans’ own grids."
+    )
+    yield picture(figure, alt="Learning curves of loss and Dice", caption=caption)
+
+
+def _case_figure(three):
+    figure = plots.new_figure((7.2, 2.6))
+    plots.plot_slices(three, axes=figure.subplots(1, 3))
+    return figure
+
+
+def _caption(case_id, rows):
+    said = []
+    for row in rows:
+        if row["case"] == case_id:
+            score = row["counted_as"] if row["dice"] is None else f"Dice {row['dice']:.3f}"
+            said.append(f"{score}, {row['fp']} false-positive voxels" if row["counted_as"] == "false alarm" else score)
+    return f"{case_id}: {'; '.join(said)}"

@@ -48,7 +48,7 @@ class SyntheticVolume:
 
 
 def random_volume(seed, *, size=(72, 72, 28), foreground_fraction=0.01, with_organ=True, num_labels=1, num_channels=1):
-    """Draws one synthetic scan.
+    """Draw one synthetic scan.
 
     The organ takes the `n` voxels nearest to its centre, measured in its own lumpy shape, where
     `n = foreground_fraction · voxels · factor` and the factor varies between 0.6 and 1.6 from scan to scan.
@@ -105,7 +105,7 @@ def random_volume(seed, *, size=(72, 72, 28), foreground_fraction=0.01, with_org
 
 
 def check_settings(size, foreground_fraction, num_labels, num_channels):
-    """Refuses settings out of range; returns the size as an array."""
+    """Refuse settings out of range; returns the size as an array."""
     size = np.asarray(size)
     if size.shape != (3,) or size.min() < 8:
         raise UsageError(f"`size` must be three integers of at least 8. Received: size={tuple(size.flat)}.")

@@ -28,7 +28,7 @@ def write_synthetic(
     num_channels=1,
     progress=None,
 ):
-    """Writes a seeded set of synthetic scans with their masks.
+    """Write a seeded set of synthetic scans with their masks.
 
     Args:
         folder: Where to write; it must be empty or not there yet.
