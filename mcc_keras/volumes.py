@@ -9,7 +9,6 @@ and NRRD speak of LPS on disk). Turning to the canonical orientation is the busi
 
 import itertools
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from mcc_keras import nifti
 from mcc_keras.errors import EnvironmentFailure, GeometryError, OutputExistsError, UsageError, VolumeError
+from mcc_keras.files import written_aside
 
 nib = lazy.load("nibabel")
 sitk = lazy.load("SimpleITK")
@@ -188,24 +188,6 @@ def write_volume(array, path, *, affine, overwrite=False):
     volume = Volume(array, np.asarray(affine, float), Path(path))
     _refuse_bad_affine(volume.affine, path)
     return _write_nifti(array, path, _header_like(volume), overwrite, level=3)
-
-
-def write_bytes(data, path, *, overwrite=False):
-    """Write a file in one step: aside first, then renamed, so that no half file ever has the final name."""
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise OutputExistsError(path, "a file", "Choose another name or say overwrite=True.")
-    aside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            aside.write_bytes(data)
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise EnvironmentFailure(f"{path}: cannot be written ({error.strerror}).") from error
-    return path
 
 
 def _read_nifti(path, channels, which, limits):
@@ -394,5 +376,13 @@ def _write_nifti(array, path, header, overwrite, *, level):
     refuse_remote(path)
     if suffix_of(path) not in (".nii", ".nii.gz"):
         raise UsageError(f"A volume is written as .nii or .nii.gz. Received: path={str(path)!r}")
-    data = nifti.encode_nifti(array, header, level=level if str(path).lower().endswith(".gz") else 0)
-    return write_bytes(data, path, overwrite=overwrite)
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise OutputExistsError(path, "a file", "Choose another name or say overwrite=True.")
+    data = nifti.encode_nifti(array, header, level=level if path.suffix.lower() == ".gz" else 0)
+    try:
+        with written_aside(path) as aside:
+            aside.write_bytes(data)
+    except OSError as error:
+        raise EnvironmentFailure(f"{path}: cannot be written ({error.strerror}).") from error
+    return path

@@ -19,7 +19,7 @@ _NAMES = {name.lower(): name for name in MODALITIES}
 
 
 def matches(source):
-    """Whether a folder holds cases, or grades with cases, in the form of the release."""
+    """Whether a folder is a case in the form of the release, or holds cases, or grades with cases."""
     return source.is_dir() and any(True for _ in _case_folders(source))
 
 
@@ -38,7 +38,7 @@ def find(source):
 
 
 def _case_folders(source):
-    for pattern in ("*/VSD.*.MR_*", "*/*/VSD.*.MR_*"):
+    for pattern in ("VSD.*.MR_*", "*/VSD.*.MR_*", "*/*/VSD.*.MR_*"):
         folders = sorted({path.parent for path in source.glob(pattern) if path.is_dir()})
         if folders:
             yield from folders
@@ -58,7 +58,8 @@ def _files(folder, source):
 
 
 def _case(folder, files, names):
-    grade = folder.parent.resolve().name
+    folder = folder.resolve()
+    grade = folder.parent.name
     patient = _PATIENT.fullmatch(folder.name)
     grade = grade if grade in ("HGG", "LGG") else ""
     group = "/".join(part for part in (grade, *(patient.groups() if patient else (folder.name,))) if part)
