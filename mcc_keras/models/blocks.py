@@ -5,6 +5,7 @@ import math
 import keras
 
 from mcc_keras.models.arguments import NORMALISATIONS, check_choice
+from mcc_keras.models.convolution import Convolution
 
 # He-style: a normal cut at two deviations, scaled by the inputs of a ReLU.
 KERNEL_INITIALIZER = "he_normal"
@@ -22,7 +23,7 @@ def normalise(x, normalisation, *, name, momentum=0.9, epsilon=1e-5):
 
 def conv(x, filters, *, name, kernel_size=3, strides=1, dilation=1, use_bias=False):
     """Convolve with SAME padding."""
-    layer = keras.layers.Conv3D(
+    layer = Convolution(
         filters,
         kernel_size,
         strides=strides,
