@@ -177,7 +177,8 @@ class Preprocessing:
             matrix, within = resampling_matrix(n_scan, n_box, scale)
             box = _along(matrix[:, ::-1] if flips[axis] else matrix, box, axis)
             inside.append(within)
-        return box, np.logical_and.reduce(np.ix_(*inside))
+        x, y, z = inside[0][:, None, None], inside[1][:, None], inside[2]
+        return box, x & y & z
 
     def _normalise(self, box, inside):
         for channel in range(box.shape[-1]):
