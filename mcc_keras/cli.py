@@ -104,6 +104,7 @@ def build_parser():
     evaluate.add_argument("run", metavar="RUN", help="folder that `train` wrote")
     evaluate.add_argument("--part", default="test", choices=("train", "validation", "test"), help="(%(default)s)")
     evaluate.add_argument("--source", help="another data set than the run's own; all of its cases are scored")
+    evaluate.add_argument("-o", "--output", metavar="DIR", help="where to write (RUN/PART, or RUN/NAME of the source)")
     _largest_component(evaluate)
     _overwrite(evaluate)
 
@@ -129,21 +130,20 @@ def _demo(folder, **options):
     mk.run_demo(folder, **options)
 
 
-def _check(source, foreground, labels, background, json, html, workers):
-    cases = mk.find_cases(source, foreground=foreground, labels=labels, background=background)
-    report = mk.check_cases(cases, workers=workers, progress=sys.stderr.isatty())
+def _check(source, foreground, labels, background, affine, json, html, workers):
+    cases = mk.find_cases(source, foreground=foreground, labels=labels, background=background, affine=affine)
+    report = mk.check_cases(cases, workers=workers, progress=True)
     if html:
         report.write_html(html)
     print(report.to_json() if json else report.to_text())
     return mk.errors.DataError.exit_code if report.problems else 0
 
 
-def _prepare(source, work, foreground, labels, background, size, spacing_mm, **options):
+def _prepare(source, work, foreground, labels, background, affine, size, spacing_mm, **options):
     preprocessing = mk.Preprocessing(size=size, spacing_mm=spacing_mm)
+    cases = mk.find_cases(source, foreground=foreground, labels=labels, background=background, affine=affine)
     _start_tensorflow()
-    cases = mk.find_cases(source, foreground=foreground, labels=labels, background=background)
-    options["progress"] = sys.stderr.isatty()
-    manifest = mk.write_tfrecords(cases, work, preprocessing=preprocessing, **options)
+    manifest = mk.write_tfrecords(cases, work, preprocessing=preprocessing, progress=True, **options)
     print(f"{work}: " + ", ".join(f"{count} {part}" for part, count in manifest.counts.items()))
 
 
@@ -190,6 +190,9 @@ def _source(parser):
     target.add_argument("--labels", type=_list_of(int), metavar="L,L", help="mask labels kept apart, one class each")
     parser.add_argument(
         "--background", type=_list_of(int), default=(0,), metavar="L,L", help="mask labels that are background (0)"
+    )
+    parser.add_argument(
+        "--affine", choices=("sform", "qform"), help="which one to take where the two of a NIfTI file disagree"
     )
 
 

@@ -1,0 +1,32 @@
+"""What every test may use: a quiet TensorFlow, and a tiny data set on disk that no code of ours has written."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def write_pairs(tmp_path):
+    """Return a function that writes a folder of pairs: bright cubes of 6³ voxels in noise, in volumes of 16³."""
+
+    def write(folder=tmp_path / "pairs", *, count=5):
+        folder.mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            rng = np.random.default_rng(index)
+            start = rng.integers(2, 8, 3)
+            mask = np.zeros((16, 16, 16), np.uint8)
+            mask[tuple(slice(n, n + 6) for n in start)] = 1
+            image = (rng.normal(100, 10, mask.shape) + 100 * mask).astype(np.int16)
+            save(image, folder / f"case{index}.nii.gz")
+            save(mask, folder / f"case{index}_mask.nii.gz")
+        return folder
+
+    return write
+
+
+def save(array, path):
+    nib.save(nib.Nifti1Image(array, np.diag([1.0, 1.0, 2.0, 1.0])), path)

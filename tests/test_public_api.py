@@ -1,0 +1,53 @@
+"""The public names: all of them resolve, explain themselves with an example, and keep their arguments by keyword."""
+
+import inspect
+
+import pytest
+
+import mcc_keras as mk
+
+PACKAGES = (mk.datasets, mk.losses, mk.metrics, mk.models)
+NAMES = [("mcc_keras", name) for name in mk.__all__]
+NAMES += [(package.__name__, name) for package in PACKAGES for name in package.__all__]
+
+
+def resolve(home, name):
+    value = mk if home == "mcc_keras" else getattr(mk, home.rpartition(".")[2])
+    return getattr(value, name)
+
+
+CALLABLES = [pytest.param(resolve(*name), id=".".join(name)) for name in NAMES if callable(resolve(*name))]
+
+
+def test_the_public_names_are_the_ones_that_were_promised():
+    promised = """
+        Augmentation Case CrossEntropyLoss DenseVNet DiceLoss GeneralizedWassersteinDiceLoss MCCLoss Preprocessing
+        Volume check_cases evaluate export_saved_model find_cases load_dataset read_volume run_demo segment segment_remote
+        split_cases train write_mask write_tfrecords datasets errors losses metrics models
+    """
+    assert set(promised.split()) - set(mk.__all__) == set()
+
+
+@pytest.mark.parametrize(("home", "name"), NAMES)
+def test_a_public_name_resolves_to_something_of_ours_with_a_docstring(home, name):
+    value = resolve(home, name)
+    module = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", "mcc_keras")
+    assert module.startswith("mcc_keras")
+    assert inspect.getdoc(value)
+
+
+@pytest.mark.parametrize("function", CALLABLES)
+def test_a_public_function_or_class_shows_an_example(function):
+    assert ">>> " in inspect.getdoc(function)
+
+
+@pytest.mark.parametrize("function", CALLABLES)
+def test_at_most_three_arguments_go_by_position(function):
+    parameters = inspect.signature(function).parameters.values()
+    positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    assert len(positional) <= 3, positional
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="mcc_los"):
+        _ = mk.mcc_los
