@@ -29,13 +29,12 @@ import numpy as np
 from tqdm import tqdm
 
 from mcc_keras import plots, report
-from mcc_keras.datasets import find_cases
-from mcc_keras.datasets.cases import read_image, read_mask
+from mcc_keras.datasets.cases import find_cases, read_image, read_mask
 from mcc_keras.errors import CaseError, OutputExistsError, UsageError
 from mcc_keras.files import write_text, written_aside
-from mcc_keras.inference import keep_largest_component
+from mcc_keras.inference import segment_volume
 from mcc_keras.runs import read_run
-from mcc_keras.segmenter import Segmenter, load_segmenter
+from mcc_keras.segmenter import load_segmenter
 from mcc_keras.tfrecords import read_manifest
 
 SCORES, SUMMARY, REPORT = "scores.csv", "summary.json", "report.html"
@@ -210,11 +209,9 @@ def compare_masks(truth, predicted, *, num_labels):
 
 def _cases(run, part, source):
     if source is not None:
-        # Several labels merged into one class are told by `foreground`, classes kept apart by `labels`.
-        labels = run.labels
-        wanted = {"foreground": labels[0]} if len(labels) == 1 else {"labels": tuple(group[0] for group in labels)}
-        background = tuple(run.settings.get("background", (0,)))
-        cases = tuple(case for case in find_cases(source, background=background, **wanted) if case.mask is not None)
+        background = tuple(run.settings["background"])
+        found = find_cases(source, labels=run.labels, background=background)
+        cases = tuple(case for case in found if case.mask is not None)
         if not cases:
             raise CaseError(source, "expected cases with masks, found none", "Scores need the true masks.")
         return cases, Path(source).stem if Path(source).suffix else Path(source).name
@@ -226,16 +223,22 @@ def _cases(run, part, source):
     return cases, part
 
 
-def _score_case(segmenter: Segmenter, case, *, largest_component):
+def _check_channels(cases, run):
+    expected = len(run.settings["channel_names"])
+    for case in cases:
+        if len(case.channel_names) != expected:
+            names = ", ".join(run.settings["channel_names"])
+            problem = f"expected {expected} channels ({names}), found {len(case.channel_names)}"
+            raise CaseError(case.case_id, problem, "Score it with a run that was trained on these channels.")
+
+
+def _score_case(segmenter, case, *, largest_component):
     image = read_image(case)
     truth = read_mask(case, image)
-    values = np.asarray(segmenter.label_values)
-    mask = segmenter.segment(image.array.astype(np.float32), image.affine.astype(np.float32))["mask"].numpy()
-    if largest_component:
-        mask = keep_largest_component(mask)
-    index_of = np.zeros(256, np.uint8)
-    index_of[values] = np.arange(len(values))
-    predicted = index_of[mask]
+    mask, _ = segment_volume(segmenter, image, largest_component=largest_component)
+    class_of = np.zeros(256, np.uint8)
+    class_of[list(segmenter.label_values)] = range(len(segmenter.label_values))
+    predicted = class_of[mask]
     voxel_ml = abs(float(np.linalg.det(image.affine[:3, :3]))) / 1000
     rows = []
     for labels, counts in zip(case.labels, compare_masks(truth, predicted, num_labels=len(case.labels)), strict=True):

@@ -255,7 +255,7 @@ def _number(value, form=".3f"):
 def _curves(history, settings):
     figure = plots.new_figure((9, 3))
     left, right = figure.subplots(1, 2)
-    best = settings.get("best_epoch")
+    best = settings.get("best", {}).get("epoch")
     plots.plot_history(history, names=("loss", "val_loss"), best_epoch=best, ax=left)
     plots.plot_history(history, names=("dice", "val_dice"), ylabel="Dice", best_epoch=best, ax=right)
     right.set_ylim(0, 1)

@@ -1,0 +1,168 @@
+"""The whole way on synthetic volumes, in minutes on a laptop: what each stage of the package does, on real files.
+
+data/               synthetic scans and masks as NIfTI, cases.csv
+check.html          what the data doctor says about them
+work/               records for training
+run/                the trained network; run/test/report.html shows how good it is
+served/organ/1/     the SavedModel
+new_scan.nii.gz     a scan that none of this has seen, and new_scan_mask.nii.gz, the SavedModel's mask of it
+"""
+
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from mcc_keras.checks import check_cases
+from mcc_keras.datasets.cases import find_cases
+from mcc_keras.datasets.phantom import random_volume
+from mcc_keras.datasets.synthetic import write_synthetic
+from mcc_keras.errors import OutputExistsError
+from mcc_keras.evaluation import Scores, compare_masks, evaluate, score_counts
+from mcc_keras.files import write_text
+from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.serving import SIGNATURE, export_saved_model
+from mcc_keras.tfrecords import write_tfrecords
+from mcc_keras.training import train
+from mcc_keras.volumes import read_volume, write_mask, write_volume
+
+MARKER = "demo.json"
+NUM_CASES = 48  # 26 to train on, 6 to choose the epoch, 12 to score: 10 with the organ and 2 without
+SIZE = (48, 48, 32)  # two thirds of a scan's in-plane resolution; its slices are kept
+EPOCHS = 100  # of 13 steps: about three minutes on two cores
+BATCH_SIZE = 2
+
+
+@dataclass(frozen=True, eq=False)
+class DemoResult:
+    """What the demo made; `str(result)` says where it lies and how good it is.
+
+    Args:
+        scores: `Scores` of the test part.
+        saved_model: Folder of the exported version.
+        scan: A new scan.
+        mask: The SavedModel's mask of it.
+        new_dice: Dice of that mask.
+        seconds: Mapping of stage to its duration.
+    """
+
+    scores: Scores
+    saved_model: Path
+    scan: Path
+    mask: Path
+    new_dice: float
+    seconds: dict
+
+    def to_text(self):
+        """Return the table of scores and the paths of what was made."""
+        return "\n".join(
+            [
+                self.scores.to_text(),
+                "",
+                f"new scan    {self.scan}",
+                f"its mask    {self.mask} (by the SavedModel, Dice {self.new_dice:.3f})",
+                f"SavedModel  {self.saved_model}",
+                f"report      {self.scores.report_path}",
+            ]
+        )
+
+    __str__ = to_text
+
+
+def run_demo(folder, *, seed=7, overwrite=False, progress=None):
+    """Walk the whole way on synthetic volumes: write, check, prepare, train, evaluate, export, segment a new scan.
+
+    The same seed gives the same scores on the same machine with the same number of threads.
+
+    Args:
+        folder: Where everything is written; empty or not there yet.
+        seed: Integer seed of the scans, the split and the training.
+        overwrite: Replace an earlier demo in this folder; a folder of anything else is refused all the same.
+        progress: None, or a callable that gets a line of text as each stage begins.
+
+    Returns:
+        A `DemoResult`.
+
+    Raises:
+        OutputExistsError: The folder is not empty.
+    """
+    folder = _start(folder, seed=seed, overwrite=overwrite)
+    stages = _Stages(progress)
+    stages.begin("write", f"writing {NUM_CASES} synthetic scans to {folder / 'data'}")
+    source = write_synthetic(folder / "data", num_cases=NUM_CASES, seed=seed)
+    cases = find_cases(source)
+
+    stages.begin("check", "checking every scan and mask")
+    report = check_cases(cases, workers=1)
+    report.write_html(folder / "check.html")
+    report.raise_for_errors()
+
+    stages.begin("prepare", f"preparing records of {'×'.join(map(str, SIZE))} voxels")
+    preprocessing = Preprocessing(size=SIZE)
+    manifest = write_tfrecords(cases, folder / "work", preprocessing=preprocessing, seed=seed, workers=1)
+
+    steps = -(-manifest.counts["train"] // BATCH_SIZE) * EPOCHS
+    stages.begin("train", f"training Dense V-Net with the MCC loss: {EPOCHS} epochs, {steps} steps")
+    verbose = 0 if progress is None else "auto"
+    run = train(folder / "work", folder / "run", epochs=EPOCHS, batch_size=BATCH_SIZE, seed=seed, verbose=verbose)
+
+    stages.begin("evaluate", "scoring the test part on the scans' own grids")
+    scores = evaluate(run, part="test")
+
+    stages.begin("export", f"exporting the SavedModel to {folder / 'served' / 'organ'}")
+    saved_model = export_saved_model(run, folder / "served" / "organ")
+
+    stages.begin("segment", "segmenting a new scan with the SavedModel")
+    scan, mask, new_dice = _segment_new_scan(folder, saved_model, seed=seed)
+    return DemoResult(scores, saved_model, scan, mask, new_dice, stages.end())
+
+
+def _start(folder, *, seed, overwrite):
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        earlier = (folder / MARKER).is_file()
+        if not earlier or not overwrite:
+            found = "an earlier demo" if earlier else "a folder that is not empty"
+            way_out = "Choose another folder" + (", or allow overwriting." if earlier else ".")
+            raise OutputExistsError(folder, found, way_out)
+        for name in ("data", "work", "run", "served"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in ("check.html", "new_scan.nii.gz", "new_scan_mask.nii.gz"):
+            (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Written first: an interrupted demo is known as one, too.
+    write_text(folder / MARKER, json.dumps({"made_by": "mcc-keras demo", "seed": seed}) + "\n")
+    return folder
+
+
+def _segment_new_scan(folder, saved_model, *, seed):
+    new = random_volume([seed, NUM_CASES])
+    scan = write_volume(new.image[..., 0], folder / "new_scan.nii.gz", affine=new.affine)
+    volume = read_volume(scan)
+    served = tf.saved_model.load(str(saved_model)).signatures[SIGNATURE]
+    image, affine = volume.array[..., None].astype(np.float32), volume.affine.astype(np.float32)
+    mask = served(image=tf.constant(image), affine=tf.constant(affine))["mask"].numpy()
+    (counts,) = compare_masks(new.mask, mask, num_labels=1)
+    return scan, write_mask(mask, folder / "new_scan_mask.nii.gz", like=volume), score_counts(*counts)["dice"]
+
+
+class _Stages:
+    """Tells each stage as it begins and keeps how long it took."""
+
+    def __init__(self, progress):
+        self.progress, self.seconds, self.name, self.begun = progress, {}, None, time.monotonic()
+
+    def begin(self, name, text):
+        self.end()
+        self.name, self.begun = name, time.monotonic()
+        if self.progress is not None:
+            self.progress(text)
+
+    def end(self):
+        if self.name is not None:
+            self.seconds[self.name] = time.monotonic() - self.begun
+        return self.seconds
