@@ -127,7 +127,7 @@ def build_parser():
 
 def _demo(folder, **options):
     _start_tensorflow()
-    mk.run_demo(folder, **options)
+    print(mk.run_demo(folder, progress=lambda text: print(text, flush=True), **options))
 
 
 def _check(source, foreground, labels, background, affine, json, html, workers):

@@ -22,8 +22,8 @@ CALLABLES = [pytest.param(resolve(*name), id=".".join(name)) for name in NAMES i
 def test_the_public_names_are_the_ones_that_were_promised():
     promised = """
         Augmentation Case CrossEntropyLoss DenseVNet DiceLoss GeneralizedWassersteinDiceLoss MCCLoss Preprocessing
-        Volume check_cases evaluate export_saved_model find_cases load_dataset read_volume run_demo segment segment_remote
-        split_cases train write_mask write_tfrecords datasets errors losses metrics models
+        Volume check_cases evaluate export_saved_model find_cases load_dataset read_volume run_demo segment
+        segment_remote split_cases train write_mask write_tfrecords datasets errors losses metrics models
     """
     assert set(promised.split()) - set(mk.__all__) == set()
 
