@@ -131,19 +131,7 @@ def read_image(case):
         GeometryError: The channels do not share one grid.
         VolumeError: A file cannot be read.
     """
-    count = len(case.channel_names)
-    if len(case.images) == 1:
-        volume = read_volume(case.images[0], channels=count, affine=case.affine)
-        array = _float32(volume.array, case.images[0])
-        return replace(volume, array=array[..., None] if count == 1 else array)
-    channels = [read_volume(path, affine=case.affine) for path in case.images]
-    first = channels[0]
-    for other in channels[1:]:
-        _compare_grids(other, first, "channel")
-    array = np.empty((*first.shape, len(channels)), np.float32)
-    for index, channel in enumerate(channels):
-        array[..., index] = _float32(channel.array, channel.path)
-    return replace(first, array=array)
+    return stack_channels(case, [read_volume(path, **channel_options(case)) for path in case.images])
 
 
 def read_mask(case, image: Volume):
@@ -157,9 +145,33 @@ def read_mask(case, image: Volume):
     if case.mask is None:
         raise CaseError(case.case_id, "expected a mask, found none", "Give it one, or leave the case out.")
     volume = read_volume(case.mask, affine=case.affine)
-    _compare_grids(volume, image, "mask")
+    _warn_of(compare_grids(volume, image, "mask"), volume, image)
     labels = whole_labels(volume)
-    _refuse_unexpected(labels, case)
+    refuse_unexpected(count_labels(labels), case)
+    return to_classes(labels, case)
+
+
+def channel_options(case):
+    """Return how one file of a case's image is read: with all channels where it is the only file."""
+    return {"channels": len(case.channel_names) if len(case.images) == 1 else 1, "affine": case.affine}
+
+
+def stack_channels(case, volumes):
+    """Return the channels of a case as one `Volume` with `(x, y, z, c)` float32 voxels."""
+    first = volumes[0]
+    if len(volumes) == 1:
+        array = _float32(first.array, first.path)
+        return replace(first, array=array[..., None] if array.ndim == 3 else array)
+    for other in volumes[1:]:
+        _warn_of(compare_grids(other, first, "channel"), other, first)
+    array = np.empty((*first.shape, len(volumes)), np.float32, order="F")
+    for index, channel in enumerate(volumes):
+        array[..., index] = _float32(channel.array, channel.path)
+    return replace(first, array=array)
+
+
+def to_classes(labels, case):
+    """Return class indices uint8 for the labels of a mask; what is not foreground becomes 0."""
     classes = np.zeros(labels.shape, np.uint8, order="F")
     for index, values in enumerate(case.labels, start=1):
         for value in values:
@@ -237,31 +249,36 @@ def _refuse_duplicates(cases, source):
         raise problems[0] if len(problems) == 1 else DataErrors(problems)
 
 
-def _compare_grids(volume, image, what):
+def compare_grids(volume, image, what):
+    """Return how many voxels the corners of two volumes lie apart; refuse another shape, or more than half a voxel."""
     name, way_out = image.path.name if image.path else "the image", f"Save the {what} on the grid of the image."
     if volume.shape != image.shape:
         raise GeometryError(volume.path, f"expected the shape {image.shape} of {name}, found {volume.shape}", way_out)
     apart = corner_displacement(image.affine, volume.affine, image.shape)
-    text = f"corners {apart:.3g} voxels from those of {name}"
     if not apart <= NEAR_GRID:
-        raise GeometryError(volume.path, f"expected the place of the image, found {text}", way_out)
-    if apart > SAME_GRID:
-        warnings.warn(f"{volume.path}: {text}; it is used voxel by voxel as it is.", stacklevel=3)
+        problem = f"expected the place of {name}, found corners {apart:.3g} voxels from it"
+        raise GeometryError(volume.path, problem, way_out)
+    return apart
 
 
-def _refuse_unexpected(labels, case):
+def refuse_unexpected(counts, case):
+    """Refuse labels, given with their numbers of voxels, that are neither foreground nor background of a case."""
     known = {value for values in (*case.labels, case.background) for value in values}
-    counts = count_labels(labels)
     unexpected = {value: count for value, count in counts.items() if value not in known}
     if unexpected:
         shown = ", ".join(f"{value} ({count} voxels)" for value, count in list(unexpected.items())[:5])
-        found = ", ".join(str(value) for value in list(counts)[:12])
         foreground = tuple(value for value in list(counts)[:12] if value not in case.background)
         raise LabelError(
             case.mask,
-            f"expected labels {', '.join(map(str, sorted(known)))}, found {found}, so {shown} too many",
-            f"Choose the foreground with foreground={foreground}, or name what is background.",
+            f"expected labels {', '.join(map(str, sorted(known)))}, found also {shown}",
+            f"Choose the foreground, like foreground={foreground}, or name what is background.",
         )
+
+
+def _warn_of(apart, volume, image):
+    if apart > SAME_GRID:
+        text = f"{volume.path}: corners {apart:.3g} voxels from {image.path}; it is used voxel by voxel as it is."
+        warnings.warn(text, stacklevel=3)
 
 
 def _float32(array, path):
