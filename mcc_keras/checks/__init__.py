@@ -1,0 +1,12 @@
+"""The data doctor: every problem of every case in one table, before an hour of training is spent on them.
+
+report = check_cases(find_cases("Task04_Hippocampus"))
+report.write_html("check.html")
+report.raise_for_errors()
+"""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__, submod_attrs={"doctor": ["CheckReport", "check_cases"], "examine": ["Finding"]}
+)
