@@ -100,10 +100,11 @@ def plot_slice(slice_, *, window=None, ax=None):
             padded = np.pad(mask == label, 1).astype(float)
             where = (np.arange(-1, n + 1) for n in mask.shape)
             ax.contour(*where, padded.T, levels=[0.5], colors=colour, linewidths=1.4, linestyles=style)
-    if letters[0] == "R":
-        ax.invert_xaxis()
-    ax.set_xticks([])
-    ax.set_yticks([])
+    width, height = slice_.image.shape
+    sides = (-0.5, width - 0.5)
+    ax.set_xlim(sides[::-1] if letters[0] == "R" else sides)
+    ax.set_ylim(-0.5, height - 0.5)
+    ax.set_axis_off()
     places = ((0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center"), (0.5, 0.02, "center", "bottom"))
     places += ((0.5, 0.98, "center", "top"),)
     for letter, (x, y, horizontal, vertical) in zip(letters, places, strict=True):

@@ -14,7 +14,7 @@ from mcc_keras.files import write_text
 CSS = """
 :root { --ink: #1d2733; --soft: #5b6876; --line: #dfe4ea; --tint: #f5f7f9; --accent: #33658a; --warn: #b3541e; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 62rem; color: var(--ink); background: #fff;
+body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 66rem; color: var(--ink); background: #fff;
        font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.2; margin: 0 0 .3rem; }
 h2 { font-size: 1.15rem; margin: 2.4rem 0 .7rem; padding-top: .8rem; border-top: 1px solid var(--line); }
@@ -29,7 +29,7 @@ dl.facts dd { margin: 0; font-size: 1.25rem; font-weight: 600; font-variant-nume
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; min-width: 60%; }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
-th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 td.text, th.text { text-align: left; }
 tbody tr:hover { background: var(--tint); }
@@ -235,17 +235,17 @@ def _score_table(rows, several):
         "volume_difference_percent": "+.1f",
     }
     formats |= {"true_ml": ".2f", "predicted_ml": ".2f"}
-    heads = ["case", *(["label"] if several else []), "Dice", "MCC", "sensitivity", "precision"]
-    heads += ["volume difference %", "true ml", "predicted ml", "false-positive voxels", "counted as"]
+    heads = ["case", *(["label"] if several else []), "counted as", "Dice", "MCC", "sensitivity", "precision"]
+    heads += ["volume diff. %", "true ml", "predicted ml", "false-positive voxels"]
     body = []
     for row in rows:
-        values = [row["case"], *([row["label"]] if several else [])]
-        values += [_number(row[name], form) for name, form in formats.items()]
         kind = escape(row["counted_as"])
-        warn = row["counted_as"] in ("missed", "false alarm")
-        values += [row["fp"], Markup(f'<span class="warn">{kind}</span>') if warn else kind]
-        body.append(values)
-    return table(heads, body, text_columns=(len(heads) - 1, *([1] if several else [])))
+        if row["counted_as"] in ("missed", "false alarm"):
+            kind = Markup(f'<span class="warn">{kind}</span>')
+        values = [row["case"], *([row["label"]] if several else []), kind]
+        values += [_number(row[name], form) for name, form in formats.items()]
+        body.append([*values, row["fp"]])
+    return table(heads, body, text_columns=(1, 2) if several else (1,))
 
 
 def _number(value, form=".3f"):
@@ -253,20 +253,22 @@ def _number(value, form=".3f"):
 
 
 def _curves(history, settings):
-    figure = plots.new_figure((9, 3))
-    left, right = figure.subplots(1, 2)
     best = settings.get("best", {}).get("epoch")
-    plots.plot_history(history, names=("loss", "val_loss"), best_epoch=best, ax=left)
-    plots.plot_history(history, names=("dice", "val_dice"), ylabel="Dice", best_epoch=best, ax=right)
-    right.set_ylim(0, 1)
-    caption = (
-        "Loss and Dice by epoch, on the boxes that the network sees; the scores below are on the scans’ own grids."
-    )
-    yield picture(figure, alt="Learning curves of loss and Dice", caption=caption)
+    pictures = []
+    for name, ylabel in (("loss", "loss"), ("dice", "Dice")):
+        figure = plots.new_figure((5.2, 3))
+        ax = plots.plot_history(
+            history, names=(name, f"val_{name}"), ylabel=ylabel, best_epoch=best, ax=figure.subplots()
+        )
+        if name == "dice":
+            ax.set_ylim(0, 1)
+        pictures.append(picture(figure, alt=f"Learning curve: {ylabel} by epoch"))
+    yield gallery(pictures)
+    yield paragraph("On the boxes that the network sees; the scores below are on the scans’ own grids.")
 
 
 def _case_figure(three):
-    figure = plots.new_figure((7.2, 2.6))
+    figure = plots.new_figure((7.2, 2.5))
     plots.plot_slices(three, axes=figure.subplots(1, 3))
     return figure
 
