@@ -125,18 +125,13 @@ def _channels(answer, apis, address):
 
 
 def _predict_request(volume, apis, tensorflow):
+    if 4 * volume.array.size > LARGEST_MESSAGE:
+        problem = f"expected less than 2 GiB of float32 voxels to send, found shape {volume.array.shape}"
+        raise VolumeError(volume.path, problem, "Segment it on this machine, with segment.")
     request = apis.predict_pb2.PredictRequest(output_filter=["mask"])
     request.model_spec.signature_name = SIGNATURE
     for name, array in (("image", volume.array), ("affine", volume.affine)):
-        array = np.ascontiguousarray(array, "<f4")
-        if array.nbytes > LARGEST_MESSAGE:
-            raise VolumeError(
-                volume.path, f"expected at most 2 GiB of float32 voxels, found shape {array.shape}", "Use predict."
-            )
-        tensor = request.inputs[name]
-        tensor.dtype = tensorflow.float32.as_datatype_enum
-        tensor.tensor_shape.CopyFrom(tensorflow.TensorShape(array.shape).as_proto())
-        tensor.tensor_content = array.tobytes()
+        request.inputs[name].CopyFrom(tensorflow.make_tensor_proto(np.asarray(array, np.float32)))
     return request
 
 

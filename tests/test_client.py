@@ -16,6 +16,7 @@ from mcc_keras.inference import segment
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.runs import HISTORY, MODEL, PREPROCESSING, finish_run, start_run
 from mcc_keras.serving import export_saved_model
+from mcc_keras.volumes import Volume
 
 pytest.importorskip("grpc", reason="needs the extra `serving`")
 pytest.importorskip("tensorflow_serving", reason="needs the extra `serving`")
@@ -142,6 +143,21 @@ def test_the_served_graph_refuses_another_rank_or_other_channels(address, shape)
         prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "not compatible with expected shape [?,?,?,1]" in refused.value.details()
+
+
+def test_voxels_travel_as_raw_bytes_in_c_order_and_only_the_mask_is_asked_for():
+    _, apis, tensorflow = client._protocol()
+    array = np.asfortranarray(np.arange(24, dtype=np.float32).reshape(2, 3, 4, 1))
+    request = client._predict_request(Volume(array, np.eye(4)), apis, tensorflow)
+    assert request.inputs["image"].tensor_content == np.arange(24, dtype="<f4").tobytes()
+    assert list(request.output_filter) == ["mask"]
+
+
+def test_a_scan_beyond_the_largest_message_is_refused_before_memory_is_taken_for_it():
+    _, apis, tensorflow = client._protocol()
+    huge = Volume(np.broadcast_to(np.float32(0), (1024, 1024, 512, 1)), np.eye(4), Path("huge.nii"))
+    with pytest.raises(errors.VolumeError, match="huge.nii: expected less than 2 GiB"):
+        client._predict_request(huge, apis, tensorflow)
 
 
 def test_an_unknown_model_names_the_model_and_the_address(address, tmp_path):

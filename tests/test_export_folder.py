@@ -1,0 +1,155 @@
+"""What stands in export/: the configuration agrees with itself, the example and an independent client get the mask."""
+
+import ast
+import importlib.util
+import inspect
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import nibabel as nib
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mcc_keras.client import segment_remote
+from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.segmenter import Segmenter
+from mcc_keras.serving import export_saved_model
+
+EXPORT = Path(__file__).parents[1] / "export"
+AFFINE = np.array([[-0.8, 0, 0.2, 30], [0, 1.1, 0, -20], [0.1, 0, 2.0, 5], [0, 0, 0, 1.0]])
+MODEL_NAME = inspect.signature(segment_remote).parameters["model_name"].default
+
+
+def read_yaml(name):
+    yaml = pytest.importorskip("yaml", reason="needs PyYAML")
+    return list(yaml.safe_load_all((EXPORT / name).read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    keras.utils.set_random_seed(5)
+    layers = keras.layers
+    inside = layers.Conv3D(4, 3, padding="same", activation="tanh")
+    outside = layers.Conv3D(1, 3, padding="same", activation="sigmoid")
+    return Segmenter(keras.Sequential([keras.Input((16, 16, 16, 1)), inside, outside]), Preprocessing(size=16))
+
+
+@pytest.fixture(scope="module")
+def address(segmenter, tmp_path_factory):
+    path = Path(__file__).with_name("serving_fixture.py")
+    specification = importlib.util.spec_from_file_location("serving_fixture", path)
+    serving_fixture = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(serving_fixture)
+    with serving_fixture.served(export_saved_model(segmenter, tmp_path_factory.mktemp("served")).parent) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def image():
+    return np.random.default_rng(3).normal(100, 30, (12, 11, 9, 1)).astype(np.float32)
+
+
+def test_the_example_gets_the_mask_with_the_protocol_alone(segmenter, address, image, tmp_path):
+    nib.save(nib.Nifti1Image(image[..., 0], AFFINE), tmp_path / "scan.nii.gz")
+    command = [
+        sys.executable,
+        EXPORT / "segment_over_grpc.py",
+        address,
+        tmp_path / "scan.nii.gz",
+        tmp_path / "mask.nii.gz",
+    ]
+    subprocess.run(list(map(str, command)), check=True, cwd=tmp_path)
+    mask = nib.load(tmp_path / "mask.nii.gz")
+    stored_affine = nib.load(tmp_path / "scan.nii.gz").affine
+    expected = segmenter.segment(image, stored_affine.astype(np.float32))["mask"].numpy()
+    assert mask.get_data_dtype() == np.uint8 and set(np.unique(expected)) == {0, 1}
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), expected)
+    np.testing.assert_array_equal(mask.affine, stored_affine)
+
+
+def test_the_example_does_not_import_mcc_keras():
+    tree = ast.parse((EXPORT / "segment_over_grpc.py").read_text(encoding="utf-8"))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert imported == {"argparse", "grpc", "nibabel", "numpy", "tensorflow", "tensorflow_serving.apis"}
+
+
+def test_an_independent_client_gets_the_same_mask(segmenter, address, image, tmp_path):
+    if importlib.util.find_spec("ovmsclient") is None:
+        pytest.skip("needs ovmsclient, an independent client: pip install ovmsclient")
+    np.savez(tmp_path / "scan.npz", image=image, affine=AFFINE.astype(np.float32))
+    # A process of its own: it brings its own copies of the same protocol buffers.
+    program = """
+import sys
+import numpy as np
+from ovmsclient import make_grpc_client
+with np.load(sys.argv[2]) as scan:
+    np.savez(sys.argv[3], **make_grpc_client(sys.argv[1]).predict(dict(scan), "segmenter", 1))
+"""
+    command = [sys.executable, "-c", program, address, str(tmp_path / "scan.npz"), str(tmp_path / "answer.npz")]
+    subprocess.run(command, check=True)
+    expected = segmenter.segment(image, AFFINE.astype(np.float32))
+    with np.load(tmp_path / "answer.npz") as answer:
+        np.testing.assert_array_equal(answer["mask"], expected["mask"])
+        np.testing.assert_allclose(answer["probability"], expected["probability"], rtol=0, atol=1e-6)
+
+
+def test_the_list_of_models_is_one_that_tensorflow_serving_reads():
+    schema = pytest.importorskip(
+        "tensorflow_serving.config.model_server_config_pb2", reason="needs the extra `serving`"
+    )
+    from google.protobuf import text_format
+
+    text = (EXPORT / "models.config").read_text(encoding="utf-8")
+    (model,) = text_format.Parse(text, schema.ModelServerConfig()).model_config_list.config
+    assert (model.name, model.base_path, model.model_platform) == (MODEL_NAME, f"/models/{MODEL_NAME}", "tensorflow")
+
+
+def test_compose_mounts_the_model_where_the_list_says():
+    (compose,) = read_yaml("docker-compose.yml")
+    service = compose["services"]["segmenter"]
+    assert service["image"].startswith("tensorflow/serving")
+    assert any(volume.endswith(f":/models/{MODEL_NAME}:ro") for volume in service["volumes"])
+    assert {port.split(":")[-1] for port in service["ports"]} == {"8500", "8501"}
+
+
+def test_kubernetes_mounts_the_model_where_the_list_says():
+    deployment, service = read_yaml("kubernetes.yml")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert f"/models/{MODEL_NAME}" in {mount["mountPath"] for mount in container["volumeMounts"]}
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"grpc": 8500, "rest": 8501} == {port["name"]: port["port"] for port in service["spec"]["ports"]}
+
+
+def test_the_readme_names_every_file_and_the_line_that_serves():
+    text = (EXPORT / "README.md").read_text(encoding="utf-8")
+    for path in EXPORT.iterdir():
+        assert path.name == "README.md" or path.name.startswith("__") or f"`{path.name}`" in text
+    (line,) = re.findall(r"docker run .*", text)
+    assert f":/models/{MODEL_NAME}:ro" in line and f"MODEL_NAME={MODEL_NAME}" in line and "8500:8500" in line
+
+
+def test_the_version_policies_that_the_readme_shows_are_ones_that_tensorflow_serving_reads():
+    schema = pytest.importorskip(
+        "tensorflow_serving.config.model_server_config_pb2", reason="needs the extra `serving`"
+    )
+    from google.protobuf import text_format
+
+    text = (EXPORT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"`((?:model_version_policy|specific|version_labels) \{.*?\})`", text.replace("\n", " "))
+    assert len(shown) == 3
+    for line in shown:
+        line = f"model_version_policy {{ {line} }}" if line.startswith("specific") else line
+        text_format.Parse(f'model_config_list {{ config {{ name: "segmenter" {line} }} }}', schema.ModelServerConfig())
+
+
+def test_the_rest_line_of_the_readme_is_a_request_that_the_model_answers(segmenter):
+    text = (EXPORT / "README.md").read_text(encoding="utf-8")
+    inputs = json.loads(re.search(r"curl -d '(.*?)'", text, re.DOTALL)[1])["inputs"]
+    answer = segmenter.segment(**{name: tf.constant(value, tf.float32) for name, value in inputs.items()})
+    assert answer["mask"].shape == (2, 2, 2)
