@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 
 import keras
 import numpy as np
@@ -120,6 +121,25 @@ def test_a_folder_without_a_run_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(errors.RunError, match="expected a finished run"):
         serving.export_saved_model(tmp_path / "none", tmp_path / "served")
     assert not (tmp_path / "served").exists()
+
+
+def test_a_server_that_looks_all_the_time_sees_a_version_whole_or_not_at_all(segmenter, tmp_path):
+    halves, done = [], threading.Event()
+
+    def look():
+        while not done.is_set():
+            for path in tmp_path.iterdir():
+                if path.name.isdigit() and not (path / "variables" / "variables.index").exists():
+                    halves.append(path)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        serving.export_saved_model(segmenter, tmp_path)
+    finally:
+        done.set()
+        looking.join()
+    assert halves == [] and [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
 def test_a_graph_that_calls_python_is_refused_and_nothing_is_published(tmp_path):
