@@ -79,7 +79,7 @@ class Preprocessing:
         try:
             settings = json.loads(text)
             schema = settings.pop("schema")
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(path, "expected preprocessing settings in JSON, found something else") from error
         if schema != SCHEMA:
             raise DataError(path, f"expected schema {SCHEMA}, found {schema}", "Prepare the data again.")

@@ -19,7 +19,8 @@ import joblib
 import numpy as np
 import tensorflow as tf
 
-from mcc_keras.datasets.cases import Case, read_image, read_mask
+from mcc_keras.datasets.cases import Case, read_image
+from mcc_keras.datasets.prepare import prepare_case
 from mcc_keras.errors import DataErrors, LabelError, MCCKerasError, OutputExistsError, RecordError, UsageError
 from mcc_keras.files import write_text, written_aside
 from mcc_keras.preprocessing import Preprocessing
@@ -251,32 +252,20 @@ def _write_parts(members, folder, preprocessing, *, workers, progress):
     jobs = [(part, case) for part, cases in members.items() for case in cases]
     workers = min(workers or joblib.cpu_count(), len(jobs))
     parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch=2 * workers)
-    prepared = parallel(joblib.delayed(_prepare)(case, preprocessing) for _, case in jobs)
+    prepared = parallel(joblib.delayed(prepare_case)(case, preprocessing) for _, case in jobs)
     if progress:
         from tqdm import tqdm
 
         prepared = tqdm(prepared, total=len(jobs), desc="prepare", unit="case", disable=None)
     failed, shards = [], {part: _Shards(folder, part) for part in members}
-    for (part, _), example in zip(jobs, prepared, strict=True):
-        if isinstance(example, MCCKerasError):
-            failed.append(example)
+    for (part, _), case in zip(jobs, prepared, strict=True):
+        if isinstance(case, MCCKerasError):
+            failed.append(case)
         elif not failed:
-            shards[part].add(*example)
+            shards[part].add(case)
     if failed:
         raise DataErrors(failed)
     return {part: writer.close() for part, writer in shards.items()}
-
-
-def _prepare(case, preprocessing):
-    """Case id and the record's content; an error of ours comes back as a value, so that all of them are seen."""
-    try:
-        volume = read_image(case)
-        mask = read_mask(case, volume)
-        box = preprocessing.apply(volume.array, volume.affine)
-        box_mask = preprocessing.apply_mask(mask, volume.affine, num_labels=len(case.labels))
-    except MCCKerasError as error:
-        return error
-    return case.case_id, box.astype("<f4"), box_mask, preprocessing.box_spacing_mm(volume.shape, volume.affine)
 
 
 class _Shards:
@@ -285,15 +274,15 @@ class _Shards:
     def __init__(self, folder, part):
         self.folder, self.part, self.shards, self.writer = folder, part, [], None
 
-    def add(self, case_id, image, mask, spacing_mm):
-        serialized = _serialize(case_id, image, mask, spacing_mm)
+    def add(self, case):
+        serialized = _serialize(case)
         if self.writer is None:
             self.shards.append({"path": self.folder / f"{self.part}-{len(self.shards)}.open", "records": [], "bytes": 0})
             self.writer = tf.io.TFRecordWriter(str(self.shards[-1]["path"]))
         shard = self.shards[-1]
         self.writer.write(serialized)
         shard["records"].append(
-            {"case_id": case_id, "position": shard["bytes"] + FRAME[0], "bytes": len(serialized)}
+            {"case_id": case.case_id, "position": shard["bytes"] + FRAME[0], "bytes": len(serialized)}
         )
         shard["bytes"] += len(serialized) + sum(FRAME)
         if shard["bytes"] >= SHARD_BYTES:
@@ -315,16 +304,16 @@ class _Shards:
             self.writer = None
 
 
-def _serialize(case_id, image, mask, spacing_mm):
+def _serialize(case):
     def of_bytes(value):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
     feature = {
-        "case_id": of_bytes(case_id.encode()),
-        "image": of_bytes(np.ascontiguousarray(image).tobytes()),
-        "mask": of_bytes(np.ascontiguousarray(mask).tobytes()),
-        "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=image.shape)),
-        "spacing_mm": tf.train.Feature(float_list=tf.train.FloatList(value=spacing_mm)),
+        "case_id": of_bytes(case.case_id.encode()),
+        "image": of_bytes(np.ascontiguousarray(case.image, "<f4").tobytes()),
+        "mask": of_bytes(np.ascontiguousarray(case.mask).tobytes()),
+        "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=case.image.shape)),
+        "spacing_mm": tf.train.Feature(float_list=tf.train.FloatList(value=case.spacing_mm)),
     }
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
 

@@ -93,6 +93,7 @@ def train(
         validation_data=validation,
         epochs=budget["epochs"],
         callbacks=[schedule, best, history, board, keras.callbacks.TerminateOnNaN()],
+        shuffle=False,  # the dataset does it
         verbose=_verbosity(verbose),
     )
     if best.epoch is None:
