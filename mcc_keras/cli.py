@@ -55,7 +55,8 @@ def build_parser():
     check = _command(commands, "check", _check, "every problem of every case of a data set in one table")
     _source(check)
     check.add_argument("--json", action="store_true", help="print the report as JSON")
-    check.add_argument("--html", metavar="FILE", help="also write the report as one page")
+    check.add_argument("--html", metavar="FILE", help="also write the report as one page, with pictures")
+    _overwrite(check)
     _workers(check)
 
     prepare = _command(commands, "prepare", _prepare, "split a data set by patient, preprocess it, write records")
@@ -130,11 +131,11 @@ def _demo(folder, **options):
     print(mk.run_demo(folder, progress=lambda text: print(text, flush=True), **options))
 
 
-def _check(source, foreground, labels, background, affine, json, html, workers):
+def _check(source, foreground, labels, background, affine, json, html, workers, overwrite):
     cases = mk.find_cases(source, foreground=foreground, labels=labels, background=background, affine=affine)
-    report = mk.check_cases(cases, workers=workers, progress=True)
+    report = mk.check_cases(cases, workers=workers, progress=True, pictures=bool(html))
     if html:
-        report.write_html(html)
+        report.write_html(html, overwrite=overwrite)
     print(report.to_json() if json else report.to_text())
     return mk.errors.DataError.exit_code if report.problems else 0
 

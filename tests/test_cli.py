@@ -25,9 +25,9 @@ FUNCTIONS = {
     "export": (mk.export_saved_model,),
     "client": (mk.segment_remote,),
 }
-# What the command line says for itself (cases and preprocessing come from other options; it shows progress), and what
-# only makes sense in Python.
-ELSEWHERE = {"cases", "preprocessing", "progress", "verbose", "clip_percentiles", "normalise"}
+# What the command line says for itself (cases and preprocessing come from other options, it shows progress, and takes
+# pictures for a page only), and what only makes sense in Python.
+ELSEWHERE = {"cases", "preprocessing", "progress", "pictures", "verbose", "clip_percentiles", "normalise"}
 
 
 def options_of(command):

@@ -1,5 +1,6 @@
 """The public names: all of them resolve, explain themselves with an example, and keep their arguments by keyword."""
 
+import dataclasses
 import inspect
 
 import pytest
@@ -43,9 +44,18 @@ def test_a_public_function_or_class_shows_an_example(function):
 
 @pytest.mark.parametrize("function", CALLABLES)
 def test_at_most_three_arguments_go_by_position(function):
+    if dataclasses.is_dataclass(function):
+        pytest.skip("a value: its fields")
     parameters = inspect.signature(function).parameters.values()
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     assert len(positional) <= 3, positional
+
+
+@pytest.mark.parametrize("function", [case for case in CALLABLES if inspect.isclass(*case.values)])
+def test_a_public_class_leaves_no_method_to_its_heirs(function):
+    methods = [method for _, method in inspect.getmembers(function, inspect.isfunction)]
+    ours = [method for method in methods if method.__module__.startswith("mcc_keras")]
+    assert [method.__name__ for method in ours if "NotImplementedError" in method.__code__.co_names] == []
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error():
