@@ -31,6 +31,9 @@ class Segmenter(tf.Module):
         super().__init__(name="segmenter")
         if not all(0 <= value <= 255 for value in label_values):
             raise UsageError(f"Expected label values in [0, 255]. Received: label_values={label_values}.")
+        classes = max(2, model.output_shape[-1])
+        if len(label_values) != classes:
+            raise UsageError(f"Expected {classes} label values, background first. Received: label_values={label_values}.")
         self.model, self.preprocessing = model, preprocessing
         self.flip_axes, self.label_values = tuple(flip_axes), tuple(label_values)
         channels = model.input_shape[-1]
@@ -43,9 +46,10 @@ class Segmenter(tf.Module):
         )
 
     def _segment(self, image, affine):
-        # A rank-5 network would silently broadcast a volume of another rank.
+        # A SavedModel does not hold its callers to the signature: other ranks would broadcast without a word.
         image = tf.ensure_shape(image, (None, None, None, self.model.input_shape[-1]))
-        tf.debugging.assert_all_finite(affine, "affine must be finite")
+        image = tf.debugging.assert_all_finite(image, "image must be finite")
+        affine = tf.debugging.assert_all_finite(tf.ensure_shape(affine, (4, 4)), "affine must be finite")
         axes, flips = _orientation(tf.cast(affine, tf.float64))
         grid = self._grid(tf.shape(image)[:3], tf.cast(affine, tf.float64), axes)
         box = self._to_box(image, axes, flips, grid)
@@ -102,11 +106,13 @@ class Segmenter(tf.Module):
         return tf.cast(tf.where(inside, box, tf.reduce_min(values)), tf.float32)
 
     def _restore(self, box, axes, flips, grid):
+        classes = box.shape[-1]
         for axis, (n_box, n_scan, scale) in enumerate(grid):
             matrix = _resampling_matrix(n_box, n_scan, 1 / scale)[0]
             box = _along(tf.where(flips[axis], matrix[::-1], matrix), box, axis)
         probability = tf.transpose(box, tf.concat([tf.argsort(axes), [3]], 0))
-        if probability.shape[-1] > 1:  # where the box does not reach there is background
+        probability = tf.ensure_shape(probability, (None, None, None, classes))
+        if classes > 1:  # where the box does not reach there is background
             foreground = probability[..., 1:]
             background = 1 - tf.reduce_sum(foreground, axis=-1, keepdims=True)
             probability = tf.concat([background, foreground], axis=-1)
