@@ -151,16 +151,20 @@ def describe_class(group):
         spread = "" if dice["std"] is None else f" ± {dice['std']:.3f}"
         text += f"mean Dice {dice['mean']:.3f}{spread} (lowest {dice['min']:.3f})"
         text += "" if mcc["mean"] is None else f", mean MCC {mcc['mean']:.3f}"
-        text += f" over the {group['with_organ']} cases that hold it; {group['missed']} missed altogether."
+        text += f" over {_cases(group['with_organ'])} that hold it, {group['missed']} missed altogether."
     else:
         text += "no case holds it."
     if group["without_organ"]:
         text += (
-            f" Of the {group['without_organ']} cases without it {group['correctly_empty']} stayed empty; "
+            f" Without it: {_cases(group['without_organ'])}, {group['correctly_empty']} stayed empty, "
             f"{group['false_positive_voxels_without_organ']} false-positive voxels "
-            f"({group['false_positive_ml_without_organ']:.2f} ml) in the others."
+            f"({group['false_positive_ml_without_organ']:.2f} ml)."
         )
     return text
+
+
+def _cases(count):
+    return f"{count} case" if count == 1 else f"{count} cases"
 
 
 def describe_options(options):
