@@ -8,12 +8,14 @@ from mcc_keras.report import Markup, escape, facts, gallery, page, paragraph, se
 
 def build_page(report):
     """Return the whole document of a `CheckReport`."""
+    summary = report.summary()
     found = [(kind, ", ".join(cases), text) for kind, cases, text in report.table()]
     problems = table(("kind", "cases", "what"), map(_problem, found), text_columns=(1, 2))
     cases = table(CASE_COLUMNS, (case_cells(row) for row in report.rows), text_columns=(1, 2, 3, 4, 5))
     return page(
         f"Check of {len(report.rows)} cases",
-        facts(report.summary()),
+        facts({name: summary.pop(name) for name in ("cases", "patients", "errors", "warnings")}),
+        paragraph(", ".join(f"{name} {value}" for name, value in summary.items())),
         section("What was found", problems if found else paragraph("No problems found.")),
         section("Advice", *map(paragraph, report.advice)) if report.advice else Markup(""),
         section("Pictures", paragraph(_LEGEND), gallery(_pictures(report))),

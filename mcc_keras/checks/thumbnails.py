@@ -4,29 +4,35 @@ import io
 
 import numpy as np
 
-HEIGHT = 150
+HEIGHT, WIDTH = 170, 460
 GAP = 4
 COLOURS = ((25, 184, 224), (255, 140, 26), (126, 211, 33), (208, 70, 180), (250, 220, 60), (120, 120, 255))
 
 
 def draw(slices):
-    """Return JPEG bytes of slices side by side with the outline of the mask, right on the left as in radiology.
+    """Return JPEG bytes of slices side by side, in one scale of mm, with the outline of each class in its colour.
 
     Args:
-        slices: `mcc_keras.plots.Slice`s.
+        slices: `mcc_keras.plots.Slice`s. The patient's right is put on the left, as in radiology.
     """
     from PIL import Image
 
-    panels = [_panel(slice_) for slice_ in slices]
-    gap = np.full((HEIGHT, GAP, 3), 255, np.uint8)
-    row = [piece for panel in panels for piece in (panel, gap)][:-1]
+    extents = np.array([np.multiply(slice_.image.shape, slice_.spacing_mm) for slice_ in slices])
+    scale = min((WIDTH - GAP * (len(slices) - 1)) / extents[:, 0].sum(), HEIGHT / extents[:, 1].max())
+    sizes = np.maximum(1, np.rint(extents * scale)).astype(int)
+    canvas = np.full((sizes[:, 1].max(), sizes[:, 0].sum() + GAP * (len(slices) - 1), 3), 255, np.uint8)
+    left = 0
+    for slice_, (width, height) in zip(slices, sizes, strict=True):
+        canvas[:height, left : left + width] = _panel(slice_, width, height)
+        left += width + GAP
     buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(row, axis=1)).save(buffer, "JPEG", quality=88, subsampling=0)
+    Image.fromarray(canvas).save(buffer, "JPEG", quality=88, subsampling=0)
     return buffer.getvalue()
 
 
-def _panel(slice_):
-    columns, rows = _sampling(slice_)
+def _panel(slice_, width, height):
+    columns = np.arange(width) * slice_.image.shape[0] // width
+    rows = np.arange(height) * slice_.image.shape[1] // height
     image = np.asarray(slice_.image, np.float32)
     low, high = np.percentile(image, (1, 99.5))
     grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1)[columns][:, rows]
@@ -38,14 +44,6 @@ def _panel(slice_):
     if slice_.orientation != "sagittal":
         picture = picture[::-1]
     return picture.transpose(1, 0, 2)[::-1]
-
-
-def _sampling(slice_):
-    """Indices of the voxels that the pixels of a picture of the right proportions show."""
-    sizes, steps = slice_.image.shape, slice_.spacing_mm
-    width = HEIGHT * sizes[0] * steps[0] / (sizes[1] * steps[1])
-    width = int(np.clip(round(width), 8, 3 * HEIGHT))
-    return (np.arange(width) * sizes[0] // width, np.arange(HEIGHT) * sizes[1] // HEIGHT)
 
 
 def _outline(mask):
