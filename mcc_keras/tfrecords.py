@@ -155,7 +155,7 @@ def read_manifest(work, *, verify=True):
         content = json.loads((work / MANIFEST).read_text(encoding="utf-8"))
         schema, settings, shards = content["schema"], content["settings"], content["shards"]
         text = (work / PREPROCESSING).read_text(encoding="utf-8")
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise RecordError(work / MANIFEST, f"expected a manifest, found {error!r}", "Prepare the data again.") from error
     if schema != SCHEMA:
         raise RecordError(work / MANIFEST, f"expected schema {SCHEMA}, found {schema}", "Prepare the data again.")
@@ -220,6 +220,7 @@ def _entry(case, part):
         "part": part,
         "images": [str(Path(path).resolve()) for path in case.images],
         "mask": str(Path(case.mask).resolve()),
+        "affine": case.affine,
         "bytes": [Path(path).stat().st_size if Path(path).is_file() else None for path in files],
     }
 
@@ -234,6 +235,7 @@ def _case(entry, settings):
         background=tuple(settings["background"]),
         channel_names=tuple(settings["channel_names"]),
         part=entry["part"],
+        affine=entry["affine"],
     )
 
 
