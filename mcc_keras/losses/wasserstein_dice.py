@@ -1,0 +1,113 @@
+"""The generalised Wasserstein Dice loss: Dice for classes of which some are closer to each other than others."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from mcc_keras import confusion
+from mcc_keras.errors import UsageError
+from mcc_keras.losses.volume_loss import VolumeLoss, checked_smooth
+
+WEIGHTINGS = ("default", "gdl")
+# Background, necrosis, oedema, non-enhancing and enhancing tumour, as NiftyNet carries it for BRATS.
+BRATS_DISTANCES = (
+    (0.0, 1.0, 1.0, 1.0, 1.0),
+    (1.0, 0.0, 0.6, 0.2, 0.5),
+    (1.0, 0.6, 0.0, 0.6, 0.7),
+    (1.0, 0.2, 0.6, 0.0, 0.5),
+    (1.0, 0.5, 0.7, 0.5, 0.0),
+)
+
+
+@keras.saving.register_keras_serializable(package="mcc_keras")
+class GeneralizedWassersteinDiceLoss(VolumeLoss):
+    """Dice with a distance between classes: mistaking one tumour class for another costs less than missing it.
+
+    W_i = Σ_l M[y_i, l] p_i[l] is how far voxel i is from its label, and TP = Σ_i α(y_i) (1 - W_i):
+
+        default:  α = M[background, ·]                 loss = 1 - (2 TP + ε) / (2 TP + Σ_i W_i + ε)
+        gdl:      α_l = 1 / (Σ_i [y_i = l] + 1)        loss = 1 - (2 TP + ε) / (Σ_i α(y_i) (2 - W_i) + ε)
+
+    With two classes and the default weighting it *is* `DiceLoss` of the foreground; to compare the two on a binary task
+    is to compare a loss with itself. One sigmoid channel p is read as [1 - p, p].
+
+    Args:
+        distance_matrix: (K, K), symmetric, 0 on the diagonal, 0 or more elsewhere, scaled here to a maximum of 1;
+            None for 1 off the diagonal. `BRATS_DISTANCES` is the matrix of that challenge's five classes.
+        weighting: "default" or "gdl".
+        smooth: ε, 0 or more, in voxels ("gdl": in weighted voxels).
+        class_weights, include_background: Accepted as None and False only: the matrix says what counts.
+        from_logits, pool, ignore_label, reduction, name, dtype: As in `MCCLoss`.
+
+    Example:
+
+    >>> y_true, y_pred = np.array([[1, 2]]), np.array([[[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]])
+    >>> near = GeneralizedWassersteinDiceLoss(distance_matrix=[[0, 1, 1], [1, 0, 0.5], [1, 0.5, 0]], smooth=0.0)
+    >>> f"{float(near(y_true, y_pred)):.4f}"
+    '0.1429'
+
+    W = 0.5, 0; TP = 1.5; 1 - 3 / 3.5.
+
+    References:
+        Fidon et al., Generalised Wasserstein Dice Score for Imbalanced Multi-class Segmentation using Holistic
+        Convolutional Networks, 2017, arXiv 1707.00478.
+    """
+
+    def __init__(self, *, distance_matrix=None, weighting="default", smooth=1.0, name="gwd_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+        if weighting not in WEIGHTINGS:
+            raise UsageError(f"`weighting` must be 'default' or 'gdl'. Received: weighting={weighting!r}")
+        if self.class_weights is not None or self.include_background:
+            raise UsageError(
+                "What counts is in `distance_matrix`. Received: "
+                f"class_weights={self.class_weights}, include_background={self.include_background}"
+            )
+        self.distance_matrix = None if distance_matrix is None else _checked_matrix(distance_matrix)
+        self.weighting, self.smooth = weighting, checked_smooth(smooth)
+
+    def values(self, pair):
+        p, pool = self.probabilities(pair.y_pred), self.pool
+        y = pair.y_true
+        if p.shape[-1] == 1:
+            y, p = (ops.concatenate([1.0 - x, x], axis=-1) for x in (y, p))
+        matrix = ops.convert_to_tensor(self._matrix(p.shape[-1]), dtype=p.dtype)
+        total = confusion.total_weight(p, pair.weight, pool=pool)
+        wy = y if pair.weight is None else y * pair.weight
+        # Sums over the voxels of each true class: how far they are and how many.
+        distance = confusion.voxel_sum(wy * ops.matmul(p, matrix), pool=pool)
+        volume = confusion.voxel_sum(wy, pool=pool)
+        if self.weighting == "gdl":
+            alpha = 1.0 / (volume + 1.0)
+            true = ops.sum(alpha * (volume - distance), axis=-1)
+            below = ops.sum(alpha * (2.0 * volume - distance), axis=-1)
+        else:
+            true = ops.sum(matrix[0] * (volume - distance) / total, axis=-1)
+            below = 2.0 * true + ops.sum(distance / total, axis=-1)
+        extra = self.smooth if self.weighting == "gdl" else self.smooth / total[:, 0]
+        return 1.0 - (2.0 * true + extra) / ops.maximum(below + extra, confusion.SMALLEST)
+
+    def _matrix(self, classes):
+        if self.distance_matrix is None:
+            return 1.0 - np.eye(classes)
+        if len(self.distance_matrix) != classes:
+            raise UsageError(
+                f"`distance_matrix` must be ({classes}, {classes}), as `y_pred` has that many classes. "
+                f"Received: {len(self.distance_matrix)} rows."
+            )
+        return np.array(self.distance_matrix)
+
+    def get_config(self):
+        own = {"distance_matrix": self.distance_matrix, "weighting": self.weighting, "smooth": self.smooth}
+        return {**super().get_config(), **own}
+
+
+def _checked_matrix(distance_matrix):
+    matrix = np.array(distance_matrix, "float64")
+    square = matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] >= 2
+    sound = square and np.isfinite(matrix).all() and (matrix >= 0).all() and matrix.max() > 0
+    if not (sound and (matrix == matrix.T).all() and (np.diag(matrix) == 0).all()):
+        raise UsageError(
+            "`distance_matrix` must be square, symmetric, 0 on the diagonal and elsewhere finite and 0 or more. "
+            f"Received: shape={matrix.shape}, distance_matrix={matrix.tolist()}"
+        )
+    return (matrix / matrix.max()).tolist()
