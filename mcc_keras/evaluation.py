@@ -95,7 +95,7 @@ def score_counts(tp, fp, fn, tn):
 
     >>> scores = score_counts(3, 1, 2, 94)
     >>> round(scores["dice"], 4), round(scores["mcc"], 4), scores["volume_difference_percent"]
-    (0.6667, 0.6554, -20.0)
+    (0.6667, 0.6556, -20.0)
     >>> score_counts(0, 5, 0, 95)["counted_as"]
     'false alarm'
     """
@@ -151,6 +151,7 @@ def evaluate(run, *, part="test", source=None, largest_component=False, output=N
         raise OutputExistsError(
             folder, "the scores of an earlier evaluation", "Allow overwriting, or choose an output."
         )
+    _check_channels(cases, run)
     segmenter = load_segmenter(run)
     rows, slices = [], {}
     # A bar on a terminal only (disable=None).
