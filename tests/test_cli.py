@@ -1,6 +1,8 @@
 """The command line: options that match the functions behind them, one line a problem, nothing half written."""
 
 import inspect
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -48,6 +50,14 @@ def test_the_options_are_the_arguments_of_the_functions_with_their_defaults(comm
 def test_every_command_is_compared_with_its_functions():
     subparsers = next(action for action in build_parser()._actions if action.dest not in ("help", "version"))
     assert set(subparsers.choices) == set(FUNCTIONS)
+
+
+def test_the_commands_of_the_readme_are_commands():
+    readme = Path(__file__).parents[1] / "README.md"
+    lines = re.findall(r"^ {4}(?:\S*/)?mcc-keras (.*)", readme.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert {shlex.split(line, comments=True)[0] for line in lines} == set(FUNCTIONS)
+    for line in lines:
+        build_parser().parse_args(shlex.split(line, comments=True))
 
 
 def test_the_losses_to_choose_from_are_the_registry():
