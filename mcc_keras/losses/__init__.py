@@ -16,14 +16,26 @@ LOSSES = {
     "dice_squared": ("mcc_keras.losses.dice:DiceLoss", {"squared": True}),
     "gwd": ("mcc_keras.losses.wasserstein_dice:GeneralizedWassersteinDiceLoss", {}),
     "cross_entropy": ("mcc_keras.losses.cross_entropy:CrossEntropyLoss", {}),
+    "generalized_dice": ("mcc_keras.losses.generalized_dice:GeneralizedDiceLoss", {}),
+    "tversky": ("mcc_keras.losses.tversky:TverskyLoss", {}),
+    "focal_tversky": ("mcc_keras.losses.tversky:TverskyLoss", {"gamma": 0.75}),
+    "focal": ("mcc_keras.losses.focal:FocalLoss", {}),
+    "auc": ("mcc_keras.losses.auc:AUCLoss", {}),
+    "mcc_cross_entropy": ("mcc_keras.losses.sum:SumLoss", {"parts": {"mcc": 1.0, "cross_entropy": 1.0}}),
+    "dice_cross_entropy": ("mcc_keras.losses.sum:SumLoss", {"parts": {"dice": 1.0, "cross_entropy": 1.0}}),
 }
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "auc": ["AUCLoss"],
         "cross_entropy": ["CrossEntropyLoss"],
         "dice": ["DiceLoss"],
+        "focal": ["FocalLoss"],
+        "generalized_dice": ["GeneralizedDiceLoss"],
         "mcc": ["MCCLoss"],
+        "sum": ["SumLoss"],
+        "tversky": ["TverskyLoss"],
         "wasserstein_dice": ["BRATS_DISTANCES", "GeneralizedWassersteinDiceLoss"],
     },
 )

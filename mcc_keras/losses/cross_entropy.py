@@ -32,25 +32,25 @@ class CrossEntropyLoss(VolumeLoss):
         super().__init__(name=name, include_background=include_background, **kwargs)
 
     def values(self, pair):
-        entropy, factor = voxel_entropy(pair, self.from_logits), self._factor(pair)
+        entropy = voxel_entropy(pair, self.from_logits)
+        factor = class_factor(pair, self.weights_of(max(pair.y_pred.shape[-1], 2)), self.include_background)
         if factor is not None:
             entropy = entropy * factor
         return weighted_mean(entropy, pair.weight, pool=self.pool)
 
-    def _factor(self, pair):
-        """Return the class weight of each voxel, (batch, ..., 1), or None where all are 1."""
-        classes = max(pair.y_pred.shape[-1], 2)
-        weights = self.weights_of(classes)
-        if weights is None and self.include_background:
-            return None
-        weights = [1.0] * classes if weights is None else list(weights)
-        weights[0] *= self.include_background
-        if pair.y_pred.shape[-1] == 1:
-            return weights[0] + (weights[1] - weights[0]) * pair.y_true
-        weights = ops.convert_to_tensor(weights, dtype=pair.y_pred.dtype)
-        if pair.labels is not None:
-            return ops.take(weights, pair.labels, axis=0)[..., None]
-        return ops.sum(pair.y_true * weights, axis=-1, keepdims=True)
+
+def class_factor(pair, weights, include_background):
+    """Return the class weight of each voxel, (batch, ..., 1), or None where all are 1."""
+    if weights is None and include_background:
+        return None
+    weights = [1.0] * max(pair.y_pred.shape[-1], 2) if weights is None else [float(weight) for weight in weights]
+    weights[0] *= include_background
+    if pair.y_pred.shape[-1] == 1:
+        return weights[0] + (weights[1] - weights[0]) * pair.y_true
+    weights = ops.convert_to_tensor(weights, dtype=pair.y_pred.dtype)
+    if pair.labels is not None:
+        return ops.take(weights, pair.labels, axis=0)[..., None]
+    return ops.sum(pair.y_true * weights, axis=-1, keepdims=True)
 
 
 def voxel_entropy(pair, from_logits):

@@ -17,7 +17,8 @@ def volumes(classes, *, seed=0):
 def test_it_is_the_log_loss_of_scikit_learn(classes):
     labels, p = volumes(classes)
     p = p if classes == 1 else p / p.sum(-1, keepdims=True)
-    expected = log_loss(labels.ravel(), p.ravel() if classes == 1 else p.reshape(-1, classes), labels=range(max(classes, 2)))
+    flat = p.ravel() if classes == 1 else p.reshape(-1, classes)
+    expected = log_loss(labels.ravel(), flat, labels=range(max(classes, 2)))
     assert float(CrossEntropyLoss()(labels, p.astype("float32"))) == pytest.approx(expected, rel=1e-5)
 
 
