@@ -44,7 +44,11 @@ class Run:
         """Return the Keras model, in inference form; nothing but registered classes is ever run from the file."""
         import keras
 
-        return keras.models.load_model(self.folder / MODEL, compile=False)
+        path = self.folder / MODEL
+        try:
+            return keras.models.load_model(path, compile=False, safe_mode=True)
+        except Exception as error:  # Keras raises a dozen types for a damaged file
+            raise RunError(path, f"expected a Keras model, found {type(error).__name__}: {error}", "Train again.") from error
 
 
 def start_run(folder):

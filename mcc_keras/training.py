@@ -165,7 +165,7 @@ class BestModel(keras.callbacks.Callback):
         if not math.isfinite(logs["loss"]):
             return
         value = float(logs[self.monitor]) if self.monitor else None
-        if value is not None and self.value is not None and not value > self.value:
+        if self.epoch is not None and value is not None and not value > self.value and math.isfinite(self.value):
             return
         self.epoch, self.value = epoch + 1, value
         with written_aside(self.path) as aside:

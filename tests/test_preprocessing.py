@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from mcc_keras.errors import DataError, GeometryError, UsageError
 from mcc_keras.preprocessing import Preprocessing, orientation, resampling_matrix
 
-TURNS = [
-    (axes, signs) for axes in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)
-]
+TURNS = [(axes, signs) for axes in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)]
 
 
 def affine_of(axes, signs, spacing=(1.0, 1.0, 1.0), oblique_degrees=0.0):
@@ -89,7 +87,9 @@ def test_a_point_in_millimetres_stays_where_it_is():
     axes, flips = orientation(affine)
     spacing = np.array([(0.7, 1.3, 2.9)[a] for a in axes])
     canonical = np.array([shape[a] - 1 - point[a] if f else point[a] for a, f in zip(axes, flips, strict=True)])
-    expected = (canonical - (np.array([shape[a] for a in axes]) - 1) / 2) * spacing / 1.5 + (np.array(box.shape) - 1) / 2
+    expected = (canonical - (np.array([shape[a] for a in axes]) - 1) / 2) * spacing / 1.5 + (
+        np.array(box.shape) - 1
+    ) / 2
     assert centroid / box.sum() == pytest.approx(expected, abs=0.05)
 
 
