@@ -7,11 +7,15 @@ from mcc_keras.models.arguments import (
     check_counts,
     check_foreground_fraction,
     check_input_shape,
+    check_rate,
     scaled,
 )
-from mcc_keras.models.blocks import KERNEL_INITIALIZER, conv, conv_norm_relu, normalise
+from mcc_keras.models.blocks import KERNEL_INITIALIZER, conv, conv_norm_relu, cropped, normalise, padded
+from mcc_keras.models.convolution import Convolution, NarrowConvolution
+from mcc_keras.models.dense_block import VECTOR_CHANNELS, DenseBlock
 from mcc_keras.models.head import bias_initializer, output_activation
-from mcc_keras.models.resampling import CropLike, Float32AveragePooling, PadToMultiple, TrilinearUpsampling, check_sides
+from mcc_keras.models.prior import SpatialPrior
+from mcc_keras.models.resampling import Float32AveragePooling, TrilinearUpsampling, check_sides
 
 MULTIPLE = 8
 
@@ -26,6 +30,8 @@ def DenseVNet(
     growth_rates=(4, 8, 16),
     skip_channels=(12, 24, 24),
     dilation_rates=(1, 1, 1),
+    dropout=0.0,
+    prior_size=None,
     normalisation="batch",
     width=1.0,
     foreground_fraction=None,
@@ -42,6 +48,9 @@ def DenseVNet(
         growth_rates: Channels that each layer of a block adds.
         skip_channels: Channels of the three branches that meet before the classifier.
         dilation_rates: One rate for the layers of each dense block; 2 doubles their reach at no cost in memory.
+        dropout: Batch-wise spatial dropout: share of the channels of each dense layer that a training step sets to
+            zero for the whole batch.
+        prior_size: Side of a trained spatial prior, one channel a class, that is added to the logits; None for none.
         normalisation: `"batch"`, `"group"` or `"instance"`.
         width: Factor on all of these channel counts.
         foreground_fraction: Start the head's bias at the log-odds of this share; None starts it at 0.
@@ -66,6 +75,7 @@ def DenseVNet(
     check_count("num_classes", num_classes)
     check_foreground_fraction(foreground_fraction)
     check_count("initial_channels", initial_channels)
+    check_rate("dropout", dropout)
     depths = check_counts("depths", depths, 3)
     dilation_rates = check_counts("dilation_rates", dilation_rates, 3)
     first = scaled(initial_channels, width)
@@ -73,7 +83,7 @@ def DenseVNet(
     skip_channels = scaled(check_counts("skip_channels", skip_channels, 3), width)
 
     volume = keras.Input(input_shape, name="image")
-    x = _padded(volume, input_shape)
+    x = padded(volume, MULTIPLE)
     pooled = Float32AveragePooling(3, strides=2, padding="same", name="input_pool")(x)
     pooled = normalise(pooled, normalisation, name="input_norm")
     x = conv(x, first, name="initial_conv", kernel_size=5, strides=2)
@@ -81,22 +91,22 @@ def DenseVNet(
 
     branches = []
     for level in range(3):
-        block = f"block{level + 1}"
         if level:
             x = conv_norm_relu(x, first, name=f"down{level}", normalisation=normalisation, strides=2)
-        x = _dense_block(
-            x,
+        x = DenseBlock(
             depths[level],
             growth_rates[level],
             dilation=dilation_rates[level],
             normalisation=normalisation,
-            name=block,
-        )
+            dropout=dropout,
+            name=f"block{level + 1}",
+        )(x)
         skip = conv_norm_relu(x, skip_channels[level], name=f"skip{level + 1}", normalisation=normalisation)
         branches.append(TrilinearUpsampling(2**level, name=f"skip{level + 1}_up")(skip) if level else skip)
 
     x = keras.layers.Concatenate(name="final_concat")([*branches, pooled])
-    x = keras.layers.Conv3D(
+    classifier = NarrowConvolution if 3 * num_classes <= VECTOR_CHANNELS else Convolution
+    x = classifier(
         num_classes,
         3,
         padding="same",
@@ -105,23 +115,8 @@ def DenseVNet(
         dtype="float32",
         name="final_conv",
     )(x)
+    if prior_size is not None:
+        x = SpatialPrior(prior_size, dtype="float32", name="prior")(x)
     x = TrilinearUpsampling(2, dtype="float32", name="logits_up")(x)
-    if _is_padded(input_shape):
-        x = CropLike(dtype="float32", name="crop")([x, volume])
+    x = cropped(x, volume, MULTIPLE)
     return keras.Model(volume, output_activation(x, activation), name=name)
-
-
-def _is_padded(input_shape):
-    return any(side is None or side % MULTIPLE for side in input_shape[:3])
-
-
-def _padded(volume, input_shape):
-    return PadToMultiple(MULTIPLE, name="pad")(volume) if _is_padded(input_shape) else volume
-
-
-def _dense_block(x, depth, growth, *, dilation, normalisation, name):
-    """Let every layer see the block's input and all earlier outputs; return them all."""
-    for layer in range(1, depth + 1):
-        new = conv_norm_relu(x, growth, name=f"{name}_layer{layer}", normalisation=normalisation, dilation=dilation)
-        x = keras.layers.Concatenate(name=f"{name}_concat{layer}")([x, new])
-    return x

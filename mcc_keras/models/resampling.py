@@ -8,12 +8,28 @@ from mcc_keras.errors import UsageError
 PACKAGE = "mcc_keras"
 
 
-def _tent_matrix(size, factor):
-    """Weights `(size * factor, size)` of linear interpolation with half-voxel centres and the border repeated."""
-    centre = (ops.arange(size * factor, dtype="float32") + 0.5) / factor - 0.5
+def _tent_matrix(size, new_size):
+    """Weights `(new_size, size)` of linear interpolation with half-voxel centres and the border repeated."""
+    scale = ops.cast(size, "float32") / ops.cast(new_size, "float32")
+    centre = (ops.arange(new_size, dtype="float32") + 0.5) * scale - 0.5
     centre = ops.clip(centre, 0.0, ops.cast(size - 1, "float32"))
     distance = ops.abs(centre[:, None] - ops.arange(size, dtype="float32")[None, :])
     return ops.maximum(1.0 - distance, 0.0)
+
+
+def resize_volume(x, sides):
+    """Stretch `(batch, x, y, z, channels)` over three new sides by trilinear interpolation, in float32."""
+    channels = x.shape[-1]
+    nx, ny, nz = ops.shape(x)[1:4]
+    mx, my, mz = sides
+    # Float32 inside: halves lose digits in each of the three passes, and float16 has no fast product on a CPU.
+    x = ops.reshape(ops.cast(x, "float32"), (-1, nz, channels))
+    x = ops.matmul(_tent_matrix(nz, mz), x)
+    x = ops.reshape(x, (-1, ny, mz * channels))
+    x = ops.matmul(_tent_matrix(ny, my), x)
+    x = ops.reshape(x, (-1, nx, my * mz * channels))
+    x = ops.matmul(_tent_matrix(nx, mx), x)
+    return ops.reshape(x, (-1, mx, my, mz, channels))
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -46,20 +62,10 @@ class TrilinearUpsampling(keras.layers.Layer):
         if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
             raise UsageError(f"`factor` must be an integer of at least 1. Received: factor={factor!r}")
         self.factor = factor
-        self.supports_jit = True
 
     def call(self, x):
-        dtype, channels = x.dtype, x.shape[-1]
-        _, nx, ny, nz = ops.shape(x)[:4]
-        factor = self.factor
-        # Float32 inside: halves lose digits in each of the three passes, and float16 has no fast product on a CPU.
-        x = ops.reshape(ops.cast(x, "float32"), (-1, nz, channels))
-        x = ops.matmul(_tent_matrix(nz, factor), x)
-        x = ops.reshape(x, (-1, ny, nz * factor * channels))
-        x = ops.matmul(_tent_matrix(ny, factor), x)
-        x = ops.reshape(x, (-1, nx, ny * nz * factor * factor * channels))
-        x = ops.matmul(_tent_matrix(nx, factor), x)
-        return ops.cast(ops.reshape(x, (-1, nx * factor, ny * factor, nz * factor, channels)), dtype)
+        sides = [side * self.factor for side in ops.shape(x)[1:4]]
+        return ops.cast(resize_volume(x, sides), x.dtype)
 
     def compute_output_shape(self, input_shape):
         sides = (None if side is None else side * self.factor for side in input_shape[1:4])
