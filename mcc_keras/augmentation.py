@@ -27,7 +27,7 @@ class Augmentation:
         rotation_degrees: Largest rotation about each axis, in [0, 180].
         scaling: Largest relative change of size, in [0, 1).
         translation: Largest shift as a share of the field of view, in [0, 1).
-        elastic: Standard deviation of the elastic shift of a control point, as a share of the field of view, in [0, 0.1].
+        elastic: Standard deviation of the shift of a control point, as a share of the field of view, in [0, 0.1].
         gamma: Largest change of the logarithm of γ, at least 0.
         contrast: Largest relative change of contrast, in [0, 1).
         brightness: Largest shift of all voxels, in standard deviations of the image.
@@ -137,7 +137,7 @@ def random_affine(seed, points, spacing_mm, *, rotation_degrees, scaling, transl
 
 
 def elastic(points, shifts):
-    """Return points moved by a smooth field: shifts (n, n, n, 3) of the control points of a cubic B-spline, in voxels."""
+    """Return points moved by a cubic B-spline whose control points move by shifts (n, n, n, 3), in voxels."""
     return points + smooth_field(shifts, points.shape[:3])
 
 

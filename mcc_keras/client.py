@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mcc_keras.datasets.cases import Case, find_cases, read_image
+from mcc_keras.datasets.scan import read_scan
 from mcc_keras.errors import DataError, EnvironmentFailure, OutputExistsError, UsageError, VolumeError
 from mcc_keras.volumes import write_mask
 
@@ -61,7 +61,7 @@ def segment_remote(address, images, output, *, model_name="segmenter", timeout_s
                 raise _explained(error, address, model_name, timeout_seconds, images) from error
 
         channels = _channels(ask(stub.GetModelMetadata, _metadata_request(apis)), apis, address)
-        volume = _read(images, channels)
+        volume = read_scan(images, ("image",) * channels)
         answer = ask(stub.Predict, _predict_request(volume, apis, tensorflow))
     mask = tensorflow.make_ndarray(answer.outputs["mask"])
     if mask.shape != volume.shape:
@@ -91,20 +91,6 @@ def _protocol():
             " pip install 'mcc_keras[serving]'."
         ) from error
     return grpc, apis, tensorflow
-
-
-def _read(images, channels):
-    if isinstance(images, str | Path) and Path(images).is_dir():
-        cases = find_cases(images)
-        if len(cases) != 1:
-            raise UsageError(f"{images}: expected the files of one case, found {len(cases)} cases. Name the files.")
-        images = cases[0].images
-    paths = (images,) if isinstance(images, str | Path) else tuple(images)
-    if len(paths) not in (1, channels):
-        raise UsageError(
-            f"Expected {channels} files, one a channel. Received {len(paths)}: {', '.join(map(str, paths))}."
-        )
-    return read_image(Case("scan", images=tuple(map(Path, paths)), channel_names=("image",) * channels))
 
 
 def _metadata_request(apis):

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from skimage.measure import label
 
-from mcc_keras.datasets.cases import Case, find_cases, read_image
-from mcc_keras.errors import OutputExistsError, UsageError
+from mcc_keras.datasets.scan import read_scan
+from mcc_keras.errors import OutputExistsError
 from mcc_keras.runs import read_run
 from mcc_keras.segmenter import load_segmenter
 from mcc_keras.volumes import write_mask
@@ -33,7 +33,7 @@ def segment(run, images, output, *, largest_component=False, overwrite=False):
     if Path(output).exists() and not overwrite:
         raise OutputExistsError(output, "a file", "Choose another name, or overwrite it with overwrite=True.")
     run = read_run(run)
-    volume = read_image(case_of(images, run.settings["channel_names"]))
+    volume = read_scan(images, run.settings["channel_names"])
     mask, _ = segment_volume(load_segmenter(run), volume, largest_component=largest_component)
     return write_mask(mask, output, like=volume, overwrite=overwrite)
 
@@ -67,17 +67,3 @@ def keep_largest_component(mask):
         pieces = label(mask == value, connectivity=3)
         kept[pieces == np.bincount(pieces.ravel())[1:].argmax() + 1] = value
     return kept
-
-
-def case_of(images, channel_names):
-    """Return the `Case` of one scan that is not part of a data set: a path, a list of paths, or a case folder."""
-    if isinstance(images, str | Path) and Path(images).is_dir():
-        found = find_cases(images)
-        if len(found) != 1:
-            raise UsageError(f"{images}: expected the files of one case, found {len(found)} cases. Name the files.")
-        images = found[0].images
-    paths = (images,) if isinstance(images, str | Path) else tuple(images)
-    if len(paths) not in (1, len(channel_names)):
-        wanted = f"{len(channel_names)} files, one a channel ({', '.join(channel_names)})"
-        raise UsageError(f"Expected {wanted}. Received {len(paths)}: {', '.join(map(str, paths))}.")
-    return Case(case_id="scan", images=tuple(map(Path, paths)), channel_names=tuple(channel_names))

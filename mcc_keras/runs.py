@@ -1,10 +1,10 @@
 """The run folder: what a training leaves behind, and how later stages read it.
 
-    model.keras          the epoch with the best validation Dice
-    run.json             every setting, the versions, the best epoch; written last, so a folder with it is a finished run
-    preprocessing.json   what is done to a scan before the network sees it
-    history.csv          one row an epoch
-    logs/                TensorBoard
+model.keras          the epoch with the best validation Dice
+run.json             every setting, the versions, the best epoch; written last, so a folder with it is a finished run
+preprocessing.json   what is done to a scan before the network sees it
+history.csv          one row an epoch
+logs/                TensorBoard
 """
 
 import csv
@@ -48,7 +48,9 @@ class Run:
         try:
             return keras.models.load_model(path, compile=False, safe_mode=True)
         except Exception as error:  # Keras raises a dozen types for a damaged file
-            raise RunError(path, f"expected a Keras model, found {type(error).__name__}: {error}", "Train again.") from error
+            raise RunError(
+                path, f"expected a Keras model, found {type(error).__name__}: {error}", "Train again."
+            ) from error
 
 
 def start_run(folder):

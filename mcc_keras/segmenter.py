@@ -33,7 +33,9 @@ class Segmenter(tf.Module):
             raise UsageError(f"Expected label values in [0, 255]. Received: label_values={label_values}.")
         classes = max(2, model.output_shape[-1])
         if len(label_values) != classes:
-            raise UsageError(f"Expected {classes} label values, background first. Received: label_values={label_values}.")
+            raise UsageError(
+                f"Expected {classes} label values, background first. Received: label_values={label_values}."
+            )
         self.model, self.preprocessing = model, preprocessing
         self.flip_axes, self.label_values = tuple(flip_axes), tuple(label_values)
         channels = model.input_shape[-1]

@@ -99,9 +99,7 @@ class Manifest:
         return _case(self.settings["cases"][0], self.settings)
 
 
-def write_tfrecords(
-    cases, work, *, preprocessing, split=(0.7, 0.2, 0.1), seed=0, workers=None, progress=False
-):
+def write_tfrecords(cases, work, *, preprocessing, split=(0.7, 0.2, 0.1), seed=0, workers=None, progress=False):
     """Prepare cases for training: split by patient, fit on the training part, preprocess, write sharded records.
 
     Args:
@@ -156,7 +154,9 @@ def read_manifest(work, *, verify=True):
         schema, settings, shards = content["schema"], content["settings"], content["shards"]
         text = (work / PREPROCESSING).read_text(encoding="utf-8")
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise RecordError(work / MANIFEST, f"expected a manifest, found {error!r}", "Prepare the data again.") from error
+        raise RecordError(
+            work / MANIFEST, f"expected a manifest, found {error!r}", "Prepare the data again."
+        ) from error
     if schema != SCHEMA:
         raise RecordError(work / MANIFEST, f"expected schema {SCHEMA}, found {schema}", "Prepare the data again.")
     preprocessing = Preprocessing.from_json(text, path=work / PREPROCESSING)
@@ -190,7 +190,9 @@ def parse_example(serialized, image_shape):
 def _check_uniform(cases):
     if not cases:
         raise UsageError("Expected at least one case to prepare, received none.")
-    without = [LabelError(case.case_id, "expected a mask, found none", "Leave it out.") for case in cases if not case.mask]
+    without = [
+        LabelError(case.case_id, "expected a mask, found none", "Leave it out.") for case in cases if not case.mask
+    ]
     if without:
         raise DataErrors(without)
     for name in ("labels", "background", "channel_names"):
@@ -279,7 +281,9 @@ class _Shards:
     def add(self, case):
         serialized = _serialize(case)
         if self.writer is None:
-            self.shards.append({"path": self.folder / f"{self.part}-{len(self.shards)}.open", "records": [], "bytes": 0})
+            self.shards.append(
+                {"path": self.folder / f"{self.part}-{len(self.shards)}.open", "records": [], "bytes": 0}
+            )
             self.writer = tf.io.TFRecordWriter(str(self.shards[-1]["path"]))
         shard = self.shards[-1]
         self.writer.write(serialized)

@@ -162,7 +162,9 @@ def test_image_and_mask_move_together(seed):
 
 def test_the_same_seed_draws_the_same_and_another_seed_something_else():
     image, mask = volume(), ball((12, 10, 8), (6, 5, 4), 3)
-    first, again, other = (Augmentation()(seed, image, mask, spacing_mm=SPACING)[0] for seed in [(1, 2), (1, 2), (1, 3)])
+    first, again, other = (
+        Augmentation()(seed, image, mask, spacing_mm=SPACING)[0] for seed in [(1, 2), (1, 2), (1, 3)]
+    )
     assert np.array_equal(first, again)
     assert not np.allclose(first, other)
 

@@ -28,7 +28,9 @@ def bright_voxels_run(folder, channels=1):
     (folder / "preprocessing.json").write_text(box.to_json())
     (folder / "history.csv").write_text("epoch,loss\n1,0.5\n")
     names = ["image"] if channels == 1 else [f"image{i}" for i in range(channels)]
-    return finish_run(folder, {"labels": [[1]], "label_values": [0, 1], "channel_names": names, "flip_axes": [0]}).folder
+    return finish_run(
+        folder, {"labels": [[1]], "label_values": [0, 1], "channel_names": names, "flip_axes": [0]}
+    ).folder
 
 
 @pytest.fixture

@@ -128,9 +128,7 @@ def test_masks_are_integer_classes_for_several(tmp_path):
     assert (manifest.num_classes, mask.dtype) == (3, np.int32)
 
 
-@pytest.mark.parametrize(
-    "arguments", [{"part": "dev"}, {"batch_size": 0}, {"batch_size": 1.5}, {"augment": "heavy"}]
-)
+@pytest.mark.parametrize("arguments", [{"part": "dev"}, {"batch_size": 0}, {"batch_size": 1.5}, {"augment": "heavy"}])
 def test_arguments_that_make_no_sense_are_refused(work, arguments):
     with pytest.raises(UsageError, match=next(iter(arguments))):
         load_dataset(work, **{"part": "train"} | arguments)

@@ -98,7 +98,9 @@ def test_an_identity_network_returns_the_volume_bit_for_bit_in_any_orientation(a
 
 
 def test_one_slice_and_a_constant_image_give_a_finite_answer():
-    answer = Segmenter(network(), Preprocessing(size=8)).segment(np.ones((9, 9, 1, 1), np.float32), np.eye(4, dtype="f4"))
+    answer = Segmenter(network(), Preprocessing(size=8)).segment(
+        np.ones((9, 9, 1, 1), np.float32), np.eye(4, dtype="f4")
+    )
     assert np.isfinite(answer["probability"]).all()
     assert answer["mask"].shape == (9, 9, 1)
 

@@ -78,7 +78,9 @@ def test_a_folder_of_something_else_is_refused(write_pairs, tmp_path):
 def test_all_bad_cases_are_told_at_once_and_nothing_is_left(write_pairs, tmp_path):
     folder = write_pairs(count=5)
     for name in ("case1", "case3"):
-        nib.save(nib.Nifti1Image(np.full((16, 16, 16), 7, np.uint8), np.diag([1, 1, 2, 1])), folder / f"{name}_mask.nii.gz")
+        nib.save(
+            nib.Nifti1Image(np.full((16, 16, 16), 7, np.uint8), np.diag([1, 1, 2, 1])), folder / f"{name}_mask.nii.gz"
+        )
     with pytest.raises(DataErrors) as caught:
         write_tfrecords(find_cases(folder), tmp_path / "work", preprocessing=BOX)
     assert [("case1" in str(e), "case3" in str(e)) for e in caught.value.errors] == [(True, False), (False, True)]

@@ -7,7 +7,6 @@ import pytest
 from mcc_keras.datasets import find_cases, write_synthetic
 from mcc_keras.errors import OutputExistsError, UsageError
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.runs import read_run
 from mcc_keras.tfrecords import write_tfrecords
 from mcc_keras.training import BestModel, Schedule, train
 
@@ -51,9 +50,7 @@ def test_the_same_seed_gives_the_same_weights(run, work, tmp_path):
 
 
 def test_minutes_other_losses_and_half_precision(work, tmp_path):
-    run = train(
-        work, tmp_path / "run", loss="gwd", minutes=0.01, precision="mixed_bfloat16", augment=False, verbose=0
-    )
+    run = train(work, tmp_path / "run", loss="gwd", minutes=0.01, precision="mixed_bfloat16", augment=False, verbose=0)
     assert run.settings["minutes"] == 0.01
     assert run.settings["augment"] is None
     assert run.settings["flip_axes"] == []

@@ -1,0 +1,33 @@
+"""One scan to segment, which is part of no data set."""
+
+from pathlib import Path
+
+from mcc_keras.datasets.cases import Case, find_cases, read_image
+from mcc_keras.errors import UsageError
+
+
+def read_scan(images, channel_names):
+    """Read the channels of one scan.
+
+    Args:
+        images: Path of the scan; for several channels one file with all of them, a list, one file a channel in their
+            order, or a case folder.
+        channel_names: Name of every channel.
+
+    Returns:
+        `Volume` with array (x, y, z, channels) float32.
+
+    Raises:
+        UsageError: Another number of files than channels, or a folder of several cases.
+        VolumeError: A file that cannot be read.
+    """
+    if isinstance(images, str | Path) and Path(images).is_dir():
+        found = find_cases(images)
+        if len(found) != 1:
+            raise UsageError(f"{images}: expected the files of one case, found {len(found)} cases. Name the files.")
+        images = found[0].images
+    paths = (images,) if isinstance(images, str | Path) else tuple(images)
+    if len(paths) not in (1, len(channel_names)):
+        wanted = f"{len(channel_names)} files, one a channel ({', '.join(channel_names)})"
+        raise UsageError(f"Expected {wanted}. Received {len(paths)}: {', '.join(map(str, paths))}.")
+    return read_image(Case("scan", images=tuple(map(Path, paths)), channel_names=tuple(channel_names)))
