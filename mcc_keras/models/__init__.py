@@ -11,5 +11,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "dense_vnet": ["DenseVNet"],
+        "description": ["describe"],
+        "transfer": ["transfer_weights"],
+        "unet": ["UNet3D"],
+        "vnet": ["VNet"],
+        "voxresnet": ["VoxResNet"],
     },
 )

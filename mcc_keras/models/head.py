@@ -48,7 +48,20 @@ def bias_initializer(foreground_fraction):
     return "zeros" if foreground_fraction is None else LogOdds(foreground_fraction)
 
 
-def output_activation(logits, activation):
+def classifier(x, num_classes, *, foreground_fraction=None, name="final_conv"):
+    """Turn the features of each voxel into logits: a convolution of 1 voxel, in float32."""
+    layer = keras.layers.Conv3D(
+        num_classes,
+        1,
+        kernel_initializer="he_normal",
+        bias_initializer=bias_initializer(foreground_fraction),
+        dtype="float32",
+        name=name,
+    )
+    return layer(x)
+
+
+def output_activation(logits, activation, *, name="output"):
     """Turn logits into the network's output: `auto` is a sigmoid for one channel and a softmax for more."""
     if activation is None:
         activation = "linear"
@@ -60,4 +73,4 @@ def output_activation(logits, activation):
         raise UsageError(
             f"`activation` must be 'auto', None, or an activation that Keras knows. Received: activation={activation!r}"
         ) from error
-    return keras.layers.Activation(function, dtype="float32", name="output")(logits)
+    return keras.layers.Activation(function, dtype="float32", name=name)(logits)

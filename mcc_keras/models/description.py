@@ -1,0 +1,127 @@
+"""What a network costs and how far it sees, computed from its layers without running it."""
+
+import dataclasses
+import math
+
+import keras
+
+from mcc_keras.errors import UsageError
+from mcc_keras.models.dense_block import DenseBlock
+from mcc_keras.models.resampling import TrilinearUpsampling
+
+BYTES_PER_VALUE = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What `describe` found; printing it gives one line a figure."""
+
+    name: str
+    input_shape: tuple
+    trainable_parameters: int
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+    receptive_field: int
+
+    def __str__(self):
+        sides = " x ".join(map(str, self.input_shape))
+        return (
+            f"{self.name} on {sides}\n"
+            f"  parameters         {self.trainable_parameters:,} trainable, {self.parameters:,} in all\n"
+            f"  multiply-adds      {self.multiply_adds / 1e9:.2f} G a volume, forward\n"
+            f"  activation memory  {self.activation_bytes / 2**30:.2f} GiB for the batch in float32\n"
+            f"  receptive field    {self.receptive_field} voxels a side"
+        )
+
+
+def describe(model, input_shape=None, *, batch_size=1):
+    """Describe a network of this package: parameters, multiply-adds, activation memory and receptive field.
+
+    Multiply-adds are those of the convolutions. Activation memory is the sum of all layer outputs, including those
+    inside dense blocks, in float32: what a training step keeps, before gradients and optimizer. The receptive field is
+    that of the longest way through the network.
+
+    Args:
+        model: A network of this package.
+        input_shape: `(x, y, z)` or `(x, y, z, channels)` to compute for; by default the sides the model was built with.
+        batch_size: Volumes that are counted in the activation memory.
+
+    Returns:
+        A `Description`; `print` it.
+
+    Raises:
+        UsageError: A side is neither known from the model nor given.
+
+    Example:
+
+    >>> from mcc_keras.models import DenseVNet
+    >>> round(describe(DenseVNet((64, 64, 64, 1), 2)).multiply_adds / 1e9, 1)
+    2.5
+    """
+    sides = tuple(input_shape or model.input_shape[1:])[:3]
+    if len(sides) != 3 or any(side is None for side in sides):
+        raise UsageError(
+            f"`input_shape` must give the three sides, because the model leaves them open. "
+            f"Received: input_shape={input_shape!r}, model.input_shape={model.input_shape}"
+        )
+    shapes, reach = {}, {}
+    multiply_adds = values = 0
+    for layer in model.layers:
+        outputs = _tensors(layer.output)
+        if isinstance(layer, keras.layers.InputLayer):
+            shapes[id(outputs[0])], reach[id(outputs[0])] = (1, *sides, layer.output.shape[-1]), (1, 1.0)
+            continue
+        inputs = [shapes[id(tensor)] for tensor in _tensors(layer.input)]
+        output = tuple(layer.compute_output_shape(inputs if len(inputs) > 1 else inputs[0]))
+        shapes[id(outputs[0])] = output
+        ways = [reach[id(tensor)] for tensor in _tensors(layer.input)]
+        reach[id(outputs[0])] = _reach(layer, max(ways))
+        multiply_adds += _multiply_adds(layer, inputs[0], output)
+        values += _values(layer, output)
+    return Description(
+        model.name,
+        (*sides, model.input_shape[-1]),
+        sum(math.prod(weight.shape) for weight in model.trainable_weights),
+        model.count_params(),
+        multiply_adds,
+        values * batch_size * BYTES_PER_VALUE,
+        max(field for field, _ in reach.values()),
+    )
+
+
+def _tensors(tensors):
+    return list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
+
+
+def _multiply_adds(layer, input_shape, output_shape):
+    if isinstance(layer, DenseBlock):
+        return math.prod(output_shape[1:4]) * sum(math.prod(kernel.shape) for kernel in layer.kernels)
+    if isinstance(layer, keras.layers.Conv3DTranspose):
+        return math.prod(input_shape[1:4]) * math.prod(layer.kernel.shape)
+    if isinstance(layer, keras.layers.Conv3D):
+        return math.prod(output_shape[1:4]) * math.prod(layer.kernel.shape)
+    return 0
+
+
+def _values(layer, output_shape):
+    # A dense layer keeps its convolution, its normalised form and its output; the last are the block's own output.
+    inside = 2 * layer.depth * layer.growth_rate if isinstance(layer, DenseBlock) else 0
+    return math.prod(output_shape[1:4]) * (output_shape[4] + inside)
+
+
+def _reach(layer, way):
+    """Carry (receptive field, distance of neighbouring voxels), both in voxels of the input, through a layer."""
+    field, step = way
+    if isinstance(layer, DenseBlock):
+        return field + round(2 * layer.dilation * layer.depth * step), step
+    if isinstance(layer, TrilinearUpsampling):
+        return field + (round(step) if layer.factor > 1 else 0), step / layer.factor
+    if isinstance(layer, keras.layers.Conv3DTranspose):
+        step = step / layer.strides[0]
+        return field + round((layer.kernel_size[0] - 1) * step), step
+    if isinstance(layer, keras.layers.Conv3D):
+        return field + round((layer.kernel_size[0] - 1) * layer.dilation_rate[0] * step), step * layer.strides[0]
+    if isinstance(layer, (keras.layers.AveragePooling3D, keras.layers.MaxPooling3D)):
+        return field + round((layer.pool_size[0] - 1) * step), step * layer.strides[0]
+    return field, step
