@@ -93,6 +93,6 @@ class DataErrors(DataError):
 
 
 class EnvironmentFailure(MCCKerasError):
-    """The machine is in the way: disk full, no memory, an extra that is not installed, a server that does not answer."""
+    """The machine is in the way: disk full, no memory, an extra not installed, a server that does not answer."""
 
     exit_code = 5

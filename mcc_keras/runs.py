@@ -1,7 +1,7 @@
 """The run folder: what a training leaves behind, and how later stages read it.
 
 model.keras          the epoch with the best validation Dice
-run.json             every setting, the versions, the best epoch; written last, so a folder with it is a finished run
+run.json             every setting, the versions, the best epoch; written last: a folder with it is a finished run
 preprocessing.json   what is done to a scan before the network sees it
 history.csv          one row an epoch
 logs/                TensorBoard

@@ -2,10 +2,10 @@
 
 A WORK folder holds, for every part that is not empty, shards `train-00000-of-00003.tfrecord`, and beside them
 
-    manifest.json        cases with their source files, parts, counts, and every shard's size, SHA-256 and record positions
+    manifest.json        cases with source files and parts; every shard's size, SHA-256 and record positions
     preprocessing.json   the fitted `Preprocessing`
 
-One record is one case: raw little-endian float32 image, uint8 mask, their shape, the voxel size of the box, the case id.
+One record is one case: raw little-endian float32 image, uint8 mask, their shape, the box's voxel size, the case id.
 The folder is written under a temporary name and renamed, so that it is there whole or not at all.
 """
 
@@ -29,6 +29,7 @@ from mcc_keras.splits import split_cases
 SCHEMA = 1
 MANIFEST, PREPROCESSING = "manifest.json", "preprocessing.json"
 SHARD_BYTES = 64 * 2**20
+AGAIN = "Prepare the data again."
 FRAME = 12, 4  # a TFRecord is framed by 12 bytes before and 4 behind
 
 
@@ -154,11 +155,9 @@ def read_manifest(work, *, verify=True):
         schema, settings, shards = content["schema"], content["settings"], content["shards"]
         text = (work / PREPROCESSING).read_text(encoding="utf-8")
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise RecordError(
-            work / MANIFEST, f"expected a manifest, found {error!r}", "Prepare the data again."
-        ) from error
+        raise RecordError(work / MANIFEST, f"expected a manifest, found {error!r}", AGAIN) from error
     if schema != SCHEMA:
-        raise RecordError(work / MANIFEST, f"expected schema {SCHEMA}, found {schema}", "Prepare the data again.")
+        raise RecordError(work / MANIFEST, f"expected schema {SCHEMA}, found {schema}", AGAIN)
     preprocessing = Preprocessing.from_json(text, path=work / PREPROCESSING)
     if verify:
         _verify(work, shards)
@@ -328,12 +327,12 @@ def _verify(work, shards):
     for shard in (shard for part in shards.values() for shard in part):
         path = work / shard["file"]
         if not path.is_file():
-            raise RecordError(path, "expected a shard, found no file", "Prepare the data again.")
+            raise RecordError(path, "expected a shard, found no file", AGAIN)
         if path.stat().st_size != shard["bytes"]:
             found = f"expected {shard['bytes']} bytes, found {path.stat().st_size}"
-            raise RecordError(path, found, "Prepare the data again.")
+            raise RecordError(path, found, AGAIN)
         if _sha256(path) != shard["sha256"]:
-            raise RecordError(path, "expected the SHA-256 of the manifest, found another", "Prepare the data again.")
+            raise RecordError(path, "expected the SHA-256 of the manifest, found another", AGAIN)
 
 
 def _sha256(path):

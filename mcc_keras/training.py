@@ -2,7 +2,7 @@
 
 The recipe, with the reason beside each default, found on hippocampus and prostate MRI on a CPU:
 
-    AdamW 2e-3, weight decay 1e-4     Dense V-Net has batch norm everywhere, so a bold rate is stable, and budgets are short
+    AdamW 2e-3, weight decay 1e-4     batch norm everywhere keeps a bold rate stable, and budgets are short
     gradient norm clipped at 1        the MCC of a volume with few foreground voxels has rare, steep gradients
     50 warm-up steps, cosine to 0     the last epochs settle; the best epoch by validation Dice is nearly always late
     batch of 2 volumes                what fits; statistics of batch norm come from millions of voxels all the same
