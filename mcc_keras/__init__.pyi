@@ -11,10 +11,15 @@ from .datasets import find_cases as find_cases
 from .demo import run_demo as run_demo
 from .evaluation import evaluate as evaluate
 from .inference import segment as segment
+from .losses import AUCLoss as AUCLoss
 from .losses import CrossEntropyLoss as CrossEntropyLoss
 from .losses import DiceLoss as DiceLoss
+from .losses import FocalLoss as FocalLoss
+from .losses import GeneralizedDiceLoss as GeneralizedDiceLoss
 from .losses import GeneralizedWassersteinDiceLoss as GeneralizedWassersteinDiceLoss
 from .losses import MCCLoss as MCCLoss
+from .losses import SumLoss as SumLoss
+from .losses import TverskyLoss as TverskyLoss
 from .models import DenseVNet as DenseVNet
 from .pipeline import load_dataset as load_dataset
 from .preprocessing import Preprocessing as Preprocessing

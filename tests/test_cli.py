@@ -60,6 +60,11 @@ def test_the_commands_of_the_readme_are_commands():
         build_parser().parse_args(shlex.split(line, comments=True))
 
 
+def test_the_readme_tells_of_every_loss():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert [name for name in mk.losses.LOSSES if f"`{name}`" not in readme] == []
+
+
 def test_the_losses_to_choose_from_are_the_registry():
     assert list(options_of("train")["loss"].choices) == sorted(mk.losses.LOSSES)
 
