@@ -6,6 +6,7 @@ import math
 import keras
 
 from mcc_keras.errors import UsageError
+from mcc_keras.models.deconvolution import Deconvolution
 from mcc_keras.models.dense_block import DenseBlock
 from mcc_keras.models.resampling import TrilinearUpsampling
 
@@ -97,7 +98,7 @@ def _tensors(tensors):
 def _multiply_adds(layer, input_shape, output_shape):
     if isinstance(layer, DenseBlock):
         return math.prod(output_shape[1:4]) * sum(math.prod(kernel.shape) for kernel in layer.kernels)
-    if isinstance(layer, keras.layers.Conv3DTranspose):
+    if isinstance(layer, Deconvolution):
         return math.prod(input_shape[1:4]) * math.prod(layer.kernel.shape)
     if isinstance(layer, keras.layers.Conv3D):
         return math.prod(output_shape[1:4]) * math.prod(layer.kernel.shape)
@@ -117,9 +118,9 @@ def _reach(layer, way):
         return field + round(2 * layer.dilation * layer.depth * step), step
     if isinstance(layer, TrilinearUpsampling):
         return field + (round(step) if layer.factor > 1 else 0), step / layer.factor
-    if isinstance(layer, keras.layers.Conv3DTranspose):
-        step = step / layer.strides[0]
-        return field + round((layer.kernel_size[0] - 1) * step), step
+    if isinstance(layer, Deconvolution):
+        step = step / layer.factor
+        return field + round((layer.factor - 1) * step), step
     if isinstance(layer, keras.layers.Conv3D):
         return field + round((layer.kernel_size[0] - 1) * layer.dilation_rate[0] * step), step * layer.strides[0]
     if isinstance(layer, (keras.layers.AveragePooling3D, keras.layers.MaxPooling3D)):

@@ -3,7 +3,8 @@
 import keras
 
 from mcc_keras.models.arguments import check_count, check_counts, check_foreground_fraction, check_input_shape, scaled
-from mcc_keras.models.blocks import KERNEL_INITIALIZER, conv_norm_relu, cropped, padded
+from mcc_keras.models.blocks import conv_norm_relu, cropped, padded
+from mcc_keras.models.deconvolution import Deconvolution
 from mcc_keras.models.head import classifier, output_activation
 from mcc_keras.models.resampling import Float32MaxPooling, check_sides
 
@@ -63,9 +64,7 @@ def UNet3D(
         x = _pair(x, (max(1, filters // 2), filters), normalisation, name=f"left{level}")
         skips.append(x)
     for level in (3, 2, 1):
-        x = keras.layers.Conv3DTranspose(
-            x.shape[-1], 2, strides=2, padding="same", kernel_initializer=KERNEL_INITIALIZER, name=f"up{level}_conv"
-        )(x)
+        x = Deconvolution(x.shape[-1], 2, name=f"up{level}_conv")(x)
         x = keras.layers.Concatenate(name=f"right{level}_concat")([x, skips[level - 1]])
         x = _pair(x, (channels[level - 1],) * 2, normalisation, name=f"right{level}")
     x = classifier(x, num_classes, foreground_fraction=foreground_fraction)

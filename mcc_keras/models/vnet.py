@@ -11,7 +11,8 @@ from mcc_keras.models.arguments import (
     check_rate,
     scaled,
 )
-from mcc_keras.models.blocks import KERNEL_INITIALIZER, conv, cropped, normalise, padded
+from mcc_keras.models.blocks import conv, cropped, normalise, padded
+from mcc_keras.models.deconvolution import Deconvolution
 from mcc_keras.models.head import classifier, output_activation
 from mcc_keras.models.resampling import PACKAGE, check_sides
 
@@ -104,15 +105,8 @@ def VNet(
         x = stage(x, filters, depth, name=f"left{level}")
         lefts.append(x)
     for level, depth in zip((4, 3, 2, 1), RIGHT_DEPTHS, strict=True):
-        up = keras.layers.Conv3DTranspose(
-            channels[level - 1],
-            2,
-            strides=2,
-            padding="same",
-            kernel_initializer=KERNEL_INITIALIZER,
-            name=f"up{level}_conv",
-        )
-        x = stage.activate(up(x), f"up{level}")
+        x = Deconvolution(channels[level - 1], 2, name=f"up{level}_conv")(x)
+        x = stage.activate(x, f"up{level}")
         x = keras.layers.Concatenate(name=f"right{level}_concat")([x, lefts[level - 1]])
         x = stage(x, x.shape[-1], depth, name=f"right{level}")
     x = classifier(x, num_classes, foreground_fraction=foreground_fraction)

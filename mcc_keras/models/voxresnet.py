@@ -3,7 +3,8 @@
 import keras
 
 from mcc_keras.models.arguments import check_count, check_counts, check_foreground_fraction, check_input_shape, scaled
-from mcc_keras.models.blocks import KERNEL_INITIALIZER, conv, cropped, norm_relu, padded
+from mcc_keras.models.blocks import conv, cropped, norm_relu, padded
+from mcc_keras.models.deconvolution import Deconvolution
 from mcc_keras.models.deep_supervision import DeeplySupervised
 from mcc_keras.models.head import classifier, output_activation
 from mcc_keras.models.resampling import check_sides
@@ -95,13 +96,10 @@ def VoxResNet(
 
 
 def _enlarged(x, filters, kernel, stride, *, name):
-    """Deconvolve; with a stride of 1 that is a convolution, and oneDNN has no kernel for it under the other name."""
+    """Deconvolve, which with a stride of 1 is a convolution."""
     if stride == 1:
         return conv(x, filters, name=name, kernel_size=kernel, use_bias=True)
-    layer = keras.layers.Conv3DTranspose(
-        filters, kernel, strides=stride, padding="same", kernel_initializer=KERNEL_INITIALIZER, name=name
-    )
-    return layer(x)
+    return Deconvolution(filters, kernel, name=name)(x)
 
 
 def _voxres(x, normalisation, *, name):
