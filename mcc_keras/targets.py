@@ -70,7 +70,7 @@ def pair(y_true, y_pred, weight=None, *, ignore_label=None):
             f"Received: labels from {float(ops.min(whole)):g} to {float(ops.max(whole)):g}, "
             f"y_pred.shape={tuple(y_pred.shape)}. Predict a channel for each class, or set `ignore_label`."
         )
-    return Pair(None, labels, y_pred, weight, valid)
+    return Pair(None, ops.clip(labels, 0, y_pred.shape[-1] - 1), y_pred, weight, valid)
 
 
 def _dense_pair(y_true, y_pred, weight, ignore_label):

@@ -42,7 +42,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 __all__ += ["LOSSES", "get_loss"]
 
 
-def get_loss(name, **kwargs):
+def get_loss(name, /, **kwargs):
     """Build a loss by its name in `LOSSES`.
 
     Args:
