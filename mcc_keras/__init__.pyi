@@ -21,6 +21,9 @@ from .losses import MCCLoss as MCCLoss
 from .losses import SumLoss as SumLoss
 from .losses import TverskyLoss as TverskyLoss
 from .models import DenseVNet as DenseVNet
+from .models import UNet3D as UNet3D
+from .models import VNet as VNet
+from .models import VoxResNet as VoxResNet
 from .pipeline import load_dataset as load_dataset
 from .preprocessing import Preprocessing as Preprocessing
 from .serving import export_saved_model as export_saved_model

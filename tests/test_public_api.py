@@ -50,13 +50,6 @@ def test_at_most_three_arguments_go_by_position(function):
     assert len(positional) <= 3, positional
 
 
-@pytest.mark.parametrize("function", [case for case in CALLABLES if inspect.isclass(*case.values)])
-def test_a_public_class_leaves_no_method_to_its_heirs(function):
-    methods = [method for _, method in inspect.getmembers(function, inspect.isfunction)]
-    ours = [method for method in methods if method.__module__.startswith("mcc_keras")]
-    assert [method.__name__ for method in ours if "NotImplementedError" in method.__code__.co_names] == []
-
-
 def test_a_name_that_does_not_exist_is_an_attribute_error():
     with pytest.raises(AttributeError, match="mcc_los"):
         _ = mk.mcc_los
