@@ -29,9 +29,15 @@ def segment(run, images, output, *, largest_component=False, overwrite=False):
         OutputExistsError: `output` exists and `overwrite` is false.
         UsageError: Another number of channels than the run was trained with.
         VolumeError: The scan cannot be read.
+
+    Example:
+
+    >>> segment("run", "scan.nii.gz", "mask.nii.gz")
+    Traceback (most recent call last):
+    mcc_keras.errors.RunError: run: expected a finished run, found no run.json, ...
     """
     if Path(output).exists() and not overwrite:
-        raise OutputExistsError(output, "a file", "Choose another name, or overwrite it with overwrite=True.")
+        raise OutputExistsError(output, "a file", "Choose another name, or allow overwriting.")
     run = read_run(run)
     volume = read_scan(images, run.settings["channel_names"])
     mask, _ = segment_volume(load_segmenter(run), volume, largest_component=largest_component)

@@ -29,6 +29,24 @@ def load_dataset(work, part, *, batch_size=1, augment=False, seed=0, shuffle=Non
         Dataset of (image, mask). image: float32 (batch, x, y, z, channels). mask: (batch, x, y, z, 1), float32 0 or 1
         for one foreground class, int32 classes 0 … K otherwise. Its attribute `epoch` is a `tf.Variable`: the number of
         passes begun; assign to it to go on from there.
+
+    Raises:
+        RecordError: `work` holds no records, or damaged ones.
+        UsageError: A part without cases, or an argument that makes no sense.
+
+    Example:
+
+    >>> import tempfile
+    >>> from mcc_keras.datasets import find_cases, write_synthetic
+    >>> from mcc_keras.preprocessing import Preprocessing
+    >>> from mcc_keras.tfrecords import write_tfrecords
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     source = write_synthetic(f"{folder}/scans", num_cases=10, size=(16, 16, 8), layout="pairs")
+    ...     box = Preprocessing(size=(16, 16, 8))
+    ...     _ = write_tfrecords(find_cases(source), f"{folder}/work", preprocessing=box, workers=1)
+    ...     image, mask = next(iter(load_dataset(f"{folder}/work", "train", batch_size=2)))
+    >>> tuple(image.shape), tuple(mask.shape)
+    ((2, 16, 16, 8, 1), (2, 16, 16, 8, 1))
     """
     if part not in PARTS:
         raise UsageError(f"Expected a part: one of {', '.join(PARTS)}. Received: part={part!r}.")

@@ -118,6 +118,17 @@ def write_tfrecords(cases, work, *, preprocessing, split=(0.7, 0.2, 0.1), seed=0
     Raises:
         OutputExistsError: `work` holds something else.
         DataErrors: Cases that cannot be prepared, all of them at once.
+
+    Example:
+
+    >>> import tempfile
+    >>> from mcc_keras.datasets import find_cases, write_synthetic
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     source = write_synthetic(f"{folder}/scans", num_cases=10, size=(16, 16, 8), layout="pairs")
+    ...     box = Preprocessing(size=(16, 16, 8))
+    ...     manifest = write_tfrecords(find_cases(source), f"{folder}/work", preprocessing=box, workers=1)
+    >>> manifest.counts
+    {'train': 7, 'validation': 2, 'test': 1}
     """
     cases, work = sorted(cases, key=lambda case: case.case_id), Path(work)
     _check_uniform(cases)

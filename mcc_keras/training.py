@@ -18,7 +18,7 @@ import keras
 import tensorflow as tf
 
 from mcc_keras.augmentation import Augmentation
-from mcc_keras.errors import MCCKerasError, UsageError
+from mcc_keras.errors import RunError, UsageError
 from mcc_keras.files import write_text, written_aside
 from mcc_keras.losses import get_loss
 from mcc_keras.metrics import DiceScore, MatthewsCorrelationCoefficient
@@ -72,6 +72,14 @@ def train(
     Raises:
         UsageError: An argument makes no sense, an unknown loss for example; nothing has been written.
         OutputExistsError: The run folder is not empty.
+        RecordError: `work` holds no records, or damaged ones.
+        RunError: The loss was NaN from the start.
+
+    Example:
+
+    >>> train("work", "run", loss="mcc", epochs=40, minutes=10)
+    Traceback (most recent call last):
+    mcc_keras.errors.UsageError: Expected epochs or minutes, received both: epochs=40, minutes=10.
     """
     budget = _budget(epochs, minutes, learning_rate, precision)
     loss_function = get_loss(loss) if isinstance(loss, str) else loss
@@ -97,7 +105,8 @@ def train(
         verbose=_verbosity(verbose),
     )
     if best.epoch is None:
-        raise MCCKerasError(f"{folder}: the loss became NaN in the first epoch. Try a smaller learning_rate.")
+        problem = "expected a finite loss, found NaN in the first epoch"
+        raise RunError(folder, problem, "Try a smaller learning rate, or look at the data with `check`.")
     return finish_run(
         folder,
         {
