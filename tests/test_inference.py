@@ -93,7 +93,7 @@ def test_the_largest_component_is_an_option(scan, tmp_path):
 def test_a_mask_that_exists_is_kept_unless_told_otherwise(scan, tmp_path):
     run, (path, _), out = bright_voxels_run(tmp_path / "run"), scan, tmp_path / "mask.nii.gz"
     out.write_text("mine")
-    with pytest.raises(OutputExistsError, match="overwrite"):
+    with pytest.raises(OutputExistsError, match="overwriting"):
         segment(run, path, out)
     assert out.read_text() == "mine"
     segment(run, path, out, overwrite=True)
