@@ -84,7 +84,7 @@ class CountingMetric(keras.metrics.Metric):
         self._excluded.assign_add(ops.sum(ops.cast(ops.logical_not(defined), "int32"), axis=0))
 
     def result(self):
-        """Return the score, or one for each class; NaN where nothing was counted."""
+        """Return the score, or one for each class; NaN where nothing was counted, or a label was out of range."""
         if self.num_classes is None:
             return ops.convert_to_tensor(float("nan"), dtype=self.dtype)
         if self.pool == "all":
@@ -96,6 +96,7 @@ class CountingMetric(keras.metrics.Metric):
         else:
             defined = self._counted > 0
             scores = self._total / ops.cast(ops.maximum(self._counted, 1), float_type())
+        defined = ops.logical_and(defined, self._invalid == 0)
         if self.per_class:
             return ops.cast(ops.where(defined, scores, float("nan")), self.dtype)
         among = ops.sum(ops.cast(defined, scores.dtype))
@@ -142,6 +143,7 @@ class CountingMetric(keras.metrics.Metric):
                 )
             return
         self.num_classes = num_classes
+        self._invalid = self.add_variable((), "zeros", dtype="int32", name="invalid")
         if self.pool == "all":
             shape = (num_classes, num_classes)
             self._high = self.add_variable(shape, "zeros", dtype=integer_type(), name="high")
@@ -173,7 +175,9 @@ class CountingMetric(keras.metrics.Metric):
         if self.ignore_label is not None and (kind == "labels" or channels == 1):
             counted = y_true != ops.cast(self.ignore_label, y_true.dtype)
             counted = counted if len(counted.shape) < len(y_pred.shape) else counted[..., 0]
+        invalid = None
         if channels == 1:
+            invalid = ops.logical_or(ops.less(y_true, 0), ops.greater(y_true, 1))[..., 0]
             limit = np.log(self.threshold / (1 - self.threshold)) if self.from_logits else self.threshold
             predicted, true = ops.greater(y_pred[..., 0], limit), ops.greater(y_true[..., 0], 0.5)
         else:
@@ -182,17 +186,31 @@ class CountingMetric(keras.metrics.Metric):
                 true = ops.argmax(y_true, axis=-1)
             else:
                 true = y_true if len(y_true.shape) < len(y_pred.shape) else y_true[..., 0]
+                invalid = ops.logical_or(ops.less(true, 0), ops.greater_equal(true, classes))
         true, predicted = ops.cast(true, "int32"), ops.cast(predicted, "int32")
+        bins = classes * classes  # after them one for voxels that are left out, and one for labels out of range
         cell = true * classes + predicted
+        if invalid is not None:
+            cell = ops.where(invalid, bins + 1, cell)
         if sample_weight is not None:
             weighted = self._weighted(ops.convert_to_tensor(sample_weight), y_pred)
             counted = weighted if counted is None else ops.logical_and(counted, weighted)
         if counted is not None:
-            cell = ops.where(counted, cell, classes * classes)
-        cell = ops.reshape(cell, (ops.shape(cell)[0], -1))
-        bins = classes * classes
-        counts = ops.bincount(cell, minlength=bins + 1)[:, :bins]
-        return ops.reshape(ops.cast(counts, integer_type()), (-1, classes, classes))
+            cell = ops.where(counted, cell, bins)
+        counts = ops.bincount(ops.reshape(cell, (ops.shape(cell)[0], -1)), minlength=bins + 2)
+        if invalid is not None:
+            self._refuse(ops.sum(counts[:, bins + 1]), y_true, classes)
+        return ops.reshape(ops.cast(counts[:, :bins], integer_type()), (-1, classes, classes))
+
+    def _refuse(self, invalid, y_true, classes):
+        """Raise if labels are out of range; in a compiled graph, remember it, so that the result is NaN."""
+        if targets.known(invalid > 0):
+            raise UsageError(
+                f"`y_true` must hold labels from 0 to {classes - 1}. "
+                f"Received: labels from {float(ops.min(y_true)):g} to {float(ops.max(y_true)):g}. "
+                "Predict a channel for each class, or set `ignore_label`."
+            )
+        self._invalid.assign_add(ops.cast(invalid > 0, "int32"))
 
     def _weighted(self, weight, y_pred):
         if targets.known(ops.all(ops.logical_or(weight == 0, weight == 1))) is False:

@@ -1,6 +1,7 @@
 """Ratios of overlap counts: Dice and its relatives, as streaming metrics."""
 
 import keras
+from keras import ops
 
 from mcc_keras.metrics.counting import CountingMetric, cells_of
 
@@ -33,3 +34,115 @@ class DiceScore(CountingMetric):
     def fractions(self, matrix):
         tp, fp, fn, _ = cells_of(matrix)
         return self.foreground(2.0 * tp), self.foreground(2.0 * tp + fp + fn)
+
+
+@keras.saving.register_keras_serializable(package="mcc_keras")
+class JaccardScore(CountingMetric):
+    """Jaccard index (intersection over union) TP / (TP + FP + FN) of hard masks, the mean over foreground classes.
+
+    Undefined, as Dice, where a class is in neither truth nor prediction, which counts as 1 by default.
+
+    Args:
+        pool, threshold, from_logits, include_background, per_class, empty, ignore_label, name, dtype: As in
+            `DiceScore`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> metric = JaccardScore()
+    >>> metric.update_state(np.array([[[1], [0], [1], [1]]]), np.array([[[0.9], [0.2], [0.3], [0.8]]]))
+    >>> f"{float(metric.result()):.4f}"
+    '0.6667'
+    """
+
+    def __init__(self, *, empty=1.0, name="jaccard_score", **kwargs):
+        super().__init__(empty=empty, name=name, **kwargs)
+
+    def fractions(self, matrix):
+        tp, fp, fn, _ = cells_of(matrix)
+        return self.foreground(tp), self.foreground(tp + fp + fn)
+
+
+@keras.saving.register_keras_serializable(package="mcc_keras")
+class Sensitivity(CountingMetric):
+    """Sensitivity (recall) TP / (TP + FN) of hard masks, the mean over foreground classes.
+
+    Undefined where the truth is empty; such volumes are left out by default and counted in `excluded`.
+
+    Args:
+        pool, threshold, from_logits, include_background, per_class, empty, ignore_label, name, dtype: As in
+            `DiceScore`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> metric = Sensitivity()
+    >>> metric.update_state(np.array([[[1], [0], [1], [1]]]), np.array([[[0.9], [0.2], [0.3], [0.8]]]))
+    >>> f"{float(metric.result()):.4f}"
+    '0.6667'
+    """
+
+    def __init__(self, *, name="sensitivity", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def fractions(self, matrix):
+        tp, _, fn, _ = cells_of(matrix)
+        return self.foreground(tp), self.foreground(tp + fn)
+
+
+@keras.saving.register_keras_serializable(package="mcc_keras")
+class Precision(CountingMetric):
+    """Precision (positive predictive value) TP / (TP + FP) of hard masks, the mean over foreground classes.
+
+    Undefined where nothing is predicted; such volumes are left out by default and counted in `excluded`.
+
+    Args:
+        pool, threshold, from_logits, include_background, per_class, empty, ignore_label, name, dtype: As in
+            `DiceScore`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> metric = Precision()
+    >>> metric.update_state(np.array([[[1], [0], [1], [1]]]), np.array([[[0.9], [0.8], [0.3], [0.2]]]))
+    >>> f"{float(metric.result()):.4f}"
+    '0.5000'
+    """
+
+    def __init__(self, *, name="precision", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def fractions(self, matrix):
+        tp, fp, _, _ = cells_of(matrix)
+        return self.foreground(tp), self.foreground(tp + fp)
+
+
+@keras.saving.register_keras_serializable(package="mcc_keras")
+class VolumetricSimilarity(CountingMetric):
+    """Volumetric similarity 1 - |FN - FP| / (2 TP + FP + FN): 1 where both masks are of one size, wherever they lie.
+
+    Undefined, as Dice, where a class is in neither truth nor prediction, which counts as 1 by default.
+
+    Args:
+        pool, threshold, from_logits, include_background, per_class, empty, ignore_label, name, dtype: As in
+            `DiceScore`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> metric = VolumetricSimilarity()
+    >>> metric.update_state(np.array([[[1], [0], [1], [1]]]), np.array([[[0.1], [0.8], [0.3], [0.8]]]))
+    >>> f"{float(metric.result()):.4f}"
+    '0.8000'
+
+    References:
+        Taha and Hanbury, Metrics for evaluating 3D medical image segmentation, BMC Medical Imaging 15, 2015.
+    """
+
+    def __init__(self, *, empty=1.0, name="volumetric_similarity", **kwargs):
+        super().__init__(empty=empty, name=name, **kwargs)
+
+    def fractions(self, matrix):
+        tp, fp, fn, _ = cells_of(matrix)
+        both = 2.0 * tp + fp + fn
+        return self.foreground(both - ops.abs(fn - fp)), self.foreground(both)

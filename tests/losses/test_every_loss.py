@@ -187,7 +187,8 @@ def test_a_sample_of_weight_zero_has_no_part_and_a_batch_of_them_is_finite(name)
 def test_pooled_the_batch_is_one_sample(name, channels):
     y_true, y_pred = batch(channels)
     one = get_loss(name)(*(x.reshape(1, 4 * SIZE[0], *SIZE[1:], -1) for x in (y_true, y_pred)))
-    np.testing.assert_allclose(get_loss(name, pool="batch", reduction=None)(y_true, y_pred), [float(one)] * 4, atol=2e-6)
+    pooled = get_loss(name, pool="batch", reduction=None)(y_true, y_pred)
+    np.testing.assert_allclose(pooled, [float(one)] * 4, atol=2e-6)
 
 
 @every_loss
