@@ -18,8 +18,8 @@ from mcc_keras.errors import VolumeError
 nib = lazy.load("nibabel")
 
 _HEADER_BYTES = {348: "Nifti1Header", 540: "Nifti2Header"}
-_MAGIC = {("Nifti1Header", True): b"n+1", ("Nifti1Header", False): b"ni1"}
-_MAGIC |= {("Nifti2Header", True): b"n+2\0\r\n\x1a\n", ("Nifti2Header", False): b"ni2\0\r\n\x1a\n"}
+# The mark that tells a NIfTI file, where it stands, and what it is in a single file; a pair has "i" for "+".
+_MARKS = {"Nifti1Header": (344, b"n+1\0"), "Nifti2Header": (4, b"n+2\0\r\n\x1a\n")}
 # Codes of the NIfTI standard: integers of 8 to 64 bits, float32 and float64. Complex and colour voxels are refused.
 _DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 _PIECE, _CHUNK = 1 << 16, 1 << 20
@@ -57,17 +57,32 @@ def refuse_huge(path, shape, max_voxels):
         )
 
 
+def refuse_ratio(path, count, compressed, max_ratio):
+    """Refuse compressed bytes that cannot hold what is promised, or that would grow out of all proportion."""
+    if count > _DEFLATE_LIMIT * compressed:
+        raise VolumeError(
+            path, f"the header promises {count} bytes, which {compressed} compressed bytes cannot hold", _WHOLE
+        )
+    if count > max(max_ratio * compressed, _RATIO_FREE_BYTES):
+        raise VolumeError(
+            path,
+            f"expected at most {max_ratio} times the compressed {compressed} bytes, found {count}",
+            "If the file is to be trusted, read it with a larger max_ratio.",
+        )
+
+
 def parse_header(head, path, *, single):
     """Return the nibabel header of the first bytes of a file, or say what is wrong with them."""
     endianness, kind = _kind(head, path)
     size = next(size for size, name in _HEADER_BYTES.items() if name == kind)
-    header = getattr(nib, kind)(bytes(head[:size]), endianness=endianness, check=False)
-    magic, expected = header["magic"].item(), _MAGIC[kind, single]
-    if magic.rstrip(b"\0") != expected:
+    start, expected = _MARKS[kind]
+    expected = expected if single else expected.replace(b"+", b"i")
+    mark = bytes(head[start : start + len(expected)])
+    if mark != expected:
         raise VolumeError(
-            path, f"expected the NIfTI mark {expected!r}, found {magic!r}", "Save the scan as NIfTI, NRRD or MetaImage."
+            path, f"expected the NIfTI mark {expected!r}, found {mark!r}", "Save the scan as NIfTI, NRRD or MetaImage."
         )
-    return header
+    return getattr(nib, kind)(bytes(head[:size]), endianness=endianness, check=False)
 
 
 def stored_shape(header, path):
@@ -196,16 +211,7 @@ class _Gzip:
         return head[:count]
 
     def refuse_ratio(self, count, max_ratio):
-        if count > _DEFLATE_LIMIT * self.size:
-            raise VolumeError(
-                self.path, f"the header promises {count} bytes, which {self.size} compressed bytes cannot hold", _WHOLE
-            )
-        if count > max(max_ratio * self.size, _RATIO_FREE_BYTES):
-            raise VolumeError(
-                self.path,
-                f"expected at most {max_ratio} times the compressed {self.size} bytes, found {count}",
-                "If the file is to be trusted, read it with a larger max_ratio.",
-            )
+        refuse_ratio(self.path, count, self.size, max_ratio)
 
     def voxels(self, offset, dtype, count):
         buffer = np.empty(count * dtype.itemsize, np.uint8)

@@ -8,14 +8,13 @@ and NRRD speak of LPS on disk). Turning to the canonical orientation is the busi
 """
 
 import itertools
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import lazy_loader as lazy
 import numpy as np
 
-from mcc_keras import nifti
+from mcc_keras import itk, nifti
 from mcc_keras.errors import EnvironmentFailure, GeometryError, OutputExistsError, UsageError, VolumeError
 from mcc_keras.files import written_aside
 
@@ -122,6 +121,8 @@ def read_volume(path, *, channels=1, affine=None, nonfinite="error", max_voxels=
 
 def refuse_remote(path):
     """Refuse `gs://…`, `http://…` and their like, which some readers below would follow."""
+    if "\0" in str(path):
+        raise UsageError(f"A path must not hold a null character. Received: path={str(path)!r}")
     scheme, mark, _ = str(path).partition(":/")
     if mark and len(scheme) > 1 and scheme.replace("+", "").isalnum():
         raise UsageError(f"A path must lie on this machine. Received: path={str(path)!r}. Copy the data here first.")
@@ -232,7 +233,8 @@ def _nifti_affine(header, shape, path, which):
             raise GeometryError(path, f"expected a {which}, found {' and '.join(forms) or 'none'}", "Ask for another.")
         return _known(forms[which], which, path)
     if not forms:
-        return header.get_base_affine()
+        with np.errstate(all="ignore"):
+            return header.get_base_affine()
     for name, form in forms.items():
         _known(form, name, path)
     if len(forms) == 2:
@@ -242,7 +244,8 @@ def _nifti_affine(header, shape, path, which):
 
 def _form(header, name, path):
     try:
-        return np.array(getattr(header, f"get_{name}")(), float)
+        with np.errstate(all="ignore"):
+            return np.array(getattr(header, f"get_{name}")(), float)
     except (ValueError, nib.spatialimages.HeaderDataError):
         return None
 
@@ -289,19 +292,8 @@ def _refuse_bad_affine(matrix, path):
 
 
 def _read_itk(path, channels, limits):
-    if not path.is_file():
-        raise VolumeError(path, "expected a file, found none", "Check the path.")
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(os.fspath(path))
-    try:
-        reader.ReadImageInformation()
-        shape = tuple(int(size) for size in reader.GetSize())
-        nifti.refuse_huge(path, (*shape, reader.GetNumberOfComponents()), limits["max_voxels"])
-        image = reader.Execute()
-        array = sitk.GetArrayFromImage(image)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise VolumeError(path, f"expected a whole volume, found: {reason}", "Copy the file again.") from None
+    image = itk.read_itk(path, **limits)
+    array = sitk.GetArrayFromImage(image)
     rank = image.GetDimension()
     axes = tuple(reversed(range(rank))) + tuple(range(rank, array.ndim))
     array = _declared_rank(array.transpose(axes), channels, path)

@@ -116,7 +116,7 @@ def find_cases(source, *, foreground=None, labels=None, background=(0,), affine=
             "expected cases, found none",
             "Known are: a dataset.json, BRATS15, PROMISE12, a CSV table, and pairs X.nii.gz and X_mask.nii.gz.",
         )
-    classes = classes or default
+    classes = default if classes is None else classes
     _refuse_overlap(classes, background, source)
     shared = {"labels": classes, "background": background, "affine": affine}
     cases = [Case(**{**entry, "case_id": safe_id(entry["case_id"])}, **shared) for entry in found]
