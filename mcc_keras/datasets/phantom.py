@@ -27,7 +27,7 @@ SIGNAL = {
     "fluid": (0.95, 0.18),
     "organ": (0.72, 0.58),
     "core": (0.60, 0.66),
-    "capsule": (0.30, 0.34),
+    "capsule": (0.18, 0.22),
     "distractor": (0.72, 0.56),
 }
 
@@ -51,7 +51,7 @@ def random_volume(seed, *, size=(72, 72, 28), foreground_fraction=0.01, with_org
     """Draw one synthetic scan.
 
     The organ takes the `n` voxels nearest to its centre, measured in its own lumpy shape, where
-    `n = foreground_fraction · voxels · factor` and the factor varies between 0.6 and 1.6 from scan to scan.
+    `n = foreground_fraction · voxels · factor` and the factor varies between 0.65 and 1.5 from scan to scan.
 
     Args:
         seed: Integer, or a sequence of integers; the same seed gives the same scan.
@@ -84,7 +84,7 @@ def random_volume(seed, *, size=(72, 72, 28), foreground_fraction=0.01, with_org
 
     organ_centre = np.array([rng.uniform(-10, 10), rng.uniform(6, 22), rng.uniform(-15, 15)])
     distance = _distance(points, organ_centre, rng.uniform(0.85, 1.2, 3), _random_rotation(rng, 40), _bumps(rng))
-    factor = np.clip(rng.lognormal(0, 0.25), 0.6, 1.6)
+    factor = np.clip(rng.lognormal(0, 0.2), 0.65, 1.5)
     num_voxels = max(num_labels, round(foreground_fraction * factor * distance[0].size))
     rank = np.argsort(distance.mean(axis=0), axis=None, kind="stable")[:num_voxels]
     radius_mm = float(distance.mean(axis=0).flat[rank[-1]])
@@ -95,7 +95,7 @@ def random_volume(seed, *, size=(72, 72, 28), foreground_fraction=0.01, with_org
     mask = np.zeros(shape, np.uint8)
     if with_organ:
         _paint(signal, organ, "capsule")
-        _paint(signal, _coverage(distance, 0.88 * radius_mm), "organ", speckle)
+        _paint(signal, _coverage(distance, 0.94 * radius_mm), "organ", speckle)
         for label in range(2, num_labels + 1):
             share = 1 - (label - 1) / num_labels
             inner_mm = float(distance.mean(axis=0).flat[rank[int(num_voxels * share) - 1]])

@@ -1,0 +1,81 @@
+import json
+
+import nibabel
+import numpy as np
+import pytest
+
+from mcc_keras import demo
+from mcc_keras.errors import OutputExistsError
+from mcc_keras.inference import segment
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """The demo's own code on fewer cases, a smaller box and two epochs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"NUM_CASES": 6, "SIZE": (16, 16, 16), "EPOCHS": 2}.items():
+            patch.setattr(demo, name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def told():
+    return []
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory, told):
+    return demo.run_demo(tmp_path_factory.mktemp("demo"), seed=3, progress=told.append)
+
+
+def test_every_stage_leaves_what_it_promises(result):
+    folder = result.scan.parent
+    for name in ("data/cases.csv", "check.html", "work/manifest.json", "run/run.json", "run/test/report.html"):
+        assert (folder / name).is_file()
+    assert result.saved_model == folder / "served" / "organ" / "1"
+    assert (result.saved_model / "saved_model.pb").is_file()
+
+
+def test_the_mask_of_the_new_scan_is_the_one_that_segment_writes(result, tmp_path):
+    mask = segment(result.scan.parent / "run", result.scan, tmp_path / "mask.nii.gz")
+    assert np.array_equal(np.asarray(nibabel.load(mask).dataobj), np.asarray(nibabel.load(result.mask).dataobj))
+    assert np.allclose(nibabel.load(result.mask).affine, nibabel.load(result.scan).affine)
+
+
+def test_the_text_holds_the_scores_and_where_everything_lies(result):
+    text = str(result)
+    assert text.startswith("case ")
+    for path in (result.scan, result.mask, result.saved_model, result.scores.report_path):
+        assert str(path) in text
+
+
+def test_each_stage_is_told_in_one_line_and_timed(result, told):
+    assert len(told) == len(result.seconds) == 7
+    assert all(line and "\n" not in line for line in told)
+    assert list(result.seconds) == ["write", "check", "prepare", "train", "evaluate", "export", "segment"]
+
+
+def test_a_second_demo_destroys_nothing_unless_told_to_and_then_gives_the_same_scores(result):
+    folder = result.scan.parent
+    before = result.scores.scores_path.read_bytes()
+    with pytest.raises(OutputExistsError, match="an earlier demo"):
+        demo.run_demo(folder, seed=3)
+    assert result.scores.scores_path.read_bytes() == before
+    (folder / "notes.txt").write_text("mine")
+    again = demo.run_demo(folder, seed=3, overwrite=True)
+    assert again.scores.to_text() == result.scores.to_text()
+    assert again.scores.scores_path.read_bytes() == before
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_something_else_is_refused_whatever_is_allowed(tmp_path, overwrite):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputExistsError, match="not empty"):
+        demo.run_demo(tmp_path, overwrite=overwrite)
+    assert (tmp_path / "data" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_name_of_earlier_demos_is_remembered_from_the_start(result):
+    assert json.loads((result.scan.parent / demo.MARKER).read_text())["seed"] == 3
