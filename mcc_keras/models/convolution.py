@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from mcc_keras.models.resampling import PACKAGE
+from mcc_keras.models.resampling import PACKAGE, append_zeros
 
 
 def convolve(x, kernel, *, strides=1, dilation=1, training=False):
@@ -22,8 +22,7 @@ def convolve(x, kernel, *, strides=1, dilation=1, training=False):
         return ops.conv(x, kernel, **arguments)
     side = ops.shape(x)[1]
     missing = size - side if isinstance(side, int) else ops.maximum(0, size - side)
-    lengthened = ops.pad(x, [(0, 0), (0, missing), (0, 0), (0, 0), (0, 0)])
-    return ops.conv(lengthened, kernel, **arguments)[:, :side]
+    return ops.conv(append_zeros(x, 1, missing), kernel, **arguments)[:, :side]
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

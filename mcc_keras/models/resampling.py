@@ -17,6 +17,19 @@ def _tent_matrix(size, new_size):
     return ops.maximum(1.0 - distance, 0.0)
 
 
+def append_zeros(x, axis, count):
+    """Put `count` zeros at the far end of an axis; unlike `ops.pad` it is safe in front of a convolution.
+
+    TensorFlow 2.21 fuses a Pad with the Conv3D behind it on a CPU, and forgets the convolution's own SAME padding:
+    values and shape come out wrong in graph mode.
+    """
+    if isinstance(count, int) and count == 0:
+        return x
+    shape = list(ops.shape(x))
+    shape[axis] = count
+    return ops.concatenate([x, ops.zeros(shape, dtype=x.dtype)], axis=axis)
+
+
 def resize_volume(x, sides):
     """Stretch `(batch, x, y, z, channels)` over three new sides by trilinear interpolation, in float32."""
     channels = x.shape[-1]
@@ -103,8 +116,9 @@ class PadToMultiple(keras.layers.Layer):
 
     def call(self, x):
         check_sides(x.shape[1:4], self.multiple)
-        sides = ops.shape(x)[1:4]
-        return ops.pad(x, [(0, 0), *((0, -side % self.multiple) for side in sides), (0, 0)])
+        for axis in (1, 2, 3):
+            x = append_zeros(x, axis, -ops.shape(x)[axis] % self.multiple)
+        return x
 
     def compute_output_shape(self, input_shape):
         check_sides(input_shape[1:4], self.multiple)
