@@ -149,7 +149,7 @@ class CountingMetric(keras.metrics.Metric):
             self._high = self.add_variable(shape, "zeros", dtype=integer_type(), name="high")
             self._low = self.add_variable(shape, "zeros", dtype=integer_type(), name="low")
             return
-        shape = tuple(self.fractions(np.zeros((num_classes, num_classes), float_type()))[0].shape)
+        shape = tuple(self.fractions(ops.zeros((num_classes, num_classes), float_type()))[0].shape)
         self._total = self.add_variable(shape, "zeros", dtype=float_type(), name="total")
         self._counted = self.add_variable(shape, "zeros", dtype="int32", name="counted")
         self._excluded = self.add_variable(shape, "zeros", dtype="int32", name="excluded")
