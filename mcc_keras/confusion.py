@@ -149,17 +149,49 @@ def matthews(cells):
     return (tp * tn - fp * fn) * predicted * true
 
 
-def soft_matrix(y_true, y_pred, weight=None, *, pool="sample"):
-    """Return the soft confusion matrix C[k, l] = Σ w y_k p_l / Σ w, (batch, classes, classes), and Σ w, (batch, 1)."""
+def soft_matrix(y_true, y_pred, weight=None, *, pool="sample", labels=None):
+    """Return the soft confusion matrix C[k, l] = Σ w y_k p_l / Σ w, (batch, classes, classes), and Σ w, (batch, 1).
+
+    Args:
+        y_true: Target (batch, ..., classes), or None where `labels` are given.
+        y_pred: Probabilities (batch, ..., classes).
+        weight: Weight of each voxel, (batch, ..., 1), or None for 1. No gradient flows into it.
+        pool: "sample" or "batch", as in `soft_cells`.
+        labels: Integer labels (batch, ...) in place of `y_true`; their one-hot form is not kept for the gradient.
+    """
     total = total_weight(y_pred, weight, pool=pool)
-    y_true = y_true if weight is None else y_true * weight
-    classes, rank = y_pred.shape[-1], len(y_pred.shape)
-    rows = ops.shape(y_pred)[1] if rank > 3 else 1
-    y, p = (ops.reshape(x, (-1, rows, math.prod(ops.shape(x)[1:-1]) // rows, classes)) for x in (y_true, y_pred))
+    if labels is None:
+        y_true = y_true if weight is None else y_true * weight
+        return _matrix(y_true, y_pred, pool) / total[..., None], total
+    classes = y_pred.shape[-1]
+
+    def forward(p):
+        one_hot = ops.one_hot(labels, classes, dtype=p.dtype)
+
+        def gradient(*args, upstream=None):
+            # Σ_k y_k u[k, :] is the row of the voxel's label: looked up, not multiplied out.
+            rows = ops.reshape(args[0] if upstream is None else upstream, (-1, classes))
+            row = labels if pool == "batch" else labels + classes * _sample_index(labels)
+            by_p = ops.take(rows, row, axis=0)
+            return by_p if weight is None else by_p * weight
+
+        return _matrix(one_hot if weight is None else one_hot * weight, p, pool), gradient
+
+    return ops.custom_gradient(forward)(y_pred) / total[..., None], total
+
+
+def _matrix(y_true, y_pred, pool):
+    """Return Σ y_k p_l in two stages, within the rows of a volume and over them."""
+    classes, shape = y_pred.shape[-1], ops.shape(y_pred)
+    rows = shape[1] if len(shape) > 3 else 1
+    y, p = (ops.reshape(x, (-1, rows, math.prod(shape[1:-1]) // rows, classes)) for x in (y_true, y_pred))
     matrix = ops.sum(ops.matmul(ops.transpose(y, (0, 1, 3, 2)), p), axis=1)
-    if pool == "batch":
-        matrix = ops.sum(matrix, axis=0, keepdims=True)
-    return matrix / total[..., None], total
+    return ops.sum(matrix, axis=0, keepdims=True) if pool == "batch" else matrix
+
+
+def _sample_index(labels):
+    """Return the index of the sample of each voxel, (batch, 1, ...)."""
+    return ops.reshape(ops.arange(ops.shape(labels)[0], dtype=labels.dtype), (-1, *(1,) * (len(labels.shape) - 1)))
 
 
 def gorodkin(matrix):

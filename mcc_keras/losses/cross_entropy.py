@@ -56,15 +56,32 @@ def class_factor(pair, weights, include_background):
 def voxel_entropy(pair, from_logits):
     """Return the cross-entropy of each voxel, (batch, ..., 1)."""
     if pair.y_pred.shape[-1] == 1:
-        return ops.binary_crossentropy(pair.y_true, pair.y_pred, from_logits=from_logits)
+        if from_logits:
+            return _logit_entropy(pair.y_true, pair.y_pred)
+        return ops.binary_crossentropy(pair.y_true, pair.y_pred)
     if pair.labels is not None:
         return ops.sparse_categorical_crossentropy(pair.labels, pair.y_pred, from_logits=from_logits)[..., None]
     return ops.categorical_crossentropy(pair.y_true, pair.y_pred, from_logits=from_logits)[..., None]
 
 
+def _logit_entropy(y_true, logits):
+    """Return Keras' binary cross-entropy with its gradient σ(x) - y in one pass rather than through its parts."""
+
+    def forward(y, x):
+        def gradient(*args, upstream=None):
+            u = args[0] if upstream is None else upstream
+            return -u * x, u * (ops.sigmoid(x) - y)
+
+        return ops.binary_crossentropy(y, x, from_logits=True), gradient
+
+    return ops.custom_gradient(forward)(y_true, logits)
+
+
 def weighted_mean(values, weight, *, pool):
     """Return Σ w v / Σ w of values (batch, ..., 1): (batch,), or (1,) pooled; 0 where no voxel counts."""
-    if weight is None:
-        weight = ops.ones_like(values)
-    total = confusion.voxel_sum(weight, pool=pool)
-    return (confusion.voxel_sum(values * weight, pool=pool) / ops.where(total > 0, total, ops.ones_like(total)))[..., 0]
+    total = confusion.total_weight(values, weight, pool=pool)
+    if weight is not None:
+        values = values * weight
+        total = confusion.voxel_sum(weight, pool=pool)
+        total = ops.where(total > 0, total, ops.ones_like(total))
+    return (confusion.voxel_sum(values, pool=pool) / total)[..., 0]

@@ -74,7 +74,7 @@ class MCCLoss(VolumeLoss):
     def values(self, pair):
         p = self.probabilities(pair.y_pred)
         if p.shape[-1] > 1 and self.multiclass == "rk":
-            matrix, total = confusion.soft_matrix(pair.y_true, p, pair.weight, pool=self.pool)
+            matrix, total = confusion.soft_matrix(pair.dense, p, pair.weight, pool=self.pool, labels=pair.labels)
             diagonal = ops.eye(p.shape[-1], dtype=p.dtype)
             return 1.0 - confusion.gorodkin(matrix + diagonal * (self.smooth / total)[..., None])
         cells = confusion.soft_cells(pair.y_true, p, pair.weight, pool=self.pool)

@@ -67,23 +67,23 @@ class GeneralizedWassersteinDiceLoss(VolumeLoss):
 
     def values(self, pair):
         p, pool = self.probabilities(pair.y_pred), self.pool
-        y = pair.y_true
         if p.shape[-1] == 1:
-            y, p = (ops.concatenate([1.0 - x, x], axis=-1) for x in (y, p))
-        matrix = ops.convert_to_tensor(self._matrix(p.shape[-1]), dtype=p.dtype)
-        total = confusion.total_weight(p, pair.weight, pool=pool)
-        wy = y if pair.weight is None else y * pair.weight
-        # Sums over the voxels of each true class: how far they are and how many.
-        distance = confusion.voxel_sum(wy * ops.matmul(p, matrix), pool=pool)
-        volume = confusion.voxel_sum(wy, pool=pool)
-        if self.weighting == "gdl":
-            alpha = 1.0 / (volume + 1.0)
-            true = ops.sum(alpha * (volume - distance), axis=-1)
-            below = ops.sum(alpha * (2.0 * volume - distance), axis=-1)
+            tp, fp, fn, tn, total = (x[..., 0] for x in confusion.soft_cells(pair.dense, p, pair.weight, pool=pool))
+            cells = ops.stack([ops.stack([tn, fp], axis=-1), ops.stack([fn, tp], axis=-1)], axis=-2)
         else:
-            true = ops.sum(matrix[0] * (volume - distance) / total, axis=-1)
-            below = 2.0 * true + ops.sum(distance / total, axis=-1)
-        extra = self.smooth if self.weighting == "gdl" else self.smooth / total[:, 0]
+            cells, total = confusion.soft_matrix(pair.dense, p, pair.weight, pool=pool, labels=pair.labels)
+            total = total[:, 0]
+        matrix = ops.convert_to_tensor(self._matrix(cells.shape[-1]), dtype=p.dtype)
+        # Of each true class: how far its voxels are from their label, how near, and how many they are.
+        distance, near = ops.sum(cells * matrix, axis=-1), ops.sum(cells * (1.0 - matrix), axis=-1)
+        extra = self.smooth / total
+        if self.weighting == "gdl":
+            alpha = 1.0 / (distance + near + (1.0 / total)[:, None])
+            extra = extra * total
+            true, below = ops.sum(alpha * near, axis=-1), ops.sum(alpha * (2.0 * near + distance), axis=-1)
+        else:
+            true = ops.sum(matrix[0] * near, axis=-1)
+            below = 2.0 * true + ops.sum(distance, axis=-1)
         return 1.0 - (2.0 * true + extra) / ops.maximum(below + extra, confusion.SMALLEST)
 
     def _matrix(self, classes):
