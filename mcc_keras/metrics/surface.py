@@ -150,7 +150,7 @@ def region(mask, labels):
 
 
 def _checked(truth, prediction, spacing_mm):
-    truth, prediction = np.asarray(truth) != 0, np.asarray(prediction) != 0
+    truth, prediction = (x if x.dtype == bool else x != 0 for x in map(np.asarray, (truth, prediction)))
     if truth.shape != prediction.shape:
         raise UsageError(
             "`truth` and `prediction` must have the same shape. "
@@ -165,10 +165,12 @@ def _checked(truth, prediction, spacing_mm):
 
 
 def _bounding_box(mask):
-    box = []
+    """Return the smallest box of slices that holds a mask; each axis is looked at within the box of those before."""
+    box = [slice(None)] * mask.ndim
     for axis in range(mask.ndim):
-        inside = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        box.append(slice(inside[0], inside[-1] + 1))
+        others = tuple(other for other in range(mask.ndim) if other != axis)
+        inside = np.flatnonzero(mask[tuple(box)].any(axis=others))
+        box[axis] = slice(inside[0], inside[-1] + 1)
     return tuple(box)
 
 
