@@ -12,6 +12,7 @@ import pytest
 
 from mcc_keras.metrics import MatthewsCorrelationCoefficient
 
+pytestmark = pytest.mark.tfa
 PYTHON = os.environ.get("MCC_KERAS_TFA_PYTHON")
 THEIRS = """
 import json, sys
