@@ -203,24 +203,7 @@ NETWORKS = {
 }
 
 # Keras lists layers by their distance from the output; this is the order in which the twin runs, skips first.
-DENSE_ORDER = [
-    "image",
-    "pad",
-    "input",
-    "initial",
-    "block1",
-    "skip1",
-    "down1",
-    "block2",
-    "skip2",
-    "down2",
-    "block3",
-    "skip3",
-    "final",
-    "logits",
-    "crop",
-    "output",
-]
+DENSE_ORDER = "image pad input initial block1 skip1 down1 block2 skip2 down2 block3 skip3 final logits crop output"
 
 
 def copy_weights(model, twin, image):
@@ -240,7 +223,7 @@ def copy_weights(model, twin, image):
     }
     layers = model.layers
     if model.name == "dense_vnet":
-        layers = sorted(layers, key=lambda layer: DENSE_ORDER.index(layer.name.split("_")[0]))
+        layers = sorted(layers, key=lambda layer: DENSE_ORDER.split().index(layer.name.split("_")[0]))
     for layer in layers:
         for kind, source in parts(layer):
             load(kind, source, match(kinds[kind], source))

@@ -34,7 +34,7 @@ def transfer_weights(source, model):
 
     >>> from mcc_keras.models import DenseVNet
     >>> print(transfer_weights(DenseVNet((16, 16, 16, 1), 1), DenseVNet((16, 16, 16, 1), 3)))
-    copied 157 weights, left 2
+    copied 159 weights, left 2
       final_conv/kernel: shape (3, 3, 3, 61, 3), in the source (3, 3, 3, 61, 1)
       final_conv/bias: shape (3,), in the source (1,)
     """

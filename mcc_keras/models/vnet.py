@@ -81,7 +81,7 @@ def VNet(
     Example:
 
     >>> VNet((16, 16, 16, 1), 2, width=0.25).count_params()
-    4076714
+    4075142
 
     References:
         Milletari, Navab, Ahmadi, *V-Net: Fully Convolutional Neural Networks for Volumetric Medical Image

