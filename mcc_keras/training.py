@@ -206,7 +206,7 @@ def _build(manifest, loss, *, learning_rate, precision):
     try:
         model = DenseVNet(manifest.image_shape, manifest.num_classes)
         optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=WEIGHT_DECAY, global_clipnorm=CLIP_NORM)
-        metrics = [DiceScore(name="dice"), MatthewsCorrelationCoefficient(name="mcc")]
+        metrics = [DiceScore(empty="exclude", name="dice"), MatthewsCorrelationCoefficient(name="mcc")]
         model.compile(optimizer, loss=loss, metrics=metrics)
     finally:
         keras.config.set_dtype_policy(before)
