@@ -21,12 +21,12 @@ def read_scan(images, channel_names):
         UsageError: Another number of files than channels, or a folder of several cases.
         VolumeError: A file that cannot be read.
     """
-    if isinstance(images, str | Path) and Path(images).is_dir():
-        found = find_cases(images)
-        if len(found) != 1:
-            raise UsageError(f"{images}: expected the files of one case, found {len(found)} cases. Name the files.")
-        images = found[0].images
     paths = (images,) if isinstance(images, str | Path) else tuple(images)
+    if len(paths) == 1 and Path(paths[0]).is_dir():
+        found = find_cases(paths[0])
+        if len(found) != 1:
+            raise UsageError(f"{paths[0]}: expected the files of one case, found {len(found)} cases. Name the files.")
+        paths = found[0].images
     if len(paths) not in (1, len(channel_names)):
         wanted = f"{len(channel_names)} files, one a channel ({', '.join(channel_names)})"
         raise UsageError(f"Expected {wanted}. Received {len(paths)}: {', '.join(map(str, paths))}.")
