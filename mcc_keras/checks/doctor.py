@@ -7,6 +7,7 @@ import joblib
 import numpy as np
 
 from mcc_keras.checks.advice import advise
+from mcc_keras.checks.columns import CASE_COLUMNS, case_cells
 from mcc_keras.checks.compare import compare
 from mcc_keras.checks.examine import Finding, examine
 from mcc_keras.errors import DataErrors, EnvironmentFailure, OutputExistsError, UsageError
@@ -149,24 +150,6 @@ def _workers(cases):
     paths = [path for case in cases for path in (*case.images, *([case.mask] if case.mask else []))]
     mib = sum(path.stat().st_size for path in paths if path.is_file()) / 2**20
     return int(max(1, min(joblib.cpu_count(), len(cases), 1 + mib // _MIB_PER_WORKER)))
-
-
-CASE_COLUMNS = ("case", "size", "spacing mm", "axes", "intensity", "labels: voxels", "foreground %")
-
-
-def case_cells(row):
-    """Return the cells of a case's line in a table, as text."""
-    channels = row.get("channels", ())
-    labels = ", ".join(f"{label}: {count}" for label, count in row.get("labels", {}).items())
-    return (
-        row["case"],
-        " x ".join(map(str, row.get("shape", ()))) or "-",
-        " x ".join(f"{step:.4g}" for step in row.get("spacing_mm", ())) or "-",
-        row.get("orientation", "-"),
-        "; ".join(f"{channel['min']:.4g} to {channel['max']:.4g}" for channel in channels) or "-",
-        labels if len(labels) < 60 else f"{labels[:57]}...",
-        f"{100 * row['foreground_share']:.3g}" if "foreground_share" in row else "-",
-    )
 
 
 def _summary(rows, findings):

@@ -2,7 +2,7 @@
 
 import base64
 
-from mcc_keras.checks.doctor import CASE_COLUMNS, case_cells
+from mcc_keras.checks.columns import CASE_COLUMNS, case_cells
 from mcc_keras.report import Markup, escape, facts, gallery, page, paragraph, section, table
 
 
