@@ -89,6 +89,15 @@ def run_demo(folder, *, seed=7, overwrite=False, progress=None):
 
     Raises:
         OutputExistsError: The folder is not empty.
+
+    Example:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / "thesis.txt").write_text("mine")
+    ...     run_demo(folder)
+    Traceback (most recent call last):
+    mcc_keras.errors.OutputExistsError: ...: expected a free name, found a folder that is not empty...
     """
     folder = _start(folder, seed=seed, overwrite=overwrite)
     stages = _Stages(progress)

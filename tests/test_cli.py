@@ -211,7 +211,10 @@ def test_a_place_that_cannot_be_written_exits_as_environment(write_pairs, capsys
 
 
 def test_an_interrupted_command_says_so(tmp_path):
-    command = [sys.executable, "-m", "mcc_keras", "demo", str(tmp_path / "demo")]
+    # A shell that runs the tests in the background lets its children ignore the signal.
+    listening = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code = f"{listening}from mcc_keras.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "demo", str(tmp_path / "demo")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while not (tmp_path / "demo").exists() and process.poll() is None:
             time.sleep(0.1)

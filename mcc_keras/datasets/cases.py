@@ -130,6 +130,12 @@ def read_image(case):
     Raises:
         GeometryError: The channels do not share one grid.
         VolumeError: A file cannot be read.
+
+    Example:
+
+    >>> read_image(Case("Case07", (Path("Case07.mhd"),)))
+    Traceback (most recent call last):
+    mcc_keras.errors.VolumeError: Case07.mhd: expected a file, found none...
     """
     return stack_channels(case, [read_volume(path, **channel_options(case)) for path in case.images])
 
@@ -141,6 +147,13 @@ def read_mask(case, image: Volume):
         CaseError: The case has no mask.
         GeometryError: The mask lies on another grid than the image.
         LabelError: Labels that are neither foreground nor background, or values that are no labels.
+
+    Example:
+
+    >>> image = Volume(np.zeros((4, 4, 4, 1), "float32"), np.eye(4))
+    >>> read_mask(Case("Case07", (Path("Case07.mhd"),)), image)
+    Traceback (most recent call last):
+    mcc_keras.errors.CaseError: Case07: expected a mask, found none. Give it one, or leave the case out.
     """
     if case.mask is None:
         raise CaseError(case.case_id, "expected a mask, found none", "Give it one, or leave the case out.")

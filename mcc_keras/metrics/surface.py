@@ -81,6 +81,13 @@ def average_surface_distance_mm(truth, prediction, spacing_mm, *, weighting="vox
 
     Args:
         truth, prediction, spacing_mm, weighting: As in `surface_distances`.
+
+    Example:
+
+    >>> plane, moved = np.zeros((2, 3, 3, 6), bool)
+    >>> plane[..., 1] = moved[..., 3] = True
+    >>> average_surface_distance_mm(plane, moved, (1, 1, 1.5))
+    3.0
     """
     return average_of(surface_distances(truth, prediction, spacing_mm, weighting=weighting))
 
@@ -94,6 +101,13 @@ def surface_dice(truth, prediction, spacing_mm, *, tolerance_mm, weighting="voxe
 
     Raises:
         UsageError: If the tolerance is negative.
+
+    Example:
+
+    >>> plane, moved = np.zeros((2, 3, 3, 6), bool)
+    >>> plane[..., 1] = moved[..., 3] = True
+    >>> [surface_dice(plane, moved, (1, 1, 1.5), tolerance_mm=mm) for mm in (2, 3)]
+    [0.0, 1.0]
 
     References:
         Nikolov et al., Deep learning to achieve clinically applicable segmentation of head and neck anatomy for
