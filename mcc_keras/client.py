@@ -76,7 +76,7 @@ def _check_arguments(address, output, timeout_seconds, overwrite):
     if not timeout_seconds > 0:
         raise UsageError(f"Expected a positive number of seconds. Received: timeout_seconds={timeout_seconds}.")
     if Path(output).exists() and not overwrite:  # said before minutes go by, not after
-        raise OutputExistsError(output, "a file", "Choose another name or say overwrite=True.")
+        raise OutputExistsError(output, "a file", "Choose another name, or allow overwriting.")
 
 
 def _protocol():

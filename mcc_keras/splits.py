@@ -95,7 +95,7 @@ def write_split(split, path, *, seed=None, shares=None, overwrite=False):
     """
     path = Path(path)
     if path.exists() and not overwrite:
-        raise OutputExistsError(path, "a file", "Choose another name or say overwrite=True.")
+        raise OutputExistsError(path, "a file", "Choose another name, or allow overwriting.")
     made = {"seed": seed, "shares": None if shares is None else list(shares)}
     text = json.dumps({**made, **{part: list(split.get(part, ())) for part in PARTS}}, indent=1)
     try:

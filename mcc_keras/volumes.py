@@ -370,7 +370,7 @@ def _write_nifti(array, path, header, overwrite, *, level):
         raise UsageError(f"A volume is written as .nii or .nii.gz. Received: path={str(path)!r}")
     path = Path(path)
     if path.exists() and not overwrite:
-        raise OutputExistsError(path, "a file", "Choose another name or say overwrite=True.")
+        raise OutputExistsError(path, "a file", "Choose another name, or allow overwriting.")
     data = nifti.encode_nifti(array, header, level=level if path.suffix.lower() == ".gz" else 0)
     try:
         with written_aside(path) as aside:

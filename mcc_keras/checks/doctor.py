@@ -83,7 +83,7 @@ class CheckReport:
 
         path = Path(path)
         if path.exists() and not overwrite:
-            raise OutputExistsError(path, "a file", "Choose another name or say overwrite=True.")
+            raise OutputExistsError(path, "a file", "Choose another name, or allow overwriting.")
         try:
             return write_page(build_page(self), path)
         except OSError as error:
