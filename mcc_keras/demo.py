@@ -76,8 +76,8 @@ class DemoResult:
 def run_demo(folder, *, seed=7, overwrite=False, progress=None):
     """Walk the whole way on synthetic volumes: write, check, prepare, train, evaluate, export, segment a new scan.
 
-    The same seed gives the same scores on the same machine with the same number of threads, if nothing else competes for
-    the cores (see `train`).
+    The same seed gives the same scores on the same machine with the same number of threads, if nothing else
+    competes for the cores (see `train`).
 
     Args:
         folder: Where everything is written; empty or not there yet.

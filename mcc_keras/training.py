@@ -51,7 +51,7 @@ def train(
 
     Two runs with the same arguments on the same machine and number of threads give the same weights: the seed is set
     for Python, NumPy and Keras, and TensorFlow is told to use deterministic kernels for the rest of the process. While
-    other programs compete for the cores, augmented runs have been seen to part in the fifth digit after an epoch or two.
+    other programs compete for the cores, augmented runs have been seen to part in the fifth digit after some epochs.
 
     Args:
         work: Folder that `write_tfrecords` wrote.
