@@ -56,7 +56,7 @@ def load_dataset(work, part, *, batch_size=1, augment=False, seed=0, shuffle=Non
     paths, *spans = zip(*manifest.records(part), strict=True)
     table = tf.constant(paths), *(tf.constant(span, tf.int64) for span in spans)
     shuffle = part == "train" if shuffle is None else shuffle
-    policy = _policy(augment)
+    policy = augmentation_policy(augment)
     binary = manifest.num_classes == 1
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch")
 
@@ -83,7 +83,8 @@ def load_dataset(work, part, *, batch_size=1, augment=False, seed=0, shuffle=Non
     return dataset
 
 
-def _policy(augment):
+def augmentation_policy(augment):
+    """Return the `Augmentation` that `augment` stands for: the default for `True`, `None` for `False`, or itself."""
     if isinstance(augment, Augmentation):
         return augment
     if augment in (True, False):

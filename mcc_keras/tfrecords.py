@@ -24,7 +24,7 @@ from mcc_keras.datasets.prepare import prepare_case
 from mcc_keras.errors import DataErrors, LabelError, MCCKerasError, OutputExistsError, RecordError, UsageError
 from mcc_keras.files import write_text, written_aside
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.splits import split_cases
+from mcc_keras.splits import check_split, split_cases
 
 SCHEMA = 1
 MANIFEST, PREPROCESSING = "manifest.json", "preprocessing.json"
@@ -133,6 +133,7 @@ def write_tfrecords(cases, work, *, preprocessing, split=(0.7, 0.2, 0.1), seed=0
     cases, work = sorted(cases, key=lambda case: case.case_id), Path(work)
     _check_uniform(cases)
     parts = split if isinstance(split, dict) else split_cases(cases, split, seed=seed)
+    check_split(parts, cases)
     settings = _settings(cases, parts, preprocessing, split, seed)
     if work.exists() and (not work.is_dir() or any(work.iterdir())):
         return _same_records(work, settings)

@@ -17,13 +17,12 @@ from importlib import metadata
 import keras
 import tensorflow as tf
 
-from mcc_keras.augmentation import Augmentation
 from mcc_keras.errors import RunError, UsageError
 from mcc_keras.files import write_text, written_aside
 from mcc_keras.losses import get_loss
 from mcc_keras.metrics import DiceScore, MatthewsCorrelationCoefficient
 from mcc_keras.models import DenseVNet
-from mcc_keras.pipeline import load_dataset
+from mcc_keras.pipeline import augmentation_policy, load_dataset
 from mcc_keras.runs import HISTORY, LOGS, MODEL, PREPROCESSING, finish_run, start_run
 from mcc_keras.tfrecords import read_manifest
 
@@ -87,7 +86,7 @@ def train(
     manifest = read_manifest(work)
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
-    policy = _augmentation(augment)
+    policy = augmentation_policy(augment)
     data = load_dataset(work, "train", batch_size=batch_size, augment=policy or False, seed=seed)
     has_validation = bool(manifest.counts.get("validation"))
     validation = load_dataset(work, "validation", batch_size=batch_size) if has_validation else None
@@ -225,12 +224,6 @@ def _budget(epochs, minutes, learning_rate, precision):
     if minutes is None:
         return {"epochs": epochs or DEFAULT_EPOCHS, "minutes": None}
     return {"epochs": 10**6, "minutes": minutes}  # the schedule ends the run
-
-
-def _augmentation(augment):
-    if augment is True:
-        return Augmentation()
-    return augment or None
 
 
 def _verbosity(verbose):

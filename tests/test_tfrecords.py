@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -7,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from mcc_keras.datasets import find_cases
-from mcc_keras.errors import DataErrors, OutputExistsError, RecordError, UsageError
+from mcc_keras.errors import CaseError, DataErrors, OutputExistsError, RecordError, UsageError
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.tfrecords import parse_example, read_manifest, write_tfrecords
 
@@ -110,6 +111,14 @@ def test_the_size_is_fitted_to_training_cases_only(write_pairs, tmp_path):
     )
     assert manifest.preprocessing.size == (16, 16, 32)
     assert read_manifest(tmp_path / "work").preprocessing == manifest.preprocessing
+
+
+def test_a_given_split_with_a_patient_in_two_parts_is_refused(write_pairs, tmp_path):
+    cases = [dataclasses.replace(case, group="one") for case in find_cases(write_pairs(count=3))]
+    split = {"train": ("case0",), "validation": ("case1",), "test": ("case2",)}
+    with pytest.raises(CaseError, match="one"):
+        write_tfrecords(cases, tmp_path / "work", preprocessing=BOX, split=split)
+    assert not (tmp_path / "work").exists()
 
 
 def test_every_flipped_byte_and_every_cut_is_noticed(work):
