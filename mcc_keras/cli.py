@@ -15,6 +15,8 @@ import mcc_keras as mk
 
 ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EIO)
 
+CASE_OPTIONS = ("foreground", "labels", "background", "channels", "affine")
+
 
 def main(argv=None):
     """Run one command and return its exit code: one line a problem, a traceback only for a bug of ours."""
@@ -131,8 +133,8 @@ def _demo(folder, **options):
     print(mk.run_demo(folder, progress=lambda text: print(text, flush=True), **options))
 
 
-def _check(source, foreground, labels, background, affine, json, html, workers, overwrite):
-    cases = mk.find_cases(source, foreground=foreground, labels=labels, background=background, affine=affine)
+def _check(source, json, html, workers, overwrite, **options):
+    cases = mk.find_cases(source, **options)
     report = mk.check_cases(cases, workers=workers, progress=True, pictures=bool(html))
     if html:
         report.write_html(html, overwrite=overwrite)
@@ -140,9 +142,9 @@ def _check(source, foreground, labels, background, affine, json, html, workers, 
     return mk.errors.DataError.exit_code if report.problems else 0
 
 
-def _prepare(source, work, foreground, labels, background, affine, size, spacing_mm, **options):
+def _prepare(source, work, size, spacing_mm, **options):
     preprocessing = mk.Preprocessing(size=size, spacing_mm=spacing_mm)
-    cases = mk.find_cases(source, foreground=foreground, labels=labels, background=background, affine=affine)
+    cases = mk.find_cases(source, **{name: options.pop(name) for name in CASE_OPTIONS})
     _start_tensorflow()
     manifest = mk.write_tfrecords(cases, work, preprocessing=preprocessing, progress=True, **options)
     print(f"{work}: " + ", ".join(f"{count} {part}" for part, count in manifest.counts.items()))
@@ -187,11 +189,16 @@ def _command(commands, name, function, summary):
 def _source(parser):
     parser.add_argument("source", metavar="SOURCE", help="a folder, a dataset.json or a CSV file")
     target = parser.add_mutually_exclusive_group()
-    target.add_argument("--foreground", type=_list_of(int), metavar="L,L", help="mask labels merged into one class")
-    target.add_argument("--labels", type=_list_of(int), metavar="L,L", help="mask labels kept apart, one class each")
+    target.add_argument(
+        "--foreground", type=_list_of(_label), metavar="L,L", help="mask labels, or their names, merged into one class"
+    )
+    target.add_argument(
+        "--labels", type=_list_of(_label), metavar="L,L", help="mask labels, or their names, kept apart, a class each"
+    )
     parser.add_argument(
         "--background", type=_list_of(int), default=(0,), metavar="L,L", help="mask labels that are background (0)"
     )
+    parser.add_argument("--channels", type=_list_of(str), metavar="C,C", help="channels to take, in this order (all)")
     parser.add_argument(
         "--affine", choices=("sform", "qform"), help="which one to take where the two of a NIfTI file disagree"
     )
@@ -217,6 +224,10 @@ def _largest_component(parser):
 
 def _workers(parser):
     parser.add_argument("--workers", type=int, metavar="N", help="processes (all cores)")
+
+
+def _label(text):
+    return int(text) if text.lstrip("-").isdecimal() else text
 
 
 def _list_of(convert):

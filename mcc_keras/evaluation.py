@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from mcc_keras import plots, report
 from mcc_keras.datasets.cases import find_cases, read_image, read_mask
+from mcc_keras.datasets.choices import match_channels
 from mcc_keras.errors import CaseError, OutputExistsError, UsageError
 from mcc_keras.files import write_text, written_aside
 from mcc_keras.inference import segment_volume
@@ -212,7 +213,7 @@ def _cases(run, part, source):
     if source is not None:
         background = tuple(run.settings["background"])
         found = find_cases(source, labels=run.labels, background=background)
-        cases = tuple(case for case in found if case.mask is not None)
+        cases = tuple(match_channels(case, run.settings["channel_names"]) for case in found if case.mask is not None)
         if not cases:
             raise CaseError(source, "expected cases with masks, found none", "Scores need the true masks.")
         return cases, Path(source).stem if Path(source).suffix else Path(source).name

@@ -2,17 +2,27 @@
 
     {HGG,LGG}/<case>/VSD.Brain.XX.O.MR_Flair.<id>/VSD.Brain.XX.O.MR_Flair.<id>.mha
 
-Whatever modalities are there become channels in the order Flair, T1, T1c, T2. The masks hold 1 necrosis, 2 oedema,
-3 non-enhancing and 4 enhancing tumour; without other words the whole tumour (1 to 4) is one class. Several scans belong
-to one patient, so `group` is grade, source and patient: `HGG/tcia/pat118` for `HGG/brats_tcia_pat118_0001`.
+Whatever modalities are there become channels in the order Flair, T1, T1c, T2; `find_cases(…, channels=("T1c", "Flair"))`
+takes some of them, in the order given. The masks hold 1 necrosis, 2 oedema, 3 non-enhancing and 4 enhancing tumour, and
+`REGIONS` names what is made of them; without other words the whole tumour is one class. Several scans belong to one
+patient, so `group` is grade, source and patient: `HGG/tcia/pat118` for `HGG/brats_tcia_pat118_0001`. The grade is a
+column, too.
 """
 
 import re
 
 from mcc_keras.datasets.paths import confined
-from mcc_keras.errors import CaseError, DataErrors
+from mcc_keras.errors import CaseError
 
 MODALITIES = ("Flair", "T1", "T1c", "T2")
+REGIONS = {
+    "whole": (1, 2, 3, 4),
+    "core": (1, 3, 4),
+    "enhancing": (4,),
+    "necrosis": (1,),
+    "oedema": (2,),
+    "non_enhancing": (3,),
+}
 _FILE = re.compile(r"VSD\..*\.(?:MR_(Flair|T1c|T1|T2)|(OT))\..*\.mha", re.IGNORECASE)
 _PATIENT = re.compile(r"brats_(.+)_(pat\d+)_\d+")
 _NAMES = {name.lower(): name for name in MODALITIES}
@@ -24,17 +34,8 @@ def matches(source):
 
 
 def find(source):
-    """Return the cases, with the modalities that all of them have."""
-    found = [(folder, _files(folder, source)) for folder in _case_folders(source)]
-    names = tuple(name for name in MODALITIES if any(name in files for _, files in found))
-    problems = [
-        CaseError(folder, f"expected the modalities {', '.join(names)}, found {', '.join(sorted(files))}")
-        for folder, files in found
-        if not set(names) <= set(files)
-    ]
-    if problems:
-        raise problems[0] if len(problems) == 1 else DataErrors(problems)
-    return [_case(folder, files, names) for folder, files in found], ((1, 2, 3, 4),)
+    """Return the cases, the whole tumour, and the labels of each region."""
+    return [_case(folder, _files(folder, source)) for folder in _case_folders(source)], (REGIONS["whole"],), REGIONS
 
 
 def _case_folders(source):
@@ -57,16 +58,17 @@ def _files(folder, source):
     return files
 
 
-def _case(folder, files, names):
+def _case(folder, files):
     folder = folder.resolve()
-    grade = folder.parent.name
+    grade = folder.parent.name if folder.parent.name in ("HGG", "LGG") else ""
     patient = _PATIENT.fullmatch(folder.name)
-    grade = grade if grade in ("HGG", "LGG") else ""
     group = "/".join(part for part in (grade, *(patient.groups() if patient else (folder.name,))) if part)
+    names = tuple(name for name in MODALITIES if name in files)
     return {
         "case_id": f"{grade}_{folder.name}" if grade else folder.name,
         "group": group,
         "images": tuple(files[name] for name in names),
         "mask": files.get("OT"),
         "channel_names": names,
+        "columns": {"grade": grade} if grade else {},
     }

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from mcc_keras.datasets import brats15, decathlon, pairs, promise12, table
+from mcc_keras.datasets.choices import choose_channels, choose_labels, refuse_overlap, whole_number
 from mcc_keras.datasets.paths import safe_id
-from mcc_keras.errors import CaseError, DataErrors, GeometryError, LabelError, UsageError, VolumeError
+from mcc_keras.errors import CaseError, DataErrors, GeometryError, LabelError, VolumeError
 from mcc_keras.volumes import Volume, corner_displacement, read_volume, refuse_remote
 
 LAYOUTS = (decathlon, brats15, promise12, table, pairs)
@@ -71,7 +72,7 @@ class Case:
         return (0, 1) if len(self.labels) == 1 else (0, *(labels[0] for labels in self.labels))
 
 
-def find_cases(source, *, foreground=None, labels=None, background=(0,), affine=None):
+def find_cases(source, *, foreground=None, labels=None, background=(0,), channels=None, affine=None):
     """Find the cases of a data set and tell its layout apart.
 
     In this order: a `dataset.json` (Medical Segmentation Decathlon, nnU-Net), BRATS 2015, PROMISE12, a CSV table
@@ -79,9 +80,12 @@ def find_cases(source, *, foreground=None, labels=None, background=(0,), affine=
 
     Args:
         source: The folder, the `dataset.json` or the CSV file.
-        foreground: Mask labels that are merged into one class.
+        foreground: Mask labels that are merged into one class: numbers, or names that the data set declares, such as
+            `"core"` of BRATS 2015 (`brats15.REGIONS`) or the names in a `dataset.json`.
         labels: Mask labels that are kept apart, one class each; a tuple of labels in it is merged into one.
-        background: Labels that count as background. Any other label is an error when the mask is read.
+        background: Labels that count as background. Any other label is an error when the mask is read, except that a
+            choice by name alone makes background of the other declared labels.
+        channels: Names of the channels to take, in this order, where each is a file of its own; None: all.
         affine: `"sform"` or `"qform"`, for NIfTI files that hold two which disagree.
 
     Returns:
@@ -90,7 +94,7 @@ def find_cases(source, *, foreground=None, labels=None, background=(0,), affine=
 
     Raises:
         CaseError: Nothing there, an unknown layout, an id twice, a file that is named but missing or leads elsewhere.
-        UsageError: Labels that contradict each other, or a path that is not on this machine.
+        UsageError: Labels or channels that contradict each other or are unknown, or a path not on this machine.
 
     Example:
 
@@ -104,12 +108,12 @@ def find_cases(source, *, foreground=None, labels=None, background=(0,), affine=
     """
     refuse_remote(source)
     source = Path(source)
-    classes = _classes(foreground, labels)
-    background = tuple(_label(value, "background") for value in background)
+    background = tuple(whole_number(value, "background") for value in background)
     if not source.exists():
         raise CaseError(source, "expected a folder, a dataset.json or a CSV table, found nothing", "Check the path.")
     layout = next((layout for layout in LAYOUTS if layout.matches(source)), None)
-    found, default = layout.find(source) if layout else ((), None)
+    found, default, regions = layout.find(source) if layout else ((), None, {})
+    classes, rest = choose_labels(foreground, labels, regions)
     if not found:
         raise CaseError(
             source,
@@ -117,11 +121,12 @@ def find_cases(source, *, foreground=None, labels=None, background=(0,), affine=
             "Known are: a dataset.json, BRATS15, PROMISE12, a CSV table, and pairs X.nii.gz and X_mask.nii.gz.",
         )
     classes = default if classes is None else classes
-    _refuse_overlap(classes, background, source)
+    background += tuple(value for value in rest if value not in background)
+    refuse_overlap(classes, background, source)
     shared = {"labels": classes, "background": background, "affine": affine}
     cases = [Case(**{**entry, "case_id": safe_id(entry["case_id"])}, **shared) for entry in found]
     _refuse_duplicates(cases, source)
-    return tuple(sorted(cases, key=lambda case: case.case_id))
+    return tuple(sorted(choose_channels(cases, channels), key=lambda case: case.case_id))
 
 
 def read_image(case):
@@ -217,38 +222,6 @@ def count_labels(labels):
         counts = np.bincount((labels.ravel(order="K").astype(np.int64, copy=False) - low).ravel())
         return {int(index) + low: int(counts[index]) for index in np.flatnonzero(counts)}
     return {int(value): int(count) for value, count in zip(*np.unique(labels, return_counts=True), strict=True)}
-
-
-def _classes(foreground, labels):
-    if foreground is not None and labels is not None:
-        raise UsageError(f"Give foreground= or labels=, not both. Received: {foreground=}, {labels=}")
-    if foreground is not None:
-        return (tuple(_label(value, "foreground") for value in _several(foreground)),)
-    if labels is not None:
-        return tuple(tuple(_label(value, "labels") for value in _several(values)) for values in _several(labels))
-    return None
-
-
-def _several(values):
-    return tuple(values) if isinstance(values, tuple | list | set | frozenset | range) else (values,)
-
-
-def _label(value, name):
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise UsageError(f"`{name}` must hold whole numbers. Received: {value!r}")
-    return int(value)
-
-
-def _refuse_overlap(classes, background, source):
-    if classes is None:
-        raise UsageError(f"{source} declares regions that overlap. Choose with foreground= or labels=.")
-    flat = [value for values in (*classes, background) for value in values]
-    twice = [value for value, count in Counter(flat).items() if count > 1]
-    if twice or not all(classes) or not classes or len(classes) > 255:
-        raise UsageError(
-            "Each label must belong to one class, and each class must have one. "
-            f"Received: labels={classes}, {background=}"
-        )
 
 
 def _refuse_duplicates(cases, source):

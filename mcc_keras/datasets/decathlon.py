@@ -24,7 +24,7 @@ def matches(source):
 
 
 def find(source):
-    """Return the cases of a `dataset.json` and the labels that it declares, in the order of their values."""
+    """Return the cases of a `dataset.json`, the labels that it declares in the order of their values, their names."""
     path = source if source.suffix == ".json" else source / "dataset.json"
     settings = _read(path)
     channels = _channels(settings, path)
@@ -41,7 +41,8 @@ def find(source):
             problems.append(problem)
     if problems:
         raise problems[0] if len(problems) == 1 else DataErrors(problems)
-    return cases, _labels(settings, path)
+    regions = _regions(settings, path)
+    return cases, _classes(regions), regions
 
 
 def _read(path):
@@ -114,19 +115,24 @@ def _inside(name, path):
     return confined(path.parent / Path(name), path.parent)
 
 
-def _labels(settings, path):
+def _regions(settings, path):
     declared = settings.get("labels")
     if not isinstance(declared, dict):
-        return ((1,),)
+        return {}
     try:
         if all(str(key).lstrip("-").isdigit() for key in declared):
-            values = {str(name): [int(value)] for value, name in declared.items()}
+            values = {str(name): (int(value),) for value, name in declared.items()}
         else:
-            values = {name: [int(x) for x in (v if isinstance(v, list) else [v])] for name, v in declared.items()}
+            values = {name: tuple(int(x) for x in _listed_or_one(v)) for name, v in declared.items()}
     except (TypeError, ValueError):
         raise CaseError(path, f"expected labels with whole numbers, found {declared!r:.80}", WAY_OUT) from None
-    classes = [tuple(v) for name, v in values.items() if v != [0] and name != "ignore"]
-    flat = [value for labels in classes for value in labels]
-    if len(flat) != len(set(flat)):
-        return None
-    return tuple(sorted(classes)) or ((1,),)
+    return {name: labels for name, labels in values.items() if labels != (0,) and name != "ignore"}
+
+
+def _classes(regions):
+    flat = [value for labels in regions.values() for value in labels]
+    return (tuple(sorted(regions.values())) or ((1,),)) if len(flat) == len(set(flat)) else None
+
+
+def _listed_or_one(value):
+    return value if isinstance(value, list) else [value]

@@ -31,8 +31,12 @@ def find(source):
     ]
     if problems:
         raise problems[0] if len(problems) == 1 else DataErrors(problems)
-    return [
-        {"case_id": stem, "images": (paths[0],), "mask": stems.get(stem + MASK, [None])[0]}
-        for stem, paths in stems.items()
-        if not stem.endswith(MASK)
-    ], ((1,),)
+    return (
+        [
+            {"case_id": stem, "images": (paths[0],), "mask": stems.get(stem + MASK, [None])[0]}
+            for stem, paths in stems.items()
+            if not stem.endswith(MASK)
+        ],
+        ((1,),),
+        {},
+    )

@@ -20,7 +20,7 @@ def find(source):
         mask = confined(mask, source) if mask.is_file() else None
         images = (confined(image, source),)
         cases.append({"case_id": image.stem, "images": images, "mask": mask, "channel_names": ("T2",)})
-    return cases, ((1,),)
+    return cases, ((1,),), {"prostate": (1,)}
 
 
 def _images(source):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mcc_keras.datasets.cases import Case, find_cases, read_image
+from mcc_keras.datasets.choices import match_channels
 from mcc_keras.errors import UsageError
 
 
@@ -11,7 +12,7 @@ def read_scan(images, channel_names):
 
     Args:
         images: Path of the scan; for several channels one file with all of them, a list, one file a channel in their
-            order, or a case folder.
+            order, or a case folder, whose channels are taken by their names.
         channel_names: Name of every channel.
 
     Returns:
@@ -26,7 +27,7 @@ def read_scan(images, channel_names):
         found = find_cases(paths[0])
         if len(found) != 1:
             raise UsageError(f"{paths[0]}: expected the files of one case, found {len(found)} cases. Name the files.")
-        paths = found[0].images
+        paths = match_channels(found[0], channel_names).images
     if len(paths) not in (1, len(channel_names)):
         wanted = f"{len(channel_names)} files, one a channel ({', '.join(channel_names)})"
         raise UsageError(f"Expected {wanted}. Received {len(paths)}: {', '.join(map(str, paths))}.")

@@ -35,7 +35,7 @@ def find(source):
             problems.append(problem)
     if problems:
         raise problems[0] if len(problems) == 1 else DataErrors(problems)
-    return cases, ((1,),)
+    return cases, ((1,),), {}
 
 
 def _tables(folder):

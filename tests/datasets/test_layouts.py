@@ -124,8 +124,73 @@ def test_brats_takes_the_modalities_that_are_there(tmp_path):
 def test_a_brats_case_that_lacks_a_modality_is_told(tmp_path):
     brats(tmp_path, "HGG/brats_tcia_pat1_1", ("T1", "T2"))
     brats(tmp_path, "HGG/brats_tcia_pat2_1", ("T1",))
-    with pytest.raises(CaseError, match="pat2_1: expected the modalities T1, T2, found OT, T1"):
+    with pytest.raises(CaseError, match="pat2_1: expected the channels T1, T2, found T1"):
         find_cases(tmp_path)
+
+
+@pytest.mark.parametrize("channels", [("T2", "Flair"), ("t2", "flair")])
+def test_brats_channels_are_stacked_in_the_order_that_was_asked_for(tmp_path, channels):
+    brats(tmp_path, "HGG/brats_tcia_pat118_0001")
+    brats(tmp_path, "LGG/brats_tcia_pat002_0001", ("Flair", "T2"))
+    for case in find_cases(tmp_path, channels=channels):
+        assert case.channel_names == ("T2", "Flair")
+        assert [path.name.split("MR_")[1].split(".")[0] for path in case.images] == ["T2", "Flair"]
+    assert find_cases(tmp_path, channels="Flair")[0].channel_names == ("Flair",)
+
+
+@pytest.mark.parametrize("channels", [(), ("PD",), ("T1", "T1"), ("T1", "t1")])
+def test_channels_that_are_unknown_or_named_twice_are_refused(tmp_path, channels):
+    brats(tmp_path, "HGG/brats_tcia_pat118_0001")
+    with pytest.raises(UsageError, match="of Flair, T1, T1c, T2"):
+        find_cases(tmp_path, channels=channels)
+
+
+def test_a_case_without_a_channel_that_was_asked_for_is_told(tmp_path):
+    brats(tmp_path, "HGG/brats_tcia_pat1_1")
+    brats(tmp_path, "HGG/brats_tcia_pat2_1", ("Flair",))
+    with pytest.raises(CaseError, match="pat2_1: expected the channels T2, found Flair"):
+        find_cases(tmp_path, channels=("T2",))
+
+
+@pytest.mark.parametrize(
+    ("region", "expected"),
+    [
+        ("whole", [0, 1, 1, 1, 1]),
+        ("core", [0, 1, 0, 1, 1]),
+        ("Enhancing", [0, 0, 0, 0, 1]),
+        ("oedema", [0, 0, 1, 0, 0]),
+    ],
+)
+def test_brats_regions_are_chosen_by_name_and_leave_the_rest_as_background(tmp_path, region, expected):
+    brats(tmp_path, "HGG/brats_2013_pat0001_1")
+    truth = next(tmp_path.glob("*/*/*OT*/*.mha"))
+    sitk.WriteImage(sitk.GetImageFromArray(np.array([[[0, 1, 2, 3, 4]]], np.uint8)), str(truth))
+    for path in tmp_path.glob("*/*/*MR*/*.mha"):
+        sitk.WriteImage(sitk.GetImageFromArray(np.ones((1, 1, 5), np.uint8)), str(path))
+    case = find_cases(tmp_path, foreground=region)[0]
+    assert read_mask(case, read_image(case)).ravel().tolist() == expected
+
+
+def test_brats_labels_are_kept_apart_by_name_or_number(tmp_path):
+    brats(tmp_path, "HGG/brats_2013_pat0001_1")
+    by_name = find_cases(tmp_path, labels=("oedema", ("necrosis", "non_enhancing"), "enhancing"))[0]
+    assert by_name.labels == find_cases(tmp_path, labels=(2, (1, 3), 4))[0].labels == ((2,), (1, 3), (4,))
+
+
+def test_a_region_of_another_name_is_refused_with_the_names_there_are(tmp_path):
+    brats(tmp_path, "HGG/brats_2013_pat0001_1")
+    with pytest.raises(UsageError, match="the names whole, core, enhancing"):
+        find_cases(tmp_path, foreground="tumour")
+    with pytest.raises(UsageError, match="belong to one class"):
+        find_cases(tmp_path, labels=("whole", "core"))
+
+
+def test_the_grade_of_a_brats_scan_is_a_column(tmp_path):
+    brats(tmp_path, "HGG/brats_tcia_pat118_0001")
+    brats(tmp_path, "LGG/brats_tcia_pat118_0001")
+    cases = find_cases(tmp_path)
+    assert [case.columns["grade"] for case in cases] == ["HGG", "LGG"]
+    assert len({case.group for case in cases}) == 2
 
 
 # ---- dataset.json -------------------------------------------------------------------------------------------------
@@ -141,6 +206,8 @@ def test_a_decathlon_task_keeps_its_labels_apart(tmp_path):
         cases = find_cases(source)
         assert (ids(cases), sums(cases), cases[0].labels) == (["a"], [2], ((1,), (2,)))
     assert sums(find_cases(tmp_path, foreground=(1, 2))) == [1]
+    assert sums(find_cases(tmp_path, foreground=("Anterior", "Posterior"))) == [1]
+    assert find_cases(tmp_path, foreground="posterior")[0].background == (0, 1)
 
 
 def test_four_modalities_of_a_decathlon_task_are_channels_of_one_file(tmp_path):
@@ -149,6 +216,9 @@ def test_four_modalities_of_a_decathlon_task_are_channels_of_one_file(tmp_path):
     entry = {"image": "imagesTr/a.nii.gz", "label": "labelsTr/a.nii.gz"}
     write_json(tmp_path, modality={"0": "FLAIR", "1": "T1w"}, labels={"0": "b", "1": "t"}, training=[entry])
     assert read_image(find_cases(tmp_path)[0]).array.shape == (4, 3, 2, 2)
+    assert find_cases(tmp_path, channels=("flair", "T1w")) == find_cases(tmp_path)
+    with pytest.raises(UsageError, match="all channels in one file"):
+        find_cases(tmp_path, channels=("T1w",))
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -166,6 +236,8 @@ def test_nnunet_has_one_file_a_channel(tmp_path, version):
     assert (case.case_id, case.channel_names, case.labels) == ("a", ("T1", "T2"), ((3,),))
     assert [path.name for path in case.images] == ["a_0000.nii.gz", "a_0001.nii.gz"]
     assert sums([case]) == [1]
+    turned = find_cases(tmp_path, channels=("T2", "T1"))[0]
+    assert [path.name for path in turned.images] == ["a_0001.nii.gz", "a_0000.nii.gz"]
 
 
 def test_regions_that_overlap_ask_for_a_choice(tmp_path):
@@ -176,6 +248,7 @@ def test_regions_that_overlap_ask_for_a_choice(tmp_path):
     with pytest.raises(UsageError, match="regions that overlap"):
         find_cases(tmp_path)
     assert find_cases(tmp_path, foreground=(1, 2))[0].labels == ((1, 2),)
+    assert find_cases(tmp_path, foreground="core")[0].background == (0, 1)
 
 
 def test_without_training_cases_the_test_cases_are_found(tmp_path):

@@ -31,6 +31,13 @@ def test_a_case_folder_holds_the_channels_of_its_case(tmp_path, as_list):
     assert scan.array.shape[3] == 4
 
 
+def test_a_network_of_some_channels_finds_them_by_name_in_a_case_folder(tmp_path):
+    source = write_synthetic(tmp_path / "brats", num_cases=1, size=(16, 16, 8), layout="brats15")
+    folder = next((source / "HGG").iterdir())
+    every = read_scan(folder, ("Flair", "T1", "T1c", "T2")).array
+    np.testing.assert_array_equal(read_scan(folder, ("T2", "Flair")).array, every[..., [3, 0]])
+
+
 def test_a_folder_of_several_cases_is_refused(tmp_path):
     source = write_synthetic(tmp_path / "pairs", num_cases=2, size=(16, 16, 8), layout="pairs")
     with pytest.raises(UsageError, match="found 2 cases"):
