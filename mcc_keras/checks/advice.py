@@ -1,26 +1,32 @@
-"""Advice from the facts: a size for the network, what a step costs, which losses will struggle."""
+"""Advice from the facts: a size for the network, what a step costs, what fits the memory, which losses will struggle."""
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 
 BUDGET_VOXELS = 300_000
+BATCH = 2
 _MULTIPLE = 8
-# Measured for Dense V-Net: 48³ at batch 2 takes 0.105 s a training step on two CPU cores; the outputs of its layers are
-# 0.09 GiB at 64³ and one sample, kept for the backward pass together with as much again.
-_SECONDS_PER_VOXEL = 0.105 / (2 * 48**3)
-_GIB_PER_VOXEL = 2 * 0.09 / 64**3
+# Measured for Dense V-Net in float32 on two CPU cores (TensorFlow 2.21, batch 1 and 2, sides of 48 to 96): a training
+# step takes 0.25 to 0.3 µs a voxel of the batch, and the process at its peak 0.95 GiB and 0.32 GiB for a million voxels.
+_SECONDS_PER_VOXEL = 2.7e-7
+_PROCESS_GIB, _GIB_PER_VOXEL = 1.0, 3.2e-7
+_SPARE = 0.75
+_FEW_VOXELS = 64
 _RARE, _VERY_RARE = 0.01, 0.001
 
 
-def advise(rows, cases):
-    """Return sentences of advice for a set of cases."""
+def advise(rows, cases, *, memory_gib=None):
+    """Return sentences of advice for a set of cases; `memory_gib` is what the machine has, None: look."""
     known = [row for row in rows if "canonical_shape" in row]
-    return (_size(known) if known else []) + _loss(rows, cases)
+    memory_gib = machine_gib() if memory_gib is None else memory_gib
+    return (_size(known, memory_gib) if known else []) + _loss(rows, cases)
 
 
-def target_size(shape, spacing_mm):
-    """Return sizes that are multiples of 8 and fit the budget; the finest axis gives way first.
+def target_size(shape, spacing_mm, *, budget=BUDGET_VOXELS):
+    """Return sizes that are multiples of 8 and fit the budget of voxels; the finest axis gives way first.
 
     >>> target_size((35, 50, 36), (1, 1, 1))
     (40, 56, 40)
@@ -29,7 +35,7 @@ def target_size(shape, spacing_mm):
     """
     size = [math.ceil(length / _MULTIPLE) * _MULTIPLE for length in shape]
     extent = [length * step for length, step in zip(shape, spacing_mm, strict=True)]
-    while math.prod(size) > BUDGET_VOXELS and max(size) > _MULTIPLE:
+    while math.prod(size) > budget and max(size) > _MULTIPLE:
         steps = [extent[axis] / size[axis] if size[axis] > _MULTIPLE else math.inf for axis in range(3)]
         # Axes of about the same step shrink together, so that a square plane stays square.
         for axis in range(3):
@@ -37,18 +43,83 @@ def target_size(shape, spacing_mm):
     return tuple(size)
 
 
-def _size(rows):
+def step_cost(size, *, batch_size=BATCH):
+    """Return the seconds of a training step of Dense V-Net on two CPU cores and the GiB of the process that trains.
+
+    >>> seconds, gib = step_cost((64, 64, 64))
+    >>> round(seconds, 2), round(gib, 2)
+    (0.14, 1.17)
+    """
+    voxels = batch_size * math.prod(size)
+    return voxels * _SECONDS_PER_VOXEL, _PROCESS_GIB + voxels * _GIB_PER_VOXEL
+
+
+def largest_size(shape, spacing_mm, memory_gib, *, batch_size=BATCH):
+    """Return the largest size that a training step fits into, a quarter of the memory left to others; None: none does.
+
+    >>> largest_size((240, 240, 155), (1, 1, 1), 4.0)
+    (168, 168, 104)
+    >>> largest_size((240, 240, 155), (1, 1, 1), 1.0) is None
+    True
+    """
+    budget = (_SPARE * memory_gib - _PROCESS_GIB) / _GIB_PER_VOXEL / batch_size
+    return target_size(shape, spacing_mm, budget=budget) if budget >= _MULTIPLE**3 else None
+
+
+def machine_gib():
+    """Return the memory of this machine in GiB, or of the container where that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            limit = (Path("/sys/fs/cgroup") / name).read_text().strip()
+        except OSError:
+            continue
+        total = min(total, int(limit)) if limit.isdecimal() else total
+    return total / 2**30
+
+
+def _size(rows, memory_gib):
     shape = tuple(int(round(size)) for size in np.median([row["canonical_shape"] for row in rows], axis=0))
     spacing = tuple(float(step) for step in np.median([row["canonical_spacing_mm"] for row in rows], axis=0))
     size = target_size(shape, spacing)
-    voxels = 2 * math.prod(size)
-    shown = ",".join(map(str, size))
-    shape_text, spacing_text = " x ".join(map(str, shape)), " x ".join(f"{step:.3g}" for step in spacing)
-    return [
-        f"The median volume is {shape_text} voxels of {spacing_text} mm in RAS order: start with --size {shown}.",
-        f"Dense V-Net at that size and batch 2 takes about {voxels * _SECONDS_PER_VOXEL:.2g} s a step on two CPU cores "
-        f"and about {voxels * _GIB_PER_VOXEL:.1f} GiB of memory.",
+    seconds, gib = step_cost(size)
+    sentences = [
+        f"The median volume is {_sides(shape)} voxels of {' x '.join(f'{step:.3g}' for step in spacing)} mm in RAS "
+        f"order: start with --size {','.join(map(str, size))}.",
+        f"Dense V-Net at that size and batch {BATCH} takes about {seconds:.2g} s a step on two CPU cores, and the "
+        f"process about {gib:.1f} GiB of memory.",
     ]
+    return sentences + _memory(shape, spacing, size, memory_gib) + _lost(rows, size)
+
+
+def _memory(shape, spacing, size, memory_gib):
+    largest = largest_size(shape, spacing, memory_gib)
+    if largest is None or math.prod(largest) < math.prod(size):
+        smaller = "no size" if largest is None else f"--size {','.join(map(str, largest))}"
+        return [f"The {memory_gib:.1f} GiB of this machine are too few for that: at batch {BATCH} {smaller} fits."]
+    if largest == size:
+        return []
+    whole = "the whole median volume, " if target_size(shape, spacing, budget=math.inf) == largest else ""
+    return [
+        f"The {memory_gib:.3g} GiB of this machine fit {whole}--size {','.join(map(str, largest))} at batch {BATCH}, "
+        f"with about {step_cost(largest)[0]:.2g} s a step."
+    ]
+
+
+def _lost(rows, size):
+    """Say which foreground becomes too small to see when a volume is resized to the box."""
+    shares = [(row["foreground_share"] * math.prod(size), row["case"]) for row in rows if row.get("foreground_share")]
+    few = sorted(pair for pair in shares if pair[0] < _FEW_VOXELS)
+    if not few:
+        return []
+    return [
+        f"In {len(few)} of {len(rows)} cases the foreground has less than {_FEW_VOXELS} voxels at that size, in "
+        f"{few[0][1]} about {few[0][0]:.1f}: use a larger size, or crop the scans first."
+    ]
+
+
+def _sides(shape):
+    return " x ".join(map(str, shape))
 
 
 def _loss(rows, cases):
@@ -59,8 +130,8 @@ def _loss(rows, cases):
     sentences = []
     if middle < _VERY_RARE:
         sentences.append(
-            f"Half of the cases have less than {middle:.2%} foreground: a whole volume resized may lose it, so crop or "
-            "use a larger size; cross-entropy will see almost only background. Train with mcc or dice."
+            f"Half of the cases have less than {middle:.2%} foreground: cross-entropy will see almost only background. "
+            "Train with mcc or dice."
         )
     elif middle < _RARE:
         sentences.append(f"The median foreground is {middle:.2%}: cross-entropy will struggle. Train with mcc or dice.")
