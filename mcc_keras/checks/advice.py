@@ -1,4 +1,4 @@
-"""Advice from the facts: a size for the network, what a step costs, what fits the memory, which losses will struggle."""
+"""Advice from the facts: a size for the network, what a step costs, what memory fits, which losses will struggle."""
 
 import math
 import os
@@ -10,7 +10,7 @@ BUDGET_VOXELS = 300_000
 BATCH = 2
 _MULTIPLE = 8
 # Measured for Dense V-Net in float32 on two CPU cores (TensorFlow 2.21, batch 1 and 2, sides of 48 to 96): a training
-# step takes 0.25 to 0.3 µs a voxel of the batch, and the process at its peak 0.95 GiB and 0.32 GiB for a million voxels.
+# step takes 0.25 to 0.3 µs a voxel of the batch, the process at its peak 0.95 GiB and 0.32 GiB for a million voxels.
 _SECONDS_PER_VOXEL = 2.7e-7
 _PROCESS_GIB, _GIB_PER_VOXEL = 1.0, 3.2e-7
 _SPARE = 0.75
