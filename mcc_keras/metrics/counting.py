@@ -197,7 +197,7 @@ class CountingMetric(keras.metrics.Metric):
             counted = weighted if counted is None else ops.logical_and(counted, weighted)
         if counted is not None:
             cell = ops.where(counted, cell, bins)
-        counts = ops.bincount(ops.reshape(cell, (ops.shape(cell)[0], -1)), minlength=bins + 2)
+        counts = _counts(ops.reshape(cell, (ops.shape(cell)[0], -1)), bins + 2)
         if invalid is not None:
             self._refuse(ops.sum(counts[:, bins + 1]), y_true, classes)
         return ops.reshape(ops.cast(counts[:, :bins], integer_type()), (-1, classes, classes))
@@ -219,6 +219,16 @@ class CountingMetric(keras.metrics.Metric):
         if targets.weight_kind(weight.shape, y_pred.shape) == "voxel":
             return kept if len(kept.shape) < len(y_pred.shape) else kept[..., 0]
         return ops.reshape(kept, (-1, *(1,) * (len(y_pred.shape) - 2)))
+
+
+def _counts(cells, bins):
+    """Return how often each of 0 ... bins - 1 is in each row of cells (batch, voxels)."""
+    if keras.backend.backend() != "jax":
+        return ops.bincount(cells, minlength=bins)
+    # JAX compiles no `bincount` whose length is not told, and Keras tells it none.
+    samples = cells.shape[0]
+    cells = ops.reshape(cells + bins * ops.arange(samples, dtype="int32")[:, None], (-1,))
+    return ops.reshape(ops.segment_sum(ops.ones_like(cells), cells, num_segments=samples * bins), (samples, bins))
 
 
 def _digits(matrix):

@@ -128,21 +128,65 @@ def test_it_says_of_empty_masks_what_the_table_says(name):
         assert np.isnan(default) if answer == "exclude" else default == answer
 
 
+def update_compiled(metric, truth, p, *, xla=False):
+    """Update a metric from within a compiled graph."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        tf.function(metric.update_state, jit_compile=xla)(tf.constant(truth), tf.constant(p))
+        return
+    import jax
+
+    updated = jax.jit(metric.stateless_update_state)([variable.value for variable in metric.variables], truth, p)
+    for variable, value in zip(metric.variables, updated, strict=True):
+        variable.assign(value)
+
+
 @every_metric
 @every_pool
+@pytest.mark.skipif(BACKEND == "torch", reason="Keras compiles no graph on torch")
 def test_it_counts_the_same_in_a_compiled_graph(name, pool):
-    if BACKEND != "tensorflow":
-        pytest.skip("compiled graphs of metrics are tested on TensorFlow")
-    import tensorflow as tf
-
     truth, p = masks()
     expected = result(build(name, pool=pool), (truth, p))
-    for xla in (False, True):
+    for xla in (False, True) if BACKEND == "tensorflow" else (True,):
         metric = build(name, pool=pool)
         metric.update_state(truth, p)
         metric.reset_state()
-        tf.function(metric.update_state, jit_compile=xla)(tf.constant(truth), tf.constant(p))
+        update_compiled(metric, truth, p, xla=xla)
         assert result(metric) == expected
+
+
+@pytest.fixture(scope="module", params=["float32", "mixed_float16", "mixed_bfloat16"])
+def evaluated(request):
+    """Return image, truth, what `evaluate` found by metric and pool, and what the same network predicts."""
+    keras.config.set_dtype_policy(request.param)
+    try:
+        keras.utils.set_random_seed(0)
+        head = keras.layers.Conv3D(1, 1, activation="sigmoid")  # in half precision, as nobody should
+        model = keras.Sequential([keras.Input((*SIZE, 1)), keras.layers.Conv3D(2, 1), head])
+    finally:
+        keras.config.set_dtype_policy("float32")
+    pairs = [(name, pool) for name in EXPECTED for pool in ("sample", "all")]
+    built = [build(name, pool=pool, name=f"{name}_{pool}") for name, pool in pairs]
+    model.compile(loss="mse", metrics=built)
+    image = np.random.default_rng(0).normal(size=(4, *SIZE, 1)).astype("float32")
+    truth = masks()[0]
+    return (
+        truth,
+        model.evaluate(image, truth, batch_size=2, verbose=0, return_dict=True),
+        model.predict(image, verbose=0),
+    )
+
+
+@every_metric
+@every_pool
+def test_evaluate_counts_what_is_predicted_in_full_and_in_half_precision(name, pool, evaluated):
+    truth, found, predicted = evaluated
+    foreground = np.asarray(predicted, "float32") > 0.5
+    assert 0 < foreground.mean() < 1
+    volumes = [(truth, foreground)] if pool == "all" else zip(truth, foreground, strict=True)
+    each = [EXPECTED[name](t.ravel().astype(int), f.ravel().astype(int)) for t, f in volumes]
+    assert found[f"{name}_{pool}"] == pytest.approx(np.mean(each), abs=1e-6)
 
 
 @every_metric
@@ -164,11 +208,10 @@ def test_labels_beyond_the_channels_are_an_error_or_nan_in_a_compiled_graph(name
     labels[0, 0, 0, 0] = 4
     with pytest.raises(UsageError, match="labels from 0 to 4"):
         build(name).update_state(labels, scores)
-    if BACKEND == "tensorflow":
-        import tensorflow as tf
-
+    if BACKEND != "torch":
         metric = build(name)
-        tf.function(metric.update_state)(tf.constant(labels), tf.constant(scores))
+        metric.update_state(labels[1:], scores[1:])
+        update_compiled(metric, labels, scores)
         assert np.isnan(result(metric))
 
 
