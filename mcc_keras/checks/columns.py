@@ -13,6 +13,6 @@ def case_cells(row):
         " x ".join(f"{step:.4g}" for step in row.get("spacing_mm", ())) or "-",
         row.get("orientation", "-"),
         "; ".join(f"{channel['min']:.4g} to {channel['max']:.4g}" for channel in channels) or "-",
-        labels if len(labels) < 60 else f"{labels[:57]}...",
+        labels if len(labels) < 100 else f"{labels[:97]}...",
         f"{100 * row['foreground_share']:.3g}" if "foreground_share" in row else "-",
     )

@@ -11,7 +11,7 @@ def build_page(report):
     summary = report.summary()
     found = [(kind, ", ".join(cases), text) for kind, cases, text in report.table()]
     problems = table(("kind", "cases", "what"), map(_problem, found), text_columns=(1, 2))
-    cases = table(CASE_COLUMNS, (case_cells(row) for row in report.rows), text_columns=(1, 2, 3, 4, 5))
+    cases = table(CASE_COLUMNS, map(_case, report.rows), text_columns=(1, 2, 3, 4, 5))
     return page(
         f"Check of {len(report.rows)} cases",
         facts({name: summary.pop(name) for name in ("cases", "patients", "errors", "warnings")}),
@@ -35,6 +35,11 @@ def _problem(row):
     kind, cases, text = row
     colour = Markup(f'<span class="warn">{escape(kind)}</span>') if kind == "error" else kind
     return (colour, _wrapped(cases, "16rem"), _wrapped(text, "34rem"))
+
+
+def _case(row):
+    *cells, labels, share = case_cells(row)
+    return (*cells, _wrapped(labels, "13rem"), share)
 
 
 def _wrapped(text, width):

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -151,6 +152,23 @@ def test_the_numbers_of_a_row_are_those_of_the_files(tmp_path):
     assert row["labels"] == {0: 1320 - mask_voxels, 1: mask_voxels}
     assert row["foreground_ml"] == pytest.approx(mask_voxels / 1000)
     assert (row["shape"], row["spacing_mm"], row["orientation"]) == ((12, 11, 10), (0.5, 2.0, 1.0), "RAS")
+
+
+def test_each_file_is_read_once(tmp_path):
+    counters = Path("/proc/self/io")
+    if not counters.is_file():
+        pytest.skip("no /proc/self/io on this system, which counts the bytes that a process reads")
+    read = lambda: int(counters.read_text().split()[1])  # noqa: E731
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        for index in range(2):
+            add(tmp_path / name, f"case{index}", shape=(12, 60, 50))
+    check(tmp_path / "first")  # imports what it needs
+    cases = find_cases(tmp_path / "second")
+    before = read()
+    check_cases(cases, workers=1)
+    size = sum(path.stat().st_size for path in (tmp_path / "second").iterdir())
+    assert size <= read() - before < 1.05 * size + 4096
 
 
 def test_workers_do_not_change_the_report(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from mcc_keras import plots
-from mcc_keras.checks.thumbnails import COLOURS, GAP, HEIGHT, WIDTH, draw
+from mcc_keras.checks.thumbnails import COLOURS, GAP, HEIGHT, PAPER, WIDTH, draw
 
 
 def picture(array, affine, mask=None):
@@ -16,6 +16,18 @@ def test_slices_keep_the_proportions_of_the_patient():
     # Axial and coronal are 20 mm wide, sagittal 20 mm, all 20 mm high: three equal squares.
     assert drawn.shape[0] <= HEIGHT and drawn.shape[1] <= WIDTH + 2
     assert drawn.shape[1] == 3 * drawn.shape[0] + 2 * GAP
+
+
+def test_a_stack_of_few_slices_is_shown_with_two_slices_one_above_the_other():
+    # Axial 40 x 40 mm, the two others 40 x 8 mm: side by side they would be a third of the width, like this the half.
+    drawn = picture(np.random.default_rng(0).normal(size=(40, 40, 4)), np.diag([1.0, 1.0, 2.0, 1.0]))
+    side = drawn.shape[0]
+    assert (side, drawn.shape[1]) == (HEIGHT, 2 * HEIGHT + GAP)
+    assert WIDTH - drawn.shape[1] < 20
+    dark = (np.abs(drawn.astype(int) - PAPER).sum(axis=2) < 40)[:, side + GAP :].all(axis=1)
+    panels = np.flatnonzero(np.diff(np.concatenate([[True], dark, [True]]).astype(int)))
+    # Two panels of 8 / 40 of the side, a gap between them, the pair in the middle.
+    assert np.allclose(panels, np.cumsum([side * 0.3 - 2, side / 5, GAP, side / 5]), atol=3)
 
 
 def test_the_right_side_of_the_patient_is_on_the_left_whatever_the_order_of_the_file():
