@@ -12,7 +12,11 @@ def case_cells(row):
         " x ".join(map(str, row.get("shape", ()))) or "-",
         " x ".join(f"{step:.4g}" for step in row.get("spacing_mm", ())) or "-",
         row.get("orientation", "-"),
-        "; ".join(f"{channel['min']:.4g} to {channel['max']:.4g}" for channel in channels) or "-",
+        "; ".join(f"{_short(channel['min'])} to {_short(channel['max'])}" for channel in channels) or "-",
         labels if len(labels) < 100 else f"{labels[:97]}...",
         f"{100 * row['foreground_share']:.3g}" if "foreground_share" in row else "-",
     )
+
+
+def _short(value):
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"

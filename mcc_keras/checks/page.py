@@ -39,7 +39,7 @@ def _problem(row):
 
 def _case(row):
     *cells, labels, share = case_cells(row)
-    return (*cells, _wrapped(labels, "13rem"), share)
+    return (*cells, _wrapped(labels.replace(": ", ":\u00a0"), "13rem"), share)
 
 
 def _wrapped(text, width):
