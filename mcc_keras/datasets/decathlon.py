@@ -86,7 +86,7 @@ def _case(entry, path, channels, images_only):
     if isinstance(image, list):
         images = tuple(_inside(name, path) for name in image)
     else:
-        images = _files(_inside(image, path), channels)
+        images = _files(_inside(image, path), channels, path)
     missing = [image for image in images if not image.is_file()]
     if missing:
         raise CaseError(missing[0], "expected an image, found no file", f"It is named in {path}.")
@@ -99,13 +99,13 @@ def _case(entry, path, channels, images_only):
     return {"case_id": name, "images": images, "mask": mask, "channel_names": channels}
 
 
-def _files(image, channels):
+def _files(image, channels, path):
     """The file itself, or where nnU-Net has put its channels."""
     if image.is_file():
         return (image,)
     stem, suffix = stem_of(image), suffix_of(image)
     numbered = tuple(image.with_name(f"{stem}_{index:04d}{suffix}") for index in range(len(channels)))
-    return numbered if numbered[0].is_file() else (image,)
+    return tuple(confined(file, path.parent) for file in numbered) if numbered[0].is_file() else (image,)
 
 
 def _inside(name, path):

@@ -23,13 +23,14 @@ def prepare_case(case, preprocessing):
 
     Args:
         case: `Case` with a mask.
-        preprocessing: `Preprocessing` with a known size.
+        preprocessing: `Preprocessing` with nothing left to fit.
     """
     try:
         volume = read_image(case)
         mask = read_mask(case, volume)
-        image = preprocessing.apply(volume.array, volume.affine)
-        box_mask = preprocessing.apply_mask(mask, volume.affine, num_labels=len(case.labels))
+        grid = preprocessing.grid(volume.array, volume.affine)
+        image = preprocessing.apply(volume.array, grid)
+        box_mask = preprocessing.apply_mask(mask, grid, num_labels=len(case.labels))
     except MCCKerasError as error:
         return error
-    return PreparedCase(case.case_id, image, box_mask, preprocessing.box_spacing_mm(volume.shape, volume.affine))
+    return PreparedCase(case.case_id, image, box_mask, grid.spacing_mm)

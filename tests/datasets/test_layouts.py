@@ -46,6 +46,21 @@ def test_pairs_are_found_by_their_names(tmp_path, suffix):
     assert (ids(cases), sums(cases)) == (["a", "b.1"], [1, 1])
 
 
+@pytest.mark.parametrize("end", ["_mask", "_seg", "_segmentation", "_label", "_labels", "_gt"])
+def test_masks_are_told_by_the_end_of_their_names(tmp_path, end):
+    for name in ("a", f"a{end}", "b_t1", f"b_t1{end}", "c"):
+        volume(tmp_path / f"{name}.nii")
+    found = [(case.case_id, case.mask and case.mask.name) for case in find_cases(tmp_path)]
+    assert found == [("a", f"a{end}.nii"), ("b_t1", f"b_t1{end}.nii"), ("c", None)]
+
+
+def test_two_masks_of_one_image_are_refused(tmp_path):
+    for name in ("a", "a_mask", "a_seg"):
+        volume(tmp_path / f"{name}.nii")
+    with pytest.raises(CaseError, match="expected one mask of a, found a_mask.nii, a_seg.nii"):
+        find_cases(tmp_path)
+
+
 def test_a_mask_without_an_image_and_two_files_of_one_name_are_both_told(tmp_path):
     for name in ("a_mask.nii", "b.nii", "b.nrrd"):
         volume(tmp_path / name)
@@ -80,6 +95,21 @@ def test_promise12_is_found_flat_and_in_parts(tmp_path, folders):
     cases = find_cases(tmp_path)
     assert (ids(cases), sums(cases)) == (["Case00", "Case01"], [1, 1])
     assert cases[0].channel_names == ("T2",)
+
+
+@pytest.mark.parametrize("name", ["Case00.mhd", "Case00_segmentation.mhd"])
+def test_a_promise12_file_that_leads_out_of_the_folder_is_refused(tmp_path, name):
+    outside = volume(tmp_path / "outside.mhd")
+    volume(tmp_path / "in" / "Case00.mhd")
+    (tmp_path / "in" / name).unlink(missing_ok=True)
+    (tmp_path / "in" / name).symlink_to(outside)
+    with pytest.raises(CaseError, match="leads out of it"):
+        find_cases(tmp_path / "in")
+
+
+def test_promise12_scans_without_masks_are_found_for_prediction(tmp_path):
+    volume(tmp_path / "Case07.mhd")
+    assert find_cases(tmp_path)[0].mask is None
 
 
 # ---- BRATS 2015 ---------------------------------------------------------------------------------------------------
@@ -126,6 +156,16 @@ def test_a_brats_case_that_lacks_a_modality_is_told(tmp_path):
     brats(tmp_path, "HGG/brats_tcia_pat2_1", ("T1",))
     with pytest.raises(CaseError, match="pat2_1: expected the channels T1, T2, found T1"):
         find_cases(tmp_path)
+
+
+@pytest.mark.parametrize("which", ["MR_T1c", "OT"])
+def test_a_brats_file_that_leads_out_of_the_folder_is_refused(tmp_path, which):
+    brats(tmp_path / "in", "HGG/brats_tcia_pat1_1")
+    file = next((tmp_path / "in").glob(f"*/*/*.{which}.*/*.mha"))
+    file.rename(tmp_path / "outside.mha")
+    file.symlink_to(tmp_path / "outside.mha")
+    with pytest.raises(CaseError, match="leads out of it"):
+        find_cases(tmp_path / "in")
 
 
 @pytest.mark.parametrize("channels", [("T2", "Flair"), ("t2", "flair")])
@@ -270,6 +310,28 @@ def test_an_entry_that_leaves_the_folder_is_refused(tmp_path, name, key):
         find_cases(folder)
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_channel_file_that_leads_out_of_the_folder_is_refused(tmp_path, listed):
+    outside = volume(tmp_path / "a.nii.gz")
+    folder = tmp_path / "in"
+    volume(folder / "imagesTr/a_0000.nii.gz")
+    (folder / "imagesTr/a_0001.nii.gz").symlink_to(outside)
+    volume(folder / "labelsTr/a.nii.gz")
+    entry = {"image": "imagesTr/a.nii.gz", "label": "labelsTr/a.nii.gz"}
+    write_json(folder, channel_names={"0": "T1", "1": "T2"}, **({"training": [entry]} if listed else {}))
+    with pytest.raises(CaseError, match="a_0001.nii.gz: expected a file inside"):
+        find_cases(folder)
+
+
+@pytest.mark.parametrize("ending", ["/../../a.nii.gz", "/../../../etc/passwd"])
+def test_a_file_ending_is_no_way_out_of_the_folder(tmp_path, ending):
+    (tmp_path / "imagesTr").mkdir()
+    volume(tmp_path / "imagesTr" / "a_0000.nii.gz")
+    write_json(tmp_path, channel_names={"0": "T1"}, file_ending=ending)
+    with pytest.raises(CaseError):
+        find_cases(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["gs://bucket/a.nii.gz", "http://host/a.nii.gz", "a\0.nii"])
 def test_an_entry_on_another_machine_is_refused(tmp_path, name):
     write_json(tmp_path, training=[{"image": name, "label": name}])
@@ -349,6 +411,14 @@ def test_a_table_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "cases.csv").write_bytes(b"case,image\n\xff\xfe,\x00\n")
     with pytest.raises(CaseError, match="CSV table in UTF-8"):
         find_cases(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["gs://bucket/a.nii", "hf://a/b.nii", "https://host/a.nii"])
+@pytest.mark.parametrize("column", ["image", "label"])
+def test_a_table_that_names_a_file_on_another_machine_is_refused(tmp_path, name, column):
+    cells = {"case": "x", "image": "a.nii", "label": "m.nii", column: name}
+    with pytest.raises(UsageError, match="on this machine"):
+        find_cases(table(tmp_path, ",".join(cells) + "\n" + ",".join(cells.values()) + "\n"))
 
 
 def test_odd_names_in_a_table_become_safe_ids(tmp_path):
