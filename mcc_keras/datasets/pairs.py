@@ -1,7 +1,7 @@
 """A folder of pairs: `X.nii.gz` and `X_mask.nii.gz`, also `.nrrd`, `.mha`, `.mhd`.
 
-The mask is told by the end of its name: `_mask`, `_seg`, `_segmentation`, `_label`, `_labels` or `_gt`. A volume without
-a mask is a case too.
+The mask is told by the end of its name: `_mask`, `_seg`, `_segmentation`, `_label`, `_labels` or `_gt`. A volume
+without a mask is a case too.
 """
 
 from mcc_keras.datasets.paths import confined, stem_of, volumes_in

@@ -39,9 +39,10 @@ def write_synthetic(
         empty_fraction: Share of the scans without the organ, in [0, 1), rounded to whole scans.
         layout: "table" (cases.csv with a part column: about 60 % training, 15 % validation, 25 % test, scans with and
             without the organ shared out alike), "pairs" (X.nii.gz and X_mask.nii.gz), "decathlon" (dataset.json of the
-            Medical Segmentation Decathlon, channels in a fourth dimension), "nnunet" (dataset.json of nnU-Net v2, one
-            file a channel), "promise12" (CaseNN.mhd) or "brats15" (HGG/<case>/…/….mha; the first patient has two
-            scans). The last one has labels 1 to 4 and the channels Flair, T1, T1c and T2, whatever was asked for.
+            Medical Segmentation Decathlon, channels in a fourth dimension), "nnunet" and "nnunet_v1" (dataset.json of
+            nnU-Net version 2 or 1, one file a channel), "promise12" (CaseNN.mhd) or "brats15"
+            ({HGG,LGG}/<case>/…/….mha; the first patient has two scans, each third scan is an LGG). The last one has
+            labels 1 to 4 and the channels Flair, T1, T1c and T2, whatever was asked for.
         num_labels: 1 to 9 nested labels that divide the organ.
         num_channels: 1 to 4 contrasts; layouts "pairs" and "promise12" hold one.
         progress: None, or a callable that gets (cases done, num_cases) after each case.
@@ -147,7 +148,7 @@ def _write_nnunet_case(folder, index, scan):
         path = folder / "imagesTr" / f"{name}_{channel:04d}.nii.gz"
         volumes.write_volume(scan.image[..., channel], path, affine=scan.affine)
     volumes.write_volume(scan.mask, folder / "labelsTr" / f"{name}.nii.gz", affine=scan.affine)
-    return {"case": name}
+    return {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"}
 
 
 def _write_promise12_case(folder, index, scan):
@@ -158,7 +159,8 @@ def _write_promise12_case(folder, index, scan):
 
 def _write_brats15_case(folder, index, scan):
     patient, visit = (1, index + 1) if index < 2 else (index, 1)
-    case = folder / "HGG" / f"brats_tcia_pat{patient:03d}_{visit:04d}"
+    grade = "LGG" if index % 3 == 2 else "HGG"
+    case = folder / grade / f"brats_tcia_pat{patient:03d}_{visit:04d}"
     for channel, name in enumerate(("Flair", "T1", "T1c", "T2")):
         stem = f"VSD.Brain.XX.O.MR_{name}.{54000 + 10 * index + channel}"
         _write_metaimage(scan.image[..., channel], case / stem / f"{stem}.mha", scan.affine)
@@ -189,7 +191,7 @@ def _write_index(folder, layout, rows, num_labels, num_channels):
         writer.writerows(rows)
         (folder / "cases.csv").write_text(text.getvalue(), encoding="utf-8")
         return folder / "cases.csv"
-    if layout == "decathlon":
+    if layout in ("decathlon", "nnunet_v1"):
         index = {
             "name": "Synthetic",
             "tensorImageSize": "3D" if num_channels == 1 else "4D",
@@ -218,6 +220,7 @@ WRITERS = {
     "pairs": _write_pair,
     "decathlon": _write_decathlon_case,
     "nnunet": _write_nnunet_case,
+    "nnunet_v1": _write_nnunet_case,
     "promise12": _write_promise12_case,
     "brats15": _write_brats15_case,
 }

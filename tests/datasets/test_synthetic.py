@@ -42,8 +42,8 @@ def test_compressed_files_carry_no_time(tmp_path):
 
 @pytest.mark.parametrize("layout", WRITERS)
 def test_every_layout_is_read_back_voxel_for_voxel(tmp_path, layout):
-    labels = {"decathlon": 2, "nnunet": 2, "brats15": 4}.get(layout, 1)
-    channels = {"table": 2, "decathlon": 2, "nnunet": 2, "brats15": 4}.get(layout, 1)
+    labels = {"decathlon": 2, "nnunet": 2, "nnunet_v1": 2, "brats15": 4}.get(layout, 1)
+    channels = {"table": 2, "decathlon": 2, "nnunet": 2, "nnunet_v1": 2, "brats15": 4}.get(layout, 1)
     source = write_synthetic(
         tmp_path,
         num_cases=3,
@@ -112,6 +112,7 @@ def test_the_chosen_share_of_the_scans_is_empty(tmp_path):
 def test_two_scans_of_the_first_brats_patient_belong_together(tmp_path):
     cases = find_cases(write_synthetic(tmp_path, num_cases=3, size=SIZE, layout="brats15"))
     assert len({case.group for case in cases}) == 2
+    assert [case.columns["grade"] for case in cases] == ["HGG", "HGG", "LGG"]
 
 
 def test_the_decathlon_index_declares_what_the_files_hold(tmp_path):
@@ -120,6 +121,24 @@ def test_the_decathlon_index_declares_what_the_files_hold(tmp_path):
     assert index["labels"] == {"0": "background", "1": "organ_1", "2": "organ_2"}
     assert index["numTraining"] == 2
     assert nibabel.load(folder / index["training"][0]["image"]).shape[3] == 2
+
+
+def test_both_versions_of_nnunet_have_the_same_files_and_another_index(tmp_path):
+    indices, files = {}, {}
+    for layout in ("nnunet", "nnunet_v1"):
+        folder = write_synthetic(tmp_path / layout, num_cases=1, size=SIZE, layout=layout, num_channels=2)
+        indices[layout] = json.loads((folder / "dataset.json").read_text())
+        files[layout] = {name: digest for name, digest in digests(folder).items() if name != "dataset.json"}
+    assert files["nnunet"] == files["nnunet_v1"]
+    assert set(files["nnunet"]) == {
+        "imagesTr/organ_000_0000.nii.gz",
+        "imagesTr/organ_000_0001.nii.gz",
+        "labelsTr/organ_000.nii.gz",
+    }
+    assert indices["nnunet_v1"]["training"] == [
+        {"image": "./imagesTr/organ_000.nii.gz", "label": "./labelsTr/organ_000.nii.gz"}
+    ]
+    assert indices["nnunet"]["labels"] == {"background": 0, "organ_1": 1} and "training" not in indices["nnunet"]
 
 
 def test_progress_is_told_after_every_case(tmp_path):
