@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -195,6 +196,30 @@ def test_the_page_holds_all_it_shows_and_escapes_what_it_is_given(tmp_path):
     assert "<b>x" not in page and "http" not in page.split("<body>")[1] and "<script" not in page
     with pytest.raises(OutputExistsError):
         report.write_html(tmp_path / "check.html")
+
+
+def test_the_page_escapes_the_names_that_a_dataset_json_gives(tmp_path):
+    add(tmp_path, "a", image=np.full((12, 11, 10), 5, np.int16))
+    entry = {"image": "a.nii.gz", "label": "a_mask.nii.gz"}
+    content = {"modality": {"0": "<script>x"}, "labels": {"0": "b", "1": "<i>"}, "training": [entry]}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    page = check(tmp_path).write_html(tmp_path / "check.html").read_text()
+    assert "channel &lt;script&gt;x is constant" in page
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_spaces_and_letters_of_any_language_work_in_any_locale(tmp_path, locale):
+    folder = tmp_path / "Größe 大 {0}"
+    folder.mkdir()
+    add(folder, "Fräulein Müller %s")
+    page = tmp_path / "Prüfung.html"
+    command = [sys.executable, "-m", "mcc_keras", "check", str(folder), "--html", str(page)]
+    environment = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"x-Fr-c3-a4ulein-20M-c3-bcller-20-25s" in done.stdout
+    assert page.is_file()
 
 
 def test_no_cases_or_workers_are_refused(tmp_path):
