@@ -14,20 +14,20 @@ from pathlib import Path
 import lazy_loader as lazy
 import numpy as np
 
-from mcc_keras import itk, nifti
+from mcc_keras import nifti
 from mcc_keras.errors import EnvironmentFailure, GeometryError, OutputExistsError, UsageError, VolumeError
 from mcc_keras.files import written_aside
+from mcc_keras.metaimage import read_metaimage
+from mcc_keras.nrrd import read_nrrd
 
 nib = lazy.load("nibabel")
-sitk = lazy.load("SimpleITK")
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
-ITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
-SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+TEXT_SUFFIXES = (".mha", ".mhd", ".nrrd")
+SUFFIXES = NIFTI_SUFFIXES + TEXT_SUFFIXES
 MAX_VOXELS = 1 << 30
 MAX_RATIO = 200
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _FORM_FIELDS = ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
 _FORM_FIELDS += ("sform_code", "srow_x", "srow_y", "srow_z")
 
@@ -111,8 +111,10 @@ def read_volume(path, *, channels=1, affine=None, nonfinite="error", max_voxels=
     suffix = suffix_of(path)
     if suffix in NIFTI_SUFFIXES:
         array, matrix, header = _read_nifti(path, channels, affine, limits)
-    elif suffix in ITK_SUFFIXES:
-        array, matrix, header = *_read_itk(path, channels, limits), None
+    elif suffix in TEXT_SUFFIXES:
+        read = read_nrrd if suffix == ".nrrd" else read_metaimage
+        array, matrix, header = *read(path, **limits), None
+        array = _declared_rank(array, channels, path)
     else:
         raise VolumeError(path, f"expected a volume ({' '.join(SUFFIXES)}), found {path.name!r}", "Convert it first.")
     _refuse_bad_affine(matrix, path)
@@ -289,24 +291,6 @@ def _refuse_bad_affine(matrix, path):
         raise GeometryError(path, f"expected spacings above 0 mm, found {spacing.tolist()}", way_out)
     if abs(np.linalg.det(matrix[:3, :3] / spacing)) < 1e-3:
         raise GeometryError(path, f"expected three axes that differ, found the singular {matrix.tolist()}", way_out)
-
-
-def _read_itk(path, channels, limits):
-    image = itk.read_itk(path, **limits)
-    array = sitk.GetArrayFromImage(image)
-    rank = image.GetDimension()
-    axes = tuple(reversed(range(rank))) + tuple(range(rank, array.ndim))
-    array = _declared_rank(array.transpose(axes), channels, path)
-    return array, _itk_affine(image)
-
-
-def _itk_affine(image):
-    rank = image.GetDimension()
-    matrix = np.eye(4)
-    directions = np.array(image.GetDirection()).reshape(rank, rank)[:3, :3]
-    matrix[:3, :3] = directions * np.array(image.GetSpacing()[:3])
-    matrix[:3, 3] = image.GetOrigin()[:3]
-    return _LPS_TO_RAS @ matrix
 
 
 def _finite(array, path, nonfinite):
