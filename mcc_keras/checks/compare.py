@@ -10,12 +10,14 @@ from mcc_keras.errors import CaseError
 FAR = 6
 FEWEST = 8
 _SPREAD = 10
+_FEW = 0.1
 
 
 def compare(rows, cases):
     """Return (errors, findings) that only show when all cases are seen together; the errors are findings too."""
     errors, findings = _duplicates(rows)
     findings += _outliers(rows)
+    findings += _missing_labels(rows, cases)
     findings += _set_notes(rows, cases)
     return errors, findings
 
@@ -56,6 +58,18 @@ def _outliers(rows):
             Finding("warning", case, f"a {text.format(values[case])}, {low:.3g} to {high:.3g} in most cases")
             for case, low, high in _far(values)
         ]
+    return findings
+
+
+def _missing_labels(rows, cases):
+    """A class that nearly all masks hold and a few do not; an empty mask is told by itself."""
+    counted = {row["case"]: row["labels"] for row in rows if "labels" in row and row.get("foreground_share")}
+    findings = []
+    for values in cases[0].labels:
+        without = [case for case, labels in counted.items() if not set(values) & set(labels)]
+        if 0 < len(without) <= _FEW * len(counted):
+            text = f"no voxel of label {', '.join(map(str, values))}, which nearly all other masks hold"
+            findings += [Finding("warning", case, text) for case in without]
     return findings
 
 

@@ -68,7 +68,8 @@ class Examination:
 
 def examine(case, *, pictures=True):
     """Read a case once and return its `Examination`; never raises for bad data."""
-    found = Examination({"case": case.case_id, "group": case.group, "part": case.part})
+    facts = {"case": case.case_id, "group": case.group, "part": case.part, "columns": dict(case.columns)}
+    found = Examination(facts)
     image = _read_image(case, found)
     labels = _read_labels(case, found, image)
     classes = None if labels is None else to_classes(labels, case)
@@ -77,8 +78,10 @@ def examine(case, *, pictures=True):
         _look_at_intensities(case, image.array, found)
     if labels is not None:
         _look_at_labels(case, labels, classes, found)
+    same = image is not None and classes is not None and classes.shape == image.shape
+    if same and classes.any():
+        _look_at_background(image.array[..., 0][classes > 0], found)
     if pictures and image is not None:
-        same = classes is not None and classes.shape == image.shape
         slices = plots.find_slices(image.array[..., 0], image.affine, truth=classes if same else None)
         found.thumbnail = draw(slices)
     return found
@@ -182,6 +185,13 @@ def _look_at_labels(case, labels, classes, found):
         found.warn("an empty mask: no voxel of the foreground")
     else:
         found.row["mask_hash"] = _hash(labels.astype(np.int64))
+
+
+def _look_at_background(covered, found):
+    """A mask that was turned or moved without its affine often lies where the scan has nothing."""
+    background = found.row["channels"][0]["background"]
+    if background is not None and (covered == background).mean() > 0.5:
+        found.warn("most of the foreground lies on the empty background of the image: is the mask turned?")
 
 
 def _hash(array):

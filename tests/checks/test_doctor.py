@@ -120,6 +120,32 @@ def test_a_label_that_no_mask_holds_is_told(tmp_path):
     assert "no mask holds the label 2" in texts(check(tmp_path, labels=(1, 2)), "warning")
 
 
+def test_a_label_that_only_one_mask_of_many_lacks_is_told(tmp_path):
+    mask = np.zeros((12, 11, 10), np.uint8)
+    mask[3:6, 3:6, 3:6] = 1
+    for index in range(10):
+        mask[6:8, 3:6, 3:6] = 2 if index != 4 else 1
+        mask[index, 0, 0] = 1
+        add(tmp_path, f"case{index}", mask=mask)
+    report = check(tmp_path, labels=(1, 2))
+    assert ("warning", ["case4"], "no voxel of label 2, which nearly all other masks hold") in report.table()
+    assert texts(check(tmp_path, foreground=(1, 2)), "warning") == []
+    (tmp_path / "case5_mask.nii.gz").unlink()
+    (tmp_path / "case6_mask.nii.gz").unlink()  # one of eight is more than a tenth
+    assert not any("no voxel of label" in text for text in texts(check(tmp_path, labels=(1, 2)), "warning"))
+
+
+def test_a_mask_that_was_turned_without_its_affine_is_told_where_the_scan_has_nothing(tmp_path):
+    image = np.full((12, 11, 10), -3.0)
+    image[1:6, 1:10, 1:9] = np.random.default_rng(0).normal(size=(5, 9, 8))
+    mask = np.zeros(image.shape, np.uint8)
+    mask[2:5, 3:6, 3:6] = 1
+    add(tmp_path, "right", image=image, mask=mask)
+    add(tmp_path, "turned", image=image + 1, mask=mask[::-1])
+    text = "most of the foreground lies on the empty background of the image: is the mask turned?"
+    assert [(kind, cases) for kind, cases, told in check(tmp_path).table() if told == text] == [("warning", ["turned"])]
+
+
 def test_a_case_far_from_the_others_is_told_and_nine_alike_are_not(tmp_path):
     for index in range(9):
         add(tmp_path, f"case{index}")
