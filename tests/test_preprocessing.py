@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mcc_keras.errors import DataError, GeometryError, UsageError
 from mcc_keras.preprocessing import Preprocessing, orientation, resampling_matrix
+from mcc_keras.volumes import Volume
 
 TURNS = [(axes, signs) for axes in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)]
 
@@ -28,6 +29,18 @@ def affine_of(axes, signs, spacing=(1.0, 1.0, 1.0), oblique_degrees=0.0):
 
 def random_image(shape, seed=0, channels=1):
     return np.random.default_rng(seed).normal(100, 30, (*shape, channels)).astype(np.float32)
+
+
+def to_box(preprocessing, image, affine):
+    return preprocessing.apply(image, preprocessing.grid(image, affine))
+
+
+def mask_to_box(preprocessing, mask, affine, num_labels):
+    return preprocessing.apply_mask(mask, preprocessing.grid(mask, affine), num_labels=num_labels)
+
+
+def to_scan(preprocessing, box, shape, affine):
+    return preprocessing.restore(box, preprocessing.grid(np.empty(shape), affine))
 
 
 @pytest.mark.parametrize(("axes", "signs"), TURNS)
@@ -51,8 +64,8 @@ def test_a_mask_comes_back_bit_for_bit_where_nothing_is_resampled(turn, shape, s
     mask = np.random.default_rng(1).integers(0, 3, shape)
     axes, _ = orientation(affine)
     preprocessing = Preprocessing(size=tuple(shape[axis] for axis in axes))
-    box = preprocessing.apply_mask(mask, affine, num_labels=2)
-    back = preprocessing.restore(np.eye(3, dtype=np.float32)[box], shape, affine)
+    box = mask_to_box(preprocessing, mask, affine, num_labels=2)
+    back = to_scan(preprocessing, np.eye(3, dtype=np.float32)[box], shape, affine)
     assert np.array_equal(back.argmax(-1), mask)
 
 
@@ -62,16 +75,16 @@ def test_cropping_and_padding_move_no_voxel(turn, shape, odd):
     affine = affine_of(*turn, (1.5, 1.5, 1.5), 11)
     image = random_image(shape)
     preprocessing = Preprocessing(size=(9 + odd,) * 3, spacing_mm=1.5, clip_percentiles=None, normalise="none")
-    box = preprocessing.apply(image, affine)
+    box = to_box(preprocessing, image, affine)
     assert np.isin(box, image).all()
-    assert np.array_equal(preprocessing.restore(box, shape, affine), image)
+    assert np.array_equal(to_scan(preprocessing, box, shape, affine), image)
 
 
 def test_the_box_is_in_ras_order():
     image = np.zeros((4, 5, 6, 1), np.float32)
     image[0, 0, 0] = 1
     affine = affine_of((2, 0, 1), (1, -1, 1))
-    box = Preprocessing(size=(6, 4, 5), clip_percentiles=None, normalise="none").apply(image, affine)
+    box = to_box(Preprocessing(size=(6, 4, 5), clip_percentiles=None, normalise="none"), image, affine)
     assert np.argwhere(box[..., 0]).tolist() == [[0, 3, 0]]
 
 
@@ -82,7 +95,7 @@ def test_a_point_in_millimetres_stays_where_it_is():
     grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
     blob = np.exp(-(((grid - point) * (0.7, 1.3, 2.9)) ** 2).sum(-1) / 30)[..., None]
     preprocessing = Preprocessing(size=(32, 24, 32), spacing_mm=1.5, clip_percentiles=None, normalise="none")
-    box = preprocessing.apply(blob, affine)[..., 0]
+    box = to_box(preprocessing, blob, affine)[..., 0]
     centroid = (np.stack(np.meshgrid(*map(np.arange, box.shape), indexing="ij"), -1) * box[..., None]).sum((0, 1, 2))
     axes, flips = orientation(affine)
     spacing = np.array([(0.7, 1.3, 2.9)[a] for a in axes])
@@ -96,7 +109,7 @@ def test_a_point_in_millimetres_stays_where_it_is():
 def test_finer_voxels_are_those_of_simpleitk_linear_interpolation():
     image = random_image((12, 10, 8))
     preprocessing = Preprocessing(size=(20, 18, 16), spacing_mm=0.5, clip_percentiles=None, normalise="none")
-    box = preprocessing.apply(image, np.eye(4))[..., 0]
+    box = to_box(preprocessing, image, np.eye(4))[..., 0]
     source = sitk.GetImageFromArray(image[..., 0].T)
     start = (np.array(image.shape[:3]) - 0.5 * np.array(box.shape)) / 2 - 0.5 + 0.25
     target = sitk.Image(*map(int, box.shape), sitk.sitkFloat32)
@@ -108,7 +121,7 @@ def test_finer_voxels_are_those_of_simpleitk_linear_interpolation():
 
 def test_coarser_voxels_are_means_of_what_they_cover():
     image = random_image((8, 6, 4))
-    box = Preprocessing(size=(4, 2, 2), clip_percentiles=None, normalise="none").apply(image, np.eye(4))
+    box = to_box(Preprocessing(size=(4, 2, 2), clip_percentiles=None, normalise="none"), image, np.eye(4))
     assert np.allclose(box, image.reshape(4, 2, 2, 3, 2, 2, 1).mean((1, 3, 5)), rtol=1e-5)
 
 
@@ -117,7 +130,7 @@ def test_a_label_that_fills_one_target_voxel_does_not_vanish(voxel):
     x, y, z = (2 * v for v in voxel)
     mask = np.zeros((16, 16, 16), np.uint8)
     mask[x : x + 2, y : y + 2, z : z + 2] = 1
-    box = Preprocessing(size=8).apply_mask(mask, np.eye(4), num_labels=1)
+    box = mask_to_box(Preprocessing(size=8), mask, np.eye(4), num_labels=1)
     assert np.argwhere(box).tolist() == [list(voxel)]
 
 
@@ -127,62 +140,62 @@ def test_a_ball_comes_back_within_half_a_voxel_of_its_surface():
     distance = np.linalg.norm(grid, axis=-1)
     mask, affine = distance <= radius, affine_of((1, 0, 2), (-1, 1, 1), oblique_degrees=13)
     preprocessing = Preprocessing(size=(48, 48, 32))
-    box = preprocessing.apply_mask(mask.astype(np.uint8), affine, num_labels=1)
-    back = preprocessing.restore(box[..., None].astype(np.float32), shape, affine)[..., 0] >= 0.5
+    box = mask_to_box(preprocessing, mask.astype(np.uint8), affine, num_labels=1)
+    back = to_scan(preprocessing, box[..., None].astype(np.float32), shape, affine)[..., 0] >= 0.5
     assert np.abs(distance[back != mask] - radius).max() <= 1.0
     assert abs(int(back.sum()) - int(mask.sum())) < 0.02 * mask.sum()
 
 
 def test_normalised_voxels_have_mean_zero_and_unit_variance_in_every_channel():
     image = np.concatenate([random_image((8, 8, 8)), 1000 * random_image((8, 8, 8), seed=1)], -1)
-    box = Preprocessing(size=8).apply(image, np.eye(4))
+    box = to_box(Preprocessing(size=8), image, np.eye(4))
     assert box.mean((0, 1, 2)) == pytest.approx([0, 0], abs=1e-5)
     assert box.std((0, 1, 2)) == pytest.approx([1, 1], abs=1e-5)
 
 
 def test_intensities_are_clipped_at_the_percentiles():
     image = np.arange(1000.0).reshape(10, 10, 10, 1)
-    box = Preprocessing(size=10, clip_percentiles=(10, 90), normalise="none").apply(image, np.eye(4))
+    box = to_box(Preprocessing(size=10, clip_percentiles=(10, 90), normalise="none"), image, np.eye(4))
     assert (box.min(), box.max()) == pytest.approx((99.9, 899.1))
 
 
 def test_minmax_fills_zero_to_one():
-    box = Preprocessing(size=8, normalise="minmax").apply(random_image((8, 8, 8)), np.eye(4))
+    box = to_box(Preprocessing(size=8, normalise="minmax"), random_image((8, 8, 8)), np.eye(4))
     assert (box.min(), box.max()) == (0, 1)
 
 
 def test_padding_is_the_darkest_voxel_and_does_not_change_the_statistics():
     image = random_image((4, 4, 4))
-    box = Preprocessing(size=8, spacing_mm=1.0).apply(image, np.eye(4))
+    box = to_box(Preprocessing(size=8, spacing_mm=1.0), image, np.eye(4))
     assert box[2:6, 2:6, 2:6].mean() == pytest.approx(0, abs=1e-5)
     assert (box[0] == box.min()).all()
 
 
 def test_a_constant_image_becomes_zeros_with_a_warning():
     with pytest.warns(UserWarning, match="constant"):
-        box = Preprocessing(size=4).apply(np.full((6, 5, 4, 1), 1e6), np.eye(4))
+        box = to_box(Preprocessing(size=4), np.full((6, 5, 4, 1), 1e6), np.eye(4))
     assert not box.any()
 
 
 def test_large_intensities_do_not_overflow():
-    box = Preprocessing(size=8).apply(random_image((9, 9, 9)) * 1e30, np.eye(4))
+    box = to_box(Preprocessing(size=8), random_image((9, 9, 9)) * 1e30, np.eye(4))
     assert np.isfinite(box).all()
 
 
-class Extent:
-    def __init__(self, shape, spacing):
-        self.shape, self.spacing_mm, self.affine = shape, spacing, np.diag([*spacing, 1])
+def scan(shape, spacing, value=0.0):
+    return Volume(np.full((*shape, 1), value, np.float32), np.diag([*spacing, 1.0]))
 
 
 def test_fit_takes_the_largest_volume_in_steps_of_eight():
-    fitted = Preprocessing(spacing_mm=2.0).fit([Extent((10, 20, 30), (1, 1, 1)), Extent((9, 9, 9), (3, 3, 3))])
+    fitted = Preprocessing(spacing_mm=2.0).fit([scan((10, 20, 30), (1, 1, 1)), scan((9, 9, 9), (3, 3, 3))])
     assert fitted.size == (16, 16, 16)
     assert Preprocessing(size=4).fit([]) == Preprocessing(size=4)
 
 
 def test_box_spacing_follows_the_field_of_view():
     affine = affine_of((2, 0, 1), (1, 1, 1), (1.0, 2.0, 3.0))
-    assert Preprocessing(size=(10, 10, 20)).box_spacing_mm((10, 10, 10), affine) == pytest.approx((3.0, 1.0, 1.0))
+    grid = Preprocessing(size=(10, 10, 20)).grid(np.empty((10, 10, 10)), affine)
+    assert grid.spacing_mm == pytest.approx((3.0, 1.0, 1.0))
 
 
 @pytest.mark.parametrize(
@@ -224,12 +237,12 @@ def test_arguments_that_make_no_sense_are_refused(arguments):
 @pytest.mark.parametrize("affine", [np.zeros((4, 4)), np.full((4, 4), np.nan)])
 def test_an_affine_without_axes_is_refused(affine):
     with pytest.raises(GeometryError, match="axes"):
-        Preprocessing(size=4).apply(np.ones((4, 4, 4, 1)), affine)
+        to_box(Preprocessing(size=4), np.ones((4, 4, 4, 1)), affine)
 
 
 def test_restore_refuses_a_prediction_of_another_size():
     with pytest.raises(GeometryError, match="expected shape"):
-        Preprocessing(size=4).restore(np.ones((5, 4, 4, 1)), (4, 4, 4), np.eye(4))
+        to_scan(Preprocessing(size=4), np.ones((5, 4, 4, 1)), (4, 4, 4), np.eye(4))
 
 
 @pytest.mark.parametrize(("n_from", "n_to"), [(7, 7), (7, 3), (3, 7), (1, 5), (5, 1), (48, 35)])

@@ -28,11 +28,12 @@ def volume(shape=(21, 18, 7), channels=1):
 
 
 def by_numpy(model, preprocessing, image, affine, flip_axes=()):
-    box = preprocessing.apply(image, affine)
+    grid = preprocessing.grid(image, affine)
+    box = preprocessing.apply(image, grid)
     views = [box] + [np.flip(box, axis) for axis in flip_axes]
     answers = [np.asarray(model(view[None])[0]) for view in views]
     answers = [answers[0]] + [np.flip(a, axis) for a, axis in zip(answers[1:], flip_axes, strict=True)]
-    return preprocessing.restore(np.mean(answers, axis=0), image.shape[:3], affine)
+    return preprocessing.restore(np.mean(answers, axis=0), grid)
 
 
 SETTINGS = [
@@ -61,7 +62,7 @@ def test_normalised_voxels_agree_with_the_numpy_form(preprocessing):
     seen = []
     segmenter._predict = lambda box: seen.append(box) or box
     segmenter._segment(tf.constant(image), tf.constant(OBLIQUE, tf.float32))
-    expected = preprocessing.apply(image, OBLIQUE.astype(np.float32))
+    expected = preprocessing.apply(image, preprocessing.grid(image, OBLIQUE.astype(np.float32)))
     scale = 1 if preprocessing.normalise != "none" else np.abs(expected).max()
     assert np.abs(seen[0] - expected).max() <= 1e-5 * scale
 

@@ -1,0 +1,16 @@
+"""From a scan's stored grid to the box that a network sees, and back again.
+
+    settings.py   `Preprocessing`, the value with every choice: apply, apply_mask, restore, and its JSON
+    grid.py       `Grid`: the stored axes are turned to RAS+ (a permutation and flips, exact), cropped, and every axis
+                  is resampled onto a box that shares the scan's centre. A coarser target voxel is the mean of what it
+                  covers, a finer one is interpolated linearly; where nothing changes, voxels are moved, not computed
+    intensity.py  background, clipping and normalisation of one channel
+    fitting.py    what is estimated from the training scans
+
+The same formulas stand once more in `preprocessing_graph`, for TensorFlow; a test holds the two together.
+"""
+
+from mcc_keras.preprocessing.grid import Grid, orientation, resampling_matrix
+from mcc_keras.preprocessing.settings import NORMALISATIONS, SCHEMA, Preprocessing
+
+__all__ = ["NORMALISATIONS", "SCHEMA", "Grid", "Preprocessing", "orientation", "resampling_matrix"]

@@ -1,0 +1,273 @@
+"""Where a scan's voxels lie in the network's box: orientation, crop, and one resampling matrix an axis."""
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+
+from mcc_keras.errors import GeometryError
+
+SAME_SPACING = 1e-5  # ratios of voxel sizes this close to 1 differ by the rounding of a header
+EDGE = 1e-4  # so many voxels beyond the last one still count as inside, whatever the rounding of an affine
+WHOLE = 1e-3  # a length this little above a whole number of voxels is that number
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Grid:
+    """The way from one scan's grid to the box and back.
+
+    The box shares the centre of the scan, or of what `crop` leaves of it, and its closest canonical directions (RAS+).
+
+    Args:
+        shape: (x, y, z) of the scan, stored order.
+        affine: (4, 4), voxel indices to RAS+ millimetres.
+        size: Voxels of the box along the canonical axes.
+        target_mm: Voxel size of the box, or `None`: the box covers the scan's whole field of view.
+        crop: For every stored axis the first voxel that counts and the one behind the last; `None` is all of them.
+
+    Example:
+
+    >>> grid = Grid(shape=(4, 4, 4), affine=np.diag([-2.0, 2, 2, 1]), size=(4, 4, 2))
+    >>> grid.spacing_mm
+    (2.0, 2.0, 4.0)
+    >>> grid.to_box(np.arange(64).reshape(4, 4, 4))[0, 0]
+    array([48.5, 50.5], dtype=float32)
+    """
+
+    shape: tuple
+    affine: np.ndarray
+    size: tuple
+    target_mm: tuple | None = None
+    crop: tuple | None = None
+
+    @functools.cached_property
+    def turn(self):
+        """Stored axes along the canonical ones, and whether they run backwards."""
+        return orientation(self.affine)
+
+    @functools.cached_property
+    def steps(self):
+        """For every canonical axis: voxels of the scan, voxels of the box, scan voxels in a box voxel."""
+        (axes, _), (low, high) = self.turn, zip(*self._crop, strict=True)
+        counts = [high[axis] - low[axis] for axis in axes]
+        if self.target_mm is None:
+            return [(n, m, n / m) for n, m in zip(counts, self.size, strict=True)]
+        spacing = np.linalg.norm(np.asarray(self.affine, np.float64)[:3, :3], axis=0)
+        return [
+            (n, m, mm / spacing[axis]) for n, m, mm, axis in zip(counts, self.size, self.target_mm, axes, strict=True)
+        ]
+
+    @property
+    def box_affine(self):
+        """(4, 4), voxel indices of the box to RAS+ millimetres."""
+        to_stored = np.zeros((4, 4))
+        to_stored[3, 3] = 1
+        for direction, (axis, flip, (n, m, scale)) in enumerate(zip(*self.turn, self.steps, strict=True)):
+            start, scale = _start(n, m, scale)
+            first = start + scale / 2 - 0.5
+            low = self._crop[axis][0]
+            to_stored[axis, direction] = -scale if flip else scale
+            to_stored[axis, 3] = low + (n - 1 - first if flip else first)
+        return np.asarray(self.affine, np.float64) @ to_stored
+
+    @property
+    def spacing_mm(self):
+        """Size of a voxel of the box in millimetres."""
+        if self.target_mm is not None:
+            return self.target_mm
+        return tuple(float(mm) for mm in np.linalg.norm(self.box_affine[:3, :3], axis=0))
+
+    @functools.cached_property
+    def inside(self):
+        """(*size) bool, which voxels of the box have their centre inside the scan."""
+        x, y, z = (resampling_matrix(*step)[1] for step in self.steps)
+        return x[:, None, None] & y[:, None] & z
+
+    def to_box(self, image):
+        """Return an image (x, y, z) on the box, float32; 0 outside."""
+        part = image[tuple(slice(*ends) for ends in self._crop)].astype(np.float32, copy=False)
+        return resample(part.transpose(self.turn[0]), self._matrices)
+
+    def share_in_box(self, where):
+        """Return the slices of the box that some voxels of a mask (x, y, z) bool reach, and their share of each voxel.
+
+        Only the bounding box of the voxels is resampled: an organ is small in its scan.
+        """
+        where = where[tuple(slice(*ends) for ends in self._crop)].transpose(self.turn[0])
+        found, matrices, slices = bounding_box(where), [], []
+        if found is None:
+            return None
+        for (low, high), matrix in zip(found, self._matrices, strict=True):
+            part = matrix[:, low:high]
+            rows = np.flatnonzero(part.any(axis=1))
+            if not rows.size:
+                return None
+            slices.append(slice(rows[0], rows[-1] + 1))
+            matrices.append(part[slices[-1]])
+        part = where[tuple(slice(*ends) for ends in found)]
+        return tuple(slices), resample(part.astype(np.float32), matrices)
+
+    def from_box(self, box):
+        """Return what the box (*size) holds on the scan's grid, (x, y, z) float32; 0 where it does not reach."""
+        matrices = [resampling_matrix(m, n, 1 / scale)[0] for n, m, scale in self.steps]
+        matrices = [matrix[::-1] if flip else matrix for matrix, flip in zip(matrices, self.turn[1], strict=True)]
+        part = resample(box, matrices).transpose(np.argsort(self.turn[0]))
+        if self.crop is None:
+            return part
+        image = np.zeros(self.shape, np.float32)
+        image[tuple(slice(*ends) for ends in self.crop)] = part
+        return image
+
+    @property
+    def _crop(self):
+        return self.crop or tuple((0, n) for n in self.shape)
+
+    @functools.cached_property
+    def _matrices(self):
+        matrices = [resampling_matrix(*step)[0] for step in self.steps]
+        return [matrix[:, ::-1] if flip else matrix for matrix, flip in zip(matrices, self.turn[1], strict=True)]
+
+
+def orientation(affine):
+    """Return which stored axis runs along each RAS+ axis, and whether it runs backwards.
+
+    The axis that follows each direction best, with shear and scaling taken away by a polar decomposition, so that
+    oblique scans turn to the closest canonical order.
+
+    Args:
+        affine: (4, 4), voxel indices to RAS+ millimetres.
+
+    Returns:
+        Two tuples of three: stored axes, flips.
+
+    Example:
+
+    >>> orientation([[0, 0, 3, 0], [-1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    ((2, 0, 1), (False, True, False))
+    """
+    columns = np.asarray(affine, np.float64)[:3, :3]
+    norms = np.linalg.norm(columns, axis=0)
+    if not np.isfinite(columns).all() or (norms == 0).any():
+        raise GeometryError("affine", f"expected three finite, independent axes, found {columns.tolist()}")
+    u, _, vt = np.linalg.svd(columns / norms)
+    rotation = u @ vt
+    axes, flips, score = [0] * 3, [False] * 3, np.abs(rotation)
+    for _ in range(3):
+        direction, stored = np.unravel_index(np.argmax(score), (3, 3))
+        axes[direction], flips[direction] = int(stored), bool(rotation[direction, stored] < 0)
+        score[direction, :] = score[:, stored] = -1
+    return tuple(axes), tuple(flips)
+
+
+def bounding_box(where):
+    """Return for every axis the first voxel that is true and the one behind the last, or `None` if there is none.
+
+    Example:
+
+    >>> bounding_box(np.array([[False, True, True], [False, False, False]]))
+    ((0, 1), (1, 3))
+    """
+    found, part = [], where
+    for axis in range(where.ndim):
+        others = tuple(other for other in range(where.ndim) if other != axis)
+        hits = np.flatnonzero(part.any(axis=others))
+        if not hits.size:
+            return None
+        found.append((int(hits[0]), int(hits[-1]) + 1))
+        part = part[(slice(None),) * axis + (slice(*found[-1]),)]
+    return tuple(found)
+
+
+def with_margin(box, margin_mm, *, shape, spacing_mm):
+    """Return a bounding box that is `margin_mm` wider on every side, within `shape`.
+
+    Example:
+
+    >>> with_margin(((4, 6), (1, 3)), 2.5, shape=(10, 4), spacing_mm=(1.0, 1.0))
+    ((1, 9), (0, 4))
+    """
+    steps = [math.ceil(margin_mm / mm - WHOLE) for mm in spacing_mm]
+    return tuple((max(0, a - s), min(n, b + s)) for (a, b), s, n in zip(box, steps, shape, strict=True))
+
+
+@functools.lru_cache(maxsize=64)
+def resampling_matrix(n_from, n_to, scale):
+    """Return the matrix that resamples one axis, and which target voxels have their centre inside the source.
+
+    Both grids share their centre (to the next whole voxel at scale 1, so that cropping and padding move no voxel). With
+    scale > 1 a target voxel is the mean of what it covers, else it is interpolated linearly between the two nearest
+    voxel centres.
+
+    Args:
+        n_from: Voxels of the source axis.
+        n_to: Voxels of the target axis.
+        scale: Source voxels in a target voxel, > 0.
+
+    Returns:
+        (n_to, n_from) float32, rows of sum 1, or 0 outside; (n_to,) bool. Both are kept and must not be written to.
+
+    Example:
+
+    >>> resampling_matrix(4, 2, 2.0)[0].tolist()
+    [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
+    """
+    start, scale = _start(n_from, n_to, scale)
+    centre = start + (np.arange(n_to) + 0.5) * scale
+    inside = (centre > -EDGE) & (centre < n_from + EDGE)
+    voxel = np.arange(n_from)
+    if scale > 1:
+        low, high = centre[:, None] - scale / 2, centre[:, None] + scale / 2
+        weights = np.maximum(np.minimum(high, voxel + 1) - np.maximum(low, voxel), 0)
+    else:
+        nearest = np.clip(centre - 0.5, 0, n_from - 1)
+        weights = np.maximum(1 - np.abs(nearest[:, None] - voxel), 0)
+    total = weights.sum(axis=1, keepdims=True)
+    weights = np.where(inside[:, None], weights / np.where(total > 0, total, 1), 0).astype(np.float32)
+    weights.flags.writeable = inside.flags.writeable = False
+    return weights, inside
+
+
+def resample(image, matrices):
+    """Multiply every axis of an image (x, y, z) float32 with its matrix, those that shrink it most first."""
+    for axis in sorted(range(3), key=lambda axis: matrices[axis].shape[0] / matrices[axis].shape[1]):
+        image = _along(matrices[axis], image, axis)
+    return image
+
+
+def _start(n_from, n_to, scale):
+    if abs(scale - 1) < SAME_SPACING:
+        return float(np.trunc((n_from - n_to) / 2)), 1.0
+    return (n_from - n_to * scale) / 2, scale
+
+
+def _along(matrix, image, axis):
+    known = np.flatnonzero(matrix.any(axis=1))
+    if not known.size:
+        return np.zeros((*image.shape[:axis], len(matrix), *image.shape[axis + 1 :]), image.dtype)
+    source = matrix[known].argmax(axis=1)
+    step = int(source[1] - source[0]) if source.size > 1 else 1
+    if abs(step) != 1 or (np.diff(source) != step).any() or (matrix[known, source] != 1).any():
+        return _multiply(matrix, image, axis)
+    # Every voxel comes from one voxel or from none: it is moved, not computed.
+    moved = image[(slice(None),) * axis + (slice(source.min(), source.max() + 1),)]
+    moved = np.flip(moved, axis) if step < 0 else moved
+    if known.size == len(matrix):
+        return moved
+    result = np.zeros((*image.shape[:axis], len(matrix), *image.shape[axis + 1 :]), image.dtype)
+    result[(slice(None),) * axis + (known,)] = moved
+    return result
+
+
+def _multiply(matrix, image, axis):
+    """`tensordot` without its copies: the axes are taken in the order in which they lie in memory."""
+    order = sorted(range(3), key=lambda a: (-abs(image.strides[a]), -image.shape[a]))
+    place, matrix = order.index(axis), np.ascontiguousarray(matrix)
+    image = np.ascontiguousarray(image.transpose(order))
+    before, behind = image.shape[:place], image.shape[place + 1 :]
+    if behind:
+        inner = math.prod(behind)
+        result = np.matmul(matrix, image.reshape(*before, image.shape[place], inner))
+    else:
+        result = image.reshape(-1, image.shape[-1]) @ matrix.T
+    return result.reshape(*before, len(matrix), *behind).transpose(np.argsort(order))

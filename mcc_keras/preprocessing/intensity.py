@@ -1,0 +1,98 @@
+"""Intensities of one channel: what is background, what is clipped, and what becomes 0 and 1.
+
+`scaling_of` estimates four numbers from voxels, `rescaled` applies them: clip to [low, high], then (x − shift) / scale.
+All of it in float64.
+"""
+
+import warnings
+
+import numpy as np
+
+FLAT = 1e-6  # a standard deviation below this share of the largest magnitude is rounding, not contrast
+BACKGROUND_SHARE = 0.499  # a voxel that half of the image reaches is image; below a half, whatever the rounding
+
+
+def background_of(image, value=None):
+    """Return what the background of every channel is: `value`, or the fourth smallest of the eight corners.
+
+    Skull-stripped and masked scans have one constant around them, and it need not be 0. In other scans the corners
+    differ, and hardly a voxel equals the one that is taken.
+
+    Args:
+        image: (x, y, z, channels) float32.
+        value: The background, where it is known.
+
+    Returns:
+        (channels,) float32.
+
+    Example:
+
+    >>> image = np.full((3, 3, 3, 1), -2.5, np.float32); image[1, 1, 1] = 0
+    >>> background_of(image)
+    array([-2.5], dtype=float32)
+    """
+    if value is not None:
+        return np.full(image.shape[-1], value, np.float32)
+    corners = image[[0, -1]][:, [0, -1]][:, :, [0, -1]].reshape(8, -1)
+    return np.sort(corners, axis=0)[3].astype(np.float32)
+
+
+def scaling_of(values, *, window, clip_percentiles, normalise):
+    """Return (low, high, shift, scale) for some voxels; scale 0 says that they are constant.
+
+    Args:
+        values: Real array of at least one voxel.
+        window: (low, high) to clip to, in the image's own units, or `None`. It takes the place of the percentiles, and
+            `"minmax"` takes its ends to 0 and 1.
+        clip_percentiles: (low, high) in [0, 100] to clip at, or `None`.
+        normalise: `"zscore"`, `"minmax"` or `"none"`.
+
+    Example:
+
+    >>> scaling_of(np.array([0.0, 1, 2, 3, 10]), window=None, clip_percentiles=(0, 75), normalise="minmax")
+    (0.0, 3.0, 0.0, 3.0)
+    """
+    low, high = -np.inf, np.inf
+    if window is not None:
+        low, high = window
+    elif clip_percentiles is not None:
+        low, high = _percentiles(values, clip_percentiles)
+    if normalise == "none":
+        return low, high, 0.0, 1.0
+    if normalise == "minmax" and window is not None:
+        return low, high, low, high - low
+    least, most = (float(np.clip(np.float64(end), low, high)) for end in (values.min(), values.max()))
+    shift, scale = least, most - least
+    if normalise == "zscore":
+        values = np.clip(values, low, high, dtype=np.float64)
+        shift, scale = float(values.mean()), float(values.std())
+    flat = scale <= FLAT * max(abs(least), abs(most))
+    return low, high, shift, 0.0 if flat else scale
+
+
+def rescaled(values, scaling):
+    """Return (x − shift) / scale of the clipped voxels, float64; zeros, and a warning, where they are constant.
+
+    Example:
+
+    >>> rescaled(np.array([-5.0, 0, 1, 10]), (0.0, 4.0, 0.0, 4.0)).tolist()
+    [0.0, 0.0, 0.25, 1.0]
+    """
+    low, high, shift, scale = scaling
+    if scale == 0:
+        warnings.warn("The image is constant: its normalised voxels are all 0.", stacklevel=5)
+        return np.zeros(values.shape)
+    result = np.clip(values, low, high, dtype=np.float64)
+    result -= shift
+    result /= scale
+    return result
+
+
+def _percentiles(values, percentiles):
+    """NumPy's, without its copy to float64: the ranks are exact in the image's own type, only their mixture is not."""
+    ranks = (np.size(values) - 1) * np.array(percentiles) / 100
+    below = np.floor(ranks).astype(np.int64)
+    above = np.ceil(ranks).astype(np.int64)
+    ordered = np.partition(values, sorted({*below.tolist(), *above.tolist()}), axis=None).astype(np.float64, copy=False)
+    low, high = ordered[below] + (ordered[above] - ordered[below]) * (ranks - below)
+    return float(low), float(high)

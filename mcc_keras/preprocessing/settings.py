@@ -1,0 +1,316 @@
+"""`Preprocessing`: a frozen value that says how a scan becomes the box that a network sees, and goes back again."""
+
+import dataclasses
+import json
+
+import numpy as np
+
+from mcc_keras.errors import DataError, GeometryError, UsageError
+from mcc_keras.preprocessing import grid as grids
+from mcc_keras.preprocessing import intensity
+from mcc_keras.preprocessing.fitting import Estimate
+
+SCHEMA = 2
+FIRST_SCHEMA = {"size", "spacing_mm", "clip_percentiles", "normalise"}  # what schema 1 knew; the rest has its default
+NORMALISATIONS = ("zscore", "minmax", "none")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What is done to a scan before the network sees it; a value that travels with the records, the run and the export.
+
+    In this order: turn to the closest canonical orientation (RAS+), crop, resample onto the box, clip, normalise. Only
+    `fit` estimates numbers from several scans, and it is given training scans only.
+
+    Args:
+        size: Three integers, the box in voxels along right–left, anterior–posterior and inferior–superior (RAS+ axes);
+            one integer means a cube. `None` with `spacing_mm`: `fit` takes the largest training scan.
+        spacing_mm: Three floats, the voxel size in millimetres; one float means isotropic; `"median"`: `fit` takes the
+            median of the training scans, axis by axis. `None` resizes the whole field of view into `size`.
+        window: Two floats, the intensities to clip to in the scan's own units (CT: Hounsfield), or `None`. It takes the
+            place of `clip_percentiles`; `"minmax"` then takes its ends to 0 and 1.
+        clip_percentiles: Two floats in [0, 100], the percentiles to which intensities are clipped (1 and 99 as in
+            NiftyNet's Dense V-Net), or `None`.
+        normalise: `"zscore"` (zero mean, unit variance), `"minmax"` (to [0, 1]) or `"none"`; per channel.
+        statistics: `"volume"`: percentiles, mean and range are those of each scan's own box. `"set"`: those of the
+            training scans together (`fit`), where intensities are comparable (CT). A tuple is what `fit` found.
+        ignore_background: Percentiles, mean and range without the voxels that equal the background; these become the
+            lowest of the others, as what lies outside the scan does. For masked scans (skull-stripped MRI).
+        background_value: The intensity of the background, all channels; `None`: the fourth smallest of the eight
+            corners, in every scan and channel anew, so that it need not be 0.
+        crop_margin_mm: Crop to the bounding box of what is not background in some channel, with this margin in
+            millimetres, or `None`. It is never the mask that decides: a new scan has none.
+
+    Example:
+
+    >>> preprocessing = Preprocessing(size=2, clip_percentiles=None)
+    >>> image = np.arange(64.0).reshape(4, 4, 4, 1)
+    >>> grid = preprocessing.grid(image, np.eye(4))
+    >>> preprocessing.apply(image, grid).shape
+    (2, 2, 2, 1)
+    >>> Preprocessing.from_json(preprocessing.to_json()) == preprocessing
+    True
+    """
+
+    size: tuple | int | None = None
+    spacing_mm: tuple | float | str | None = None
+    window: tuple | None = None
+    clip_percentiles: tuple | None = (1.0, 99.0)
+    normalise: str = "zscore"
+    statistics: tuple | str = "volume"
+    ignore_background: bool = False
+    background_value: float | None = None
+    crop_margin_mm: float | None = None
+
+    def __post_init__(self):
+        if self.size is None and self.spacing_mm is None:
+            raise UsageError(
+                "Preprocessing needs a box: expected size or spacing_mm, received neither. Try size=(64, 64, 64)."
+            )
+        checked = {
+            "size": _three(self.size, int, "size"),
+            "spacing_mm": "median" if _is(self.spacing_mm, "median") else _three(self.spacing_mm, float, "spacing_mm"),
+            "window": _pair(self.window, (-np.inf, np.inf), "window"),
+            "clip_percentiles": _pair(self.clip_percentiles, (0, 100), "clip_percentiles"),
+            "statistics": _statistics(self.statistics),
+            "background_value": _number(self.background_value, -np.inf, "background_value"),
+            "crop_margin_mm": _number(self.crop_margin_mm, 0, "crop_margin_mm"),
+        }
+        if checked["window"] is not None:
+            checked["clip_percentiles"] = None
+        if self.normalise not in NORMALISATIONS:
+            raise UsageError(f"Expected one of {', '.join(NORMALISATIONS)}. Received: normalise={self.normalise!r}.")
+        if not isinstance(self.ignore_background, bool):
+            raise UsageError(f"Expected True or False. Received: ignore_background={self.ignore_background!r}.")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    def to_json(self):
+        """Return the settings as JSON text, with a schema version."""
+        return json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text, *, path="preprocessing.json"):
+        """Return the `Preprocessing` that `to_json` of this version or an earlier one wrote; `path` is named in errors.
+
+        Raises:
+            DataError: Other text, settings that this version does not know, or values that make no sense.
+        """
+        try:
+            settings = json.loads(text)
+            schema = settings.pop("schema")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(path, "expected preprocessing settings in JSON, found something else") from error
+        known = {1: FIRST_SCHEMA, SCHEMA: {field.name for field in dataclasses.fields(cls)}}
+        if not isinstance(schema, int) or schema not in known:
+            way_out = "A newer mcc_keras wrote it: update, or prepare the data again."
+            raise DataError(path, f"expected schema 1 to {SCHEMA}, found {schema!r}", way_out)
+        unknown = sorted(set(settings) - known[schema])
+        if unknown:
+            raise DataError(path, f"expected the settings of schema {schema}, found also {', '.join(unknown)}")
+        try:
+            return cls(**settings)
+        except UsageError as error:
+            raise DataError(path, f"expected settings that make sense, found others: {error}") from error
+
+    @property
+    def is_fitted(self):
+        """Is every number known, so that nothing is left to `fit`?"""
+        return self.size is not None and self.spacing_mm != "median" and self.statistics != "set"
+
+    def fit(self, volumes):
+        """Return a copy with everything estimated that was left open.
+
+        Args:
+            volumes: Iterable of `Volume`s with array (x, y, z, channels), of training cases only. It is not touched
+                where nothing is open.
+
+        Raises:
+            UsageError: There is no volume.
+
+        Example:
+
+        >>> from mcc_keras.volumes import Volume
+        >>> scans = [Volume(np.zeros((20, 20, 10, 1)), np.diag([1, 1, mm, 1])) for mm in (2.0, 3.0, 5.0)]
+        >>> fitted = Preprocessing(spacing_mm="median").fit(scans)
+        >>> fitted.spacing_mm, fitted.size
+        ((1.0, 1.0, 3.0), (24, 24, 24))
+        """
+        if self.is_fitted:
+            return self
+        estimate = Estimate(self)
+        for volume in volumes:
+            estimate.add(volume)
+        return dataclasses.replace(self, **estimate.found())
+
+    def grid(self, image, affine):
+        """Return the `Grid` of a scan: where its voxels lie in the box.
+
+        Args:
+            image: (x, y, z, channels), any real type, voxels in stored order.
+            affine: (4, 4), voxel indices to RAS+ millimetres.
+
+        Raises:
+            UsageError: Something is open that `fit` estimates.
+        """
+        if not self.is_fitted:
+            raise UsageError("Some numbers are not known yet: call fit with the training volumes, or give size=.")
+        shape = tuple(image.shape[:3])
+        crop = self._crop(image, affine)
+        return grids.Grid(shape=shape, affine=affine, size=self.size, target_mm=self.spacing_mm, crop=crop)
+
+    def apply(self, image, grid):
+        """Take an image to the box.
+
+        Args:
+            image: (x, y, z, channels), any real type, voxels in stored order.
+            grid: Its `Grid`.
+
+        Returns:
+            (*size, channels) float32, RAS+ order.
+        """
+        image = np.asarray(image, np.float32)
+        box = np.empty((*self.size, image.shape[-1]), np.float32)
+        background = intensity.background_of(image, self.background_value) if self.ignore_background else None
+        for channel in range(image.shape[-1]):
+            counts = grid.inside
+            if self.ignore_background:
+                image_share = grid.to_box(image[..., channel] != background[channel])
+                counts = counts & (image_share >= intensity.BACKGROUND_SHARE)
+            box[..., channel] = self._normalised(grid.to_box(image[..., channel]), counts, channel)
+        return box
+
+    def apply_mask(self, mask, grid, *, num_labels):
+        """Take a mask to the box: every label is resampled as a volume of its own, the largest share wins.
+
+        Args:
+            mask: (x, y, z) integer, classes 0 … `num_labels`; 0 is background.
+            grid: The `Grid` of its image.
+            num_labels: Number of foreground classes.
+
+        Returns:
+            (*size) uint8.
+        """
+        mask, labels = np.asarray(mask), np.zeros(self.size, np.uint8)
+        best, total = np.zeros(self.size, np.float32), np.zeros(self.size, np.float32)
+        for label in range(1, num_labels + 1):
+            found = grid.share_in_box(mask == label)
+            if found is None:
+                continue
+            where, share = found
+            total[where] += share
+            np.copyto(labels[where], label, where=share > best[where])
+            np.maximum(best[where], share, out=best[where])
+        labels[best <= 1 - total] = 0
+        return labels
+
+    def restore(self, box, grid):
+        """Take a prediction back to the scan's own grid.
+
+        Args:
+            box: (*size, channels) float32, probabilities in RAS+ order.
+            grid: The `Grid` of the scan.
+
+        Returns:
+            (x, y, z, channels) float32; 0 where the box does not reach.
+        """
+        box = np.asarray(box, np.float32)
+        if box.shape[:3] != grid.size:
+            raise GeometryError("prediction", f"expected shape {(*grid.size, '…')}, found {box.shape}")
+        return np.stack([grid.from_box(box[..., channel]) for channel in range(box.shape[-1])], axis=-1)
+
+    def crop_of(self, volume):
+        """Return the crop of a `Volume` as `Grid` takes it, or `None` where nothing is cropped."""
+        return self._crop(volume.array, volume.affine)
+
+    def voxels_of(self, image):
+        """Return the voxels (n,) of every channel of an image (x, y, z, channels) that statistics are taken of."""
+        channels = [image[..., channel].ravel(order="K") for channel in range(image.shape[-1])]
+        if not self.ignore_background:
+            return channels
+        background = intensity.background_of(image, self.background_value)
+        return [values[values != value] for values, value in zip(channels, background, strict=True)]
+
+    def _crop(self, image, affine):
+        if self.crop_margin_mm is None:
+            return None
+        image = np.asarray(image, np.float32)
+        where = (image != intensity.background_of(image, self.background_value)).any(axis=-1)
+        box, shape = grids.bounding_box(where), image.shape[:3]
+        spacing_mm = np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)
+        return box and grids.with_margin(box, self.crop_margin_mm, shape=shape, spacing_mm=spacing_mm)
+
+    def _normalised(self, box, counts, channel):
+        if not counts.any():
+            return intensity.rescaled(box, (0.0, 0.0, 0.0, 0.0))
+        values = box.ravel() if counts.all() else box[counts]
+        scaled = intensity.rescaled(values, self._scaling(values, channel))
+        if scaled.size == box.size:
+            return scaled.reshape(box.shape)
+        box[...] = scaled.min()
+        box[counts] = scaled
+        return box
+
+    def _scaling(self, values, channel):
+        if self.statistics == "volume":
+            return intensity.scaling_of(
+                values, window=self.window, clip_percentiles=self.clip_percentiles, normalise=self.normalise
+            )
+        if channel >= len(self.statistics):
+            raise UsageError(
+                f"Expected {len(self.statistics)} channels, as in training. Received: {channel + 1} or more."
+            )
+        low, high, shift, scale = self.statistics[channel]
+        return (-np.inf if low is None else low), (np.inf if high is None else high), shift, scale
+
+
+def _is(value, word):
+    return isinstance(value, str) and value == word
+
+
+def _three(value, kind, name):
+    if value is None:
+        return None
+    values = (value,) * 3 if np.isscalar(value) else tuple(value)
+    if len(values) != 3 or not all(_is_real(v) and v > 0 and kind(v) == v for v in values):
+        raise UsageError(f"Expected one or three positive {kind.__name__} values. Received: {name}={value!r}.")
+    return tuple(kind(v) for v in values)
+
+
+def _pair(value, limits, name):
+    if value is None:
+        return None
+    ends = () if np.isscalar(value) else tuple(value)
+    if len(ends) != 2 or not all(map(_is_real, ends)) or not limits[0] <= ends[0] < ends[1] <= limits[1]:
+        within = f" within {list(limits)}" if np.isfinite(limits[0]) else ""
+        raise UsageError(f"Expected two numbers, low < high,{within or ' finite'}. Received: {name}={value!r}.")
+    return float(ends[0]), float(ends[1])
+
+
+def _number(value, least, name):
+    if value is None:
+        return None
+    if not _is_real(value) or value < least:
+        raise UsageError(f"Expected a finite number, at least {least}. Received: {name}={value!r}.")
+    return float(value)
+
+
+def _statistics(value):
+    if isinstance(value, str) and value in ("volume", "set"):
+        return value
+    rows = () if isinstance(value, str) or np.isscalar(value) or value is None else tuple(value)
+    if not rows or not all(_is_scaling(row) for row in rows):
+        raise UsageError(f'Expected "volume" or "set". Received: statistics={value!r}.')
+    return tuple(tuple(None if number is None else float(number) for number in row) for row in rows)
+
+
+def _is_scaling(row):
+    if np.isscalar(row) or row is None or len(row) != 4:
+        return False
+    low, high, shift, scale = row
+    bounded = low is None and high is None or (_is_real(low) and _is_real(high) and low <= high)
+    return bounded and _is_real(shift) and _is_real(scale) and scale >= 0
+
+
+def _is_real(value):
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(np.isfinite(value))
