@@ -1,6 +1,6 @@
 """Volumes on disk: read with their affine whatever the format, written so that a mask opens on top of its scan.
 
-    volume = read_volume("scan.nii.gz")           # also .nii, .hdr/.img, .mha, .mhd, .nrrd
+    volume = read_volume("scan.nii.gz")           # also .nii, .hdr/.img, .mha, .mhd, .nrrd, a folder of DICOM files
     write_mask(mask, "scan_seg.nii.gz", like=volume)
 
 Voxels stay in the order of the file; the affine leads from voxel indices to RAS+ millimetres in every format (MetaImage
@@ -15,6 +15,7 @@ import lazy_loader as lazy
 import numpy as np
 
 from mcc_keras import nifti
+from mcc_keras.dicom import read_series
 from mcc_keras.errors import EnvironmentFailure, GeometryError, OutputExistsError, UsageError, VolumeError
 from mcc_keras.files import written_aside
 from mcc_keras.metaimage import read_metaimage
@@ -27,6 +28,7 @@ TEXT_SUFFIXES = (".mha", ".mhd", ".nrrd")
 SUFFIXES = NIFTI_SUFFIXES + TEXT_SUFFIXES
 MAX_VOXELS = 1 << 30
 MAX_RATIO = 200
+_OTHER = "Convert it first; of DICOM files name the folder."
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}
 _FORM_FIELDS = ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
 _FORM_FIELDS += ("sform_code", "srow_x", "srow_y", "srow_z")
@@ -75,10 +77,10 @@ def suffix_of(path):
 
 
 def read_volume(path, *, channels=1, affine=None, nonfinite="error", max_voxels=MAX_VOXELS, max_ratio=MAX_RATIO):
-    """Read one volume: NIfTI (`.nii`, `.nii.gz`, `.hdr`/`.img`), MetaImage (`.mha`, `.mhd`) or NRRD.
+    """Read one volume: NIfTI (`.nii`, `.nii.gz`, `.hdr`/`.img`), MetaImage (`.mha`, `.mhd`), NRRD or DICOM.
 
     Args:
-        path: The file.
+        path: The file; for DICOM the folder with the files of one series.
         channels: How many channels the file has; 1 gives `(x, y, z)`, more give `(x, y, z, channels)`.
         affine: `"sform"` or `"qform"` where a NIfTI file holds two that disagree; None: they must agree.
         nonfinite: `"error"` refuses NaN and infinite voxels, `"zero"` reads them as 0.
@@ -109,14 +111,17 @@ def read_volume(path, *, channels=1, affine=None, nonfinite="error", max_voxels=
         raise UsageError(f'`nonfinite` must be "error" or "zero". Received: nonfinite={nonfinite!r}')
     limits = {"max_voxels": max_voxels, "max_ratio": max_ratio}
     suffix = suffix_of(path)
-    if suffix in NIFTI_SUFFIXES:
+    if path.is_dir():
+        array, matrix, header = *read_series(path, **limits), None
+        array = _declared_rank(array, channels, path)
+    elif suffix in NIFTI_SUFFIXES:
         array, matrix, header = _read_nifti(path, channels, affine, limits)
     elif suffix in TEXT_SUFFIXES:
         read = read_nrrd if suffix == ".nrrd" else read_metaimage
         array, matrix, header = *read(path, **limits), None
         array = _declared_rank(array, channels, path)
     else:
-        raise VolumeError(path, f"expected a volume ({' '.join(SUFFIXES)}), found {path.name!r}", "Convert it first.")
+        raise VolumeError(path, f"expected a volume ({' '.join(SUFFIXES)}), found {path.name!r}", _OTHER)
     _refuse_bad_affine(matrix, path)
     return Volume(_finite(array, path, nonfinite), matrix, path, header)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mcc_keras.datasets.cases import Case, find_cases, read_image
 from mcc_keras.datasets.choices import match_channels
+from mcc_keras.dicom import holds_dicom
 from mcc_keras.errors import UsageError
 
 
@@ -12,7 +13,7 @@ def read_scan(images, channel_names):
 
     Args:
         images: Path of the scan; for several channels one file with all of them, a list, one file a channel in their
-            order, or a case folder, whose channels are taken by their names.
+            order, or a case folder, whose channels are taken by their names. Of DICOM files the folder is named.
         channel_names: Name of every channel.
 
     Returns:
@@ -23,7 +24,7 @@ def read_scan(images, channel_names):
         VolumeError: A file that cannot be read.
     """
     paths = (images,) if isinstance(images, str | Path) else tuple(images)
-    if len(paths) == 1 and Path(paths[0]).is_dir():
+    if len(paths) == 1 and Path(paths[0]).is_dir() and not holds_dicom(paths[0]):
         found = find_cases(paths[0])
         if len(found) != 1:
             raise UsageError(f"{paths[0]}: expected the files of one case, found {len(found)} cases. Name the files.")
