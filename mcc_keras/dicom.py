@@ -170,7 +170,9 @@ def _information(path):
     with _decoding(path):
         reader.ReadImageInformation()
         series, apart, thick = (_value(reader, tag) for tag in ("0020|000e", "0018|0088", "0018|0050"))
-        steps = np.reshape(reader.GetDirection(), (reader.GetDimension(),) * 2).T * np.array(reader.GetSpacing())[:, None]
+        steps = (
+            np.reshape(reader.GetDirection(), (reader.GetDimension(),) * 2).T * np.array(reader.GetSpacing())[:, None]
+        )
     if steps.shape != (3, 3):
         raise VolumeError(path, f"expected a slice in three dimensions, found {len(steps)}", _CONVERT)
     size, origin = tuple(reader.GetSize()), np.array(reader.GetOrigin())
@@ -223,7 +225,9 @@ def _refuse_other_kinds(one, first):
         problem = f"expected the size {first.size[:2]} of {first.path.name}, found {one.size[:2]}"
         raise GeometryError(one.path, problem, _ONE_SERIES)
     if not np.abs(one.steps[:2] - first.steps[:2]).max() <= 1e-3 * np.linalg.norm(first.steps[0]):
-        problem = f"expected the orientation and spacing of {first.path.name}, found others: several planes in one series"
+        problem = (
+            f"expected the orientation and spacing of {first.path.name}, found others: several planes in one series"
+        )
         raise GeometryError(one.path, problem, _ONE_SERIES)
 
 
