@@ -1,4 +1,4 @@
-"""A folder of pairs: `X.nii.gz` and `X_mask.nii.gz`, also `.nrrd`, `.mha`, `.mhd`.
+"""A folder of pairs: `X.nii.gz` and `X_mask.nii.gz`, also `.nrrd`, `.mha`, `.mhd`, and a folder `X` of DICOM files.
 
 The mask is told by the end of its name: `_mask`, `_seg`, `_segmentation`, `_label`, `_labels` or `_gt`. A volume
 without a mask is a case too.

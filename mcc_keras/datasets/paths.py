@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+from mcc_keras.dicom import holds_dicom
 from mcc_keras.errors import CaseError
 from mcc_keras.volumes import SUFFIXES, suffix_of
 
@@ -45,17 +46,24 @@ def stem_of(path):
     'a.b'
     """
     name = Path(path).name
+    if Path(path).is_dir():
+        return name
     return name[: len(name) - len(suffix_of(name))]
 
 
 def volumes_in(folder):
-    """Return the volumes in a folder by name: one path a volume, without hidden files and the .img of a .hdr."""
-    found = sorted(Path(folder).iterdir())
-    return [
-        path
-        for path in found
-        if suffix_of(path) in SUFFIXES and not path.name.startswith(".") and ".img" not in suffix_of(path)
-    ]
+    """Return the volumes in a folder by name: one path a volume, without hidden files and the .img of a .hdr.
+
+    A folder of DICOM files in it is a volume, too.
+    """
+    found = (path for path in sorted(Path(folder).iterdir()) if not path.name.startswith("."))
+    return [path for path in found if _is_volume(path)]
+
+
+def _is_volume(path):
+    if path.is_dir():
+        return holds_dicom(path)
+    return suffix_of(path) in SUFFIXES and ".img" not in suffix_of(path)
 
 
 def confined(path, folder):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mcc_keras import volumes
+from mcc_keras.datasets.dicom_slices import write_slices
 from mcc_keras.datasets.phantom import check_settings, random_volume
 from mcc_keras.errors import OutputExistsError, UsageError
 
@@ -40,11 +41,12 @@ def write_synthetic(
         layout: "table" (cases.csv with a part column: about 60 % training, 15 % validation, 25 % test, scans with and
             without the organ shared out alike), "pairs" (X.nii.gz and X_mask.nii.gz), "decathlon" (dataset.json of the
             Medical Segmentation Decathlon, channels in a fourth dimension), "nnunet" and "nnunet_v1" (dataset.json of
-            nnU-Net version 2 or 1, one file a channel), "promise12" (CaseNN.mhd) or "brats15"
+            nnU-Net version 2 or 1, one file a channel), "promise12" (CaseNN.mhd), "dicom" (a folder X with one DICOM
+            file a slice, and X_mask.nii.gz) or "brats15"
             ({HGG,LGG}/<case>/…/….mha; the first patient has two scans, each third scan is an LGG). The last one has
             labels 1 to 4 and the channels Flair, T1, T1c and T2, whatever was asked for.
         num_labels: 1 to 9 nested labels that divide the organ.
-        num_channels: 1 to 4 contrasts; layouts "pairs" and "promise12" hold one.
+        num_channels: 1 to 4 contrasts; layouts "pairs", "promise12" and "dicom" hold one.
         progress: None, or a callable that gets (cases done, num_cases) after each case.
 
     Returns:
@@ -67,7 +69,7 @@ def write_synthetic(
         raise UsageError(f"Unknown layout. Expected one of {', '.join(WRITERS)}. Received: layout={layout!r}.")
     if layout == "brats15":
         num_labels, num_channels = 4, 4
-    if layout in ("pairs", "promise12") and num_channels != 1:
+    if layout in ("pairs", "promise12", "dicom") and num_channels != 1:
         raise UsageError(f"Layout {layout!r} holds one channel. Received: num_channels={num_channels}.")
     if num_cases < 1 or not 0 <= empty_fraction < 1:
         raise UsageError(
@@ -169,6 +171,25 @@ def _write_brats15_case(folder, index, scan):
     return {}
 
 
+def _write_dicom_case(folder, index, scan):
+    name = f"case_{index:03d}"
+    image, mask, affine = _right_handed(scan)
+    write_slices(image[..., 0], folder / name, affine=affine, number=index + 1)
+    volumes.write_volume(mask, folder / f"{name}_mask.nii.gz", affine=affine)
+    return {"case": name}
+
+
+def _right_handed(scan):
+    """Image, mask and affine with the slices in DICOM's order: along the normal of rows and columns in LPS."""
+    # A mirror in two axes leads from RAS to LPS, so the sign of the determinant is the same in both.
+    if np.linalg.det(scan.affine[:3, :3]) > 0:
+        return scan.image, scan.mask, scan.affine
+    affine = scan.affine.copy()
+    affine[:3, 3] += affine[:3, 2] * (scan.mask.shape[2] - 1)
+    affine[:3, 2] *= -1
+    return scan.image[:, :, ::-1], scan.mask[:, :, ::-1], affine
+
+
 def _write_metaimage(array, path, affine):
     import SimpleITK
 
@@ -222,5 +243,6 @@ WRITERS = {
     "nnunet": _write_nnunet_case,
     "nnunet_v1": _write_nnunet_case,
     "promise12": _write_promise12_case,
+    "dicom": _write_dicom_case,
     "brats15": _write_brats15_case,
 }

@@ -3,13 +3,14 @@
     case,image,label,group,part
     a1,scans/a1.nii.gz,masks/a1.nii.gz,patient7,train
 
-Paths are relative to the table. An empty `label` is a case without a mask. `part` (train, validation or test) fixes the
-split. Other columns are kept with the case.
+Paths are relative to the table; an image can be a folder of DICOM files. An empty `label` is a case without a mask.
+`part` (train, validation or test) fixes the split. Other columns are kept with the case.
 """
 
 import csv
 from pathlib import Path
 
+from mcc_keras.dicom import holds_dicom
 from mcc_keras.errors import CaseError, DataErrors
 from mcc_keras.volumes import refuse_remote
 
@@ -92,6 +93,6 @@ def _case(row, image_columns, path, line):
 def _file(name, path, where):
     refuse_remote(name)
     file = path.parent / Path(name)
-    if not file.is_file():
+    if not file.is_file() and not (file.is_dir() and holds_dicom(file)):
         raise CaseError(where, f"expected the file {name!r}, found none", "Paths are relative to the table.")
     return file

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from mcc_keras.datasets import find_cases, read_image, read_mask
+from mcc_keras.datasets import find_cases, read_image, read_mask, write_synthetic
 from mcc_keras.errors import CaseError, DataErrors, UsageError
 from mcc_keras.volumes import write_volume
 
@@ -52,6 +52,20 @@ def test_masks_are_told_by_the_end_of_their_names(tmp_path, end):
         volume(tmp_path / f"{name}.nii")
     found = [(case.case_id, case.mask and case.mask.name) for case in find_cases(tmp_path)]
     assert found == [("a", f"a{end}.nii"), ("b_t1", f"b_t1{end}.nii"), ("c", None)]
+
+
+def test_a_folder_of_dicom_files_is_a_volume_in_a_folder_of_pairs_and_in_a_table(tmp_path):
+    write_synthetic(tmp_path, num_cases=2, size=(16, 16, 8), layout="dicom", foreground_fraction=0.05, empty_fraction=0)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("no DICOM")
+    cases = find_cases(tmp_path)
+    assert (ids(cases), cases[0].images) == (["case_000", "case_001"], (tmp_path / "case_000",))
+    assert min(sums(cases)) > 0
+    (tmp_path / "t.csv").write_text("case,image,label\nx,case_000,case_000_mask.nii.gz\n")
+    assert sums(find_cases(tmp_path / "t.csv")) == sums(cases[:1])
+    (tmp_path / "t.csv").write_text("case,image\nx,notes\n")
+    with pytest.raises(CaseError, match="expected the file 'notes', found none"):
+        find_cases(tmp_path / "t.csv")
 
 
 def test_two_masks_of_one_image_are_refused(tmp_path):
