@@ -20,6 +20,7 @@ from .losses import GeneralizedWassersteinDiceLoss as GeneralizedWassersteinDice
 from .losses import MCCLoss as MCCLoss
 from .losses import SumLoss as SumLoss
 from .losses import TverskyLoss as TverskyLoss
+from .manifest import verify_records as verify_records
 from .models import DenseVNet as DenseVNet
 from .models import UNet3D as UNet3D
 from .models import VNet as VNet
@@ -27,6 +28,7 @@ from .models import VoxResNet as VoxResNet
 from .pipeline import load_dataset as load_dataset
 from .preprocessing import Preprocessing as Preprocessing
 from .serving import export_saved_model as export_saved_model
+from .splits import fold_cases as fold_cases
 from .splits import split_cases as split_cases
 from .tfrecords import write_tfrecords as write_tfrecords
 from .training import train as train

@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import errno
 import os
+import shlex
 import sys
 import tempfile
 import warnings
@@ -16,12 +17,19 @@ import mcc_keras as mk
 ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EIO)
 
 CASE_OPTIONS = ("foreground", "labels", "background", "channels", "affine")
+PREPROCESSING_OPTIONS = (
+    *("size", "spacing_mm", "window", "clip_percentiles", "normalise", "statistics", "ignore_background"),
+    *("background_value", "crop_margin_mm"),
+)
 
 
 def main(argv=None):
     """Run one command and return its exit code: one line a problem, a traceback only for a bug of ours."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    argv = sys.argv[1:] if argv is None else argv
     options = vars(build_parser().parse_args(argv))
+    if "words" in options:
+        options["words"] = argv
     try:
         return options.pop("command")(**options) or 0
     except mk.errors.MCCKerasError as error:
@@ -64,24 +72,27 @@ def build_parser():
     prepare = _command(commands, "prepare", _prepare, "split a data set by patient, preprocess it, write records")
     _source(prepare)
     prepare.add_argument("work", metavar="WORK", help="folder for the records")
-    box = prepare.add_argument_group("the box that the network sees (at least one of the two)")
-    box.add_argument("--size", type=_one_or_three(int), metavar="N[,N,N]", help="voxels: 48 or 96,96,32")
-    box.add_argument(
-        "--spacing",
-        dest="spacing_mm",
-        type=_one_or_three(float),
-        metavar="MM[,MM,MM]",
-        help="voxel size in mm: 1 or 0.8,0.8,2.5",
-    )
+    _preprocessing(prepare)
     prepare.add_argument(
         "--split",
-        type=_list_of(float),
+        type=_shares_or_file,
         default=(0.7, 0.2, 0.1),
-        metavar="A,B,C",
-        help="shares of training, validation and test; a share of 0 leaves a part empty (0.7,0.2,0.1)",
+        metavar="A,B,C|FILE",
+        help="shares of training, validation and test (0.7,0.2,0.1; 0 leaves a part empty), or a stored split.json",
     )
+    prepare.add_argument(
+        "--stratify", metavar="COLUMN", help="spread a column of the table, or 'foreground' (its size), over the parts"
+    )
+    prepare.add_argument("--compression", choices=("gzip",), help="smaller records, slower to read (none)")
     prepare.add_argument("--seed", type=int, default=0, help="seed of the split (%(default)s)")
+    _overwrite(prepare)
     _workers(prepare)
+    prepare.set_defaults(words=())
+
+    verify = _command(commands, "verify", _verify, "compare every byte of prepared records with their manifest")
+    verify.add_argument("work", metavar="WORK", help="folder that `prepare` wrote")
+    verify.add_argument("--sources", action="store_true", help="also the scans and masks that they were made from")
+    _workers(verify)
 
     train = _command(commands, "train", _train, "train Dense V-Net on records")
     train.add_argument("work", metavar="WORK", help="folder that `prepare` wrote")
@@ -142,12 +153,38 @@ def _check(source, json, html, workers, overwrite, **options):
     return mk.errors.DataError.exit_code if report.problems else 0
 
 
-def _prepare(source, work, size, spacing_mm, **options):
-    preprocessing = mk.Preprocessing(size=size, spacing_mm=spacing_mm)
+def _prepare(source, work, words, **options):
+    chosen = {name: options.pop(name) for name in list(options) if name in PREPROCESSING_OPTIONS}
+    preprocessing = mk.Preprocessing(**chosen)
     cases = mk.find_cases(source, **{name: options.pop(name) for name in CASE_OPTIONS})
     _start_tensorflow()
-    manifest = mk.write_tfrecords(cases, work, preprocessing=preprocessing, progress=True, **options)
-    print(f"{work}: " + ", ".join(f"{count} {part}" for part, count in manifest.counts.items()))
+    command = _command_that_made(words, work)
+    manifest = mk.write_tfrecords(cases, work, preprocessing=preprocessing, command=command, progress=True, **options)
+    counts, total = (
+        ", ".join(f"{count} {part}" for part, count in manifest.counts.items()),
+        sum(manifest.counts.values()),
+    )
+    news = f"{manifest.prepared} prepared, {total - manifest.prepared} were there"
+    print(
+        f"{work}: {counts} ({news if manifest.prepared else 'nothing to prepare: sources and settings are the same'})"
+    )
+
+
+def _command_that_made(words, work):
+    """The command without what does not concern the bytes: the place of WORK, the processes, the leave to overwrite."""
+    kept, skip = [], False
+    for word in words:
+        workers = len(word) > 3 and "--workers".startswith(word.partition("=")[0])
+        if not (skip or workers or word == "--overwrite"):
+            kept.append("WORK" if word == work else word)
+        skip = workers and "=" not in word
+    return shlex.join(["mcc-keras", *kept])
+
+
+def _verify(work, **options):
+    found = mk.verify_records(work, **options)
+    print(found.to_text())
+    return mk.errors.DataError.exit_code if found.problems else 0
 
 
 def _train(work, run, **options):
@@ -204,6 +241,40 @@ def _source(parser):
     )
 
 
+def _preprocessing(parser):
+    box = parser.add_argument_group("the box that the network sees (at least one of size and spacing)")
+    box.add_argument("--size", type=_one_or_three(int), metavar="N[,N,N]", help="voxels: 48 or 96,96,32")
+    box.add_argument(
+        "--spacing",
+        dest="spacing_mm",
+        type=_or_word("median", _one_or_three(float)),
+        metavar="MM[,MM,MM]",
+        help="voxel size in mm: 1 or 0.8,0.8,2.5; or median, that of the training scans",
+    )
+    box.add_argument(
+        "--crop-margin-mm", type=float, metavar="MM", help="crop to what is not background, with this margin"
+    )
+    values = parser.add_argument_group("its intensities")
+    values.add_argument(
+        "--window", type=_list_of(float), metavar="LOW,HIGH", help="clip to these, as in CT: --window=-160,240"
+    )
+    values.add_argument(
+        "--clip-percentiles",
+        type=_or_word("none", _list_of(float)),
+        default=(1.0, 99.0),
+        metavar="LOW,HIGH",
+        help="clip at these, without a window; or none (1,99)",
+    )
+    values.add_argument("--normalise", choices=("zscore", "minmax", "none"), default="zscore", help="(%(default)s)")
+    values.add_argument(
+        "--statistics", choices=("volume", "set"), default="volume", help="of each scan, or of all training scans"
+    )
+    values.add_argument("--ignore-background", action="store_true", help="statistics without the background's voxels")
+    values.add_argument(
+        "--background-value", type=float, metavar="V", help="intensity of the background (that of the scan's corners)"
+    )
+
+
 def _images_and_output(parser):
     parser.add_argument(
         "images", metavar="SCAN", nargs="+", help="one file; one file a channel in the stored order; or a case folder"
@@ -236,6 +307,28 @@ def _list_of(convert):
 
     read.__name__ = f"list of {convert.__name__}"  # what argparse says of a wrong value
     return read
+
+
+def _or_word(word, convert):
+    def read(text):
+        if text == word:
+            return None if word == "none" else word
+        return convert(text)
+
+    read.__name__ = f"{convert.__name__} or {word}"
+    return read
+
+
+def _shares_or_file(text):
+    try:
+        return _list_of(float)(text)
+    except ValueError:
+        if not text.endswith(".json"):
+            raise
+        return text
+
+
+_shares_or_file.__name__ = "three shares or the name of a .json file"
 
 
 def _one_or_three(convert):

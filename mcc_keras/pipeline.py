@@ -67,7 +67,7 @@ def load_dataset(work, part, *, batch_size=1, augment=False, seed=0, shuffle=Non
         return tf.data.Dataset.from_tensor_slices(order).flat_map(lambda case: _read(case, number, *table))
 
     def to_pair(case, number, serialized):
-        example = parse_example(serialized, manifest.image_shape)
+        example = parse_example(serialized, manifest.image_shape, compression=manifest.compression)
         image, mask = example["image"], example["mask"][..., None]
         if policy is not None:
             key = tf.random.fold_in(tf.stack([tf.cast(seed, tf.int64), number]), tf.cast(case, tf.int64))

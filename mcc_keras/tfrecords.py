@@ -1,123 +1,81 @@
 """TFRecords: the only module that knows how a prepared case lies on disk.
 
-A WORK folder holds, for every part that is not empty, shards `train-00000-of-00003.tfrecord`, and beside them
+One record is one case, a `tf.train.Example`: little-endian image in the smallest exact type, uint8 mask, their shape,
+the box's voxel size, the case id. `manifest` says what lies beside the records, `shards` which case is in which file.
 
-    manifest.json        cases with source files and parts; every shard's size, SHA-256 and record positions
-    preprocessing.json   the fitted `Preprocessing`
-
-One record is one case: raw little-endian float32 image, uint8 mask, their shape, the box's voxel size, the case id.
-The folder is written under a temporary name and renamed, so that it is there whole or not at all.
+The folder is written under a temporary name and renamed, so that it is there whole or not at all. A call that was
+stopped goes on where it was; one with other settings is refused, or makes anew what they concern (`overwrite`).
 """
 
 import dataclasses
-import hashlib
 import json
-import os
+import math
 from pathlib import Path
 
 import joblib
-import numpy as np
 import tensorflow as tf
 
-from mcc_keras.datasets.cases import Case, read_image
-from mcc_keras.datasets.prepare import prepare_case
-from mcc_keras.errors import DataErrors, LabelError, MCCKerasError, OutputExistsError, RecordError, UsageError
-from mcc_keras.files import write_text, written_aside
+from mcc_keras.datasets.cases import read_image
+from mcc_keras.encoding import WHOLE, check_compression, encode_case
+from mcc_keras.errors import (
+    DataError,
+    DataErrors,
+    EnvironmentFailure,
+    LabelError,
+    MCCKerasError,
+    OutputExistsError,
+    UsageError,
+)
+from mcc_keras.files import staged_folder, write_text
+from mcc_keras.manifest import MANIFEST, PREPROCESSING, SPLIT, read_manifest, write_manifest
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.splits import check_split, split_cases
+from mcc_keras.recipe import describe_cases, differences, record_keys, same_fit, same_split
+from mcc_keras.shards import Earlier, link_shard, list_shards, plan_shards, unfinished, write_shard
+from mcc_keras.splits import PARTS, check_shares, check_split, read_split, split_cases, write_split
 
-SCHEMA = 1
-MANIFEST, PREPROCESSING = "manifest.json", "preprocessing.json"
-SHARD_BYTES = 64 * 2**20
-AGAIN = "Prepare the data again."
-FRAME = 12, 4  # a TFRecord is framed by 12 bytes before and 4 behind
+PLAN = "plan.json"
 
 
-@dataclasses.dataclass(frozen=True)
-class Manifest:
-    """What a WORK folder holds.
-
-    Args:
-        work: The folder.
-        settings: How it was made: preprocessing, split, seed, labels, cases with source files.
-        preprocessing: The fitted `Preprocessing`.
-        shards: Part → list of dicts (file, bytes, sha256, records).
-    """
-
-    work: Path
-    settings: dict
-    preprocessing: Preprocessing
-    shards: dict
-
-    @property
-    def labels(self):
-        """Mask labels of each foreground class."""
-        return tuple(tuple(group) for group in self.settings["labels"])
-
-    @property
-    def channel_names(self):
-        """Names of the image channels, in order."""
-        return tuple(self.settings["channel_names"])
-
-    @property
-    def num_classes(self):
-        """Channels of a network for these records: 1 (sigmoid) for one foreground class, else background + classes."""
-        return self._any_case.num_classes
-
-    @property
-    def label_values(self):
-        """What a written mask holds for background and each foreground class."""
-        return self._any_case.label_values
-
-    @property
-    def counts(self):
-        """Part → number of cases."""
-        return {part: sum(len(shard["records"]) for shard in shards) for part, shards in self.shards.items()}
-
-    @property
-    def image_shape(self):
-        """Shape of an image: (*size, channels)."""
-        return (*self.preprocessing.size, len(self.channel_names))
-
-    def records(self, part):
-        """Return (shard path, bytes before, bytes, bytes behind) of the record of every case, in the order of ids."""
-        if not self.counts.get(part):
-            there = ", ".join(f"{name} ({count})" for name, count in self.counts.items() if count)
-            raise UsageError(f"{self.work}: expected a part with cases in it. Received: part={part!r}. There: {there}.")
-        found = []
-        for shard in self.shards[part]:
-            path, size = str(self.work / shard["file"]), shard["bytes"]
-            spans = [(r["position"], r["bytes"]) for r in shard["records"]]
-            found += [(path, before, length, size - before - length) for before, length in spans]
-        return found
-
-    def cases(self, part):
-        """Return the `Case`s of a part, with the paths of their source files."""
-        return tuple(_case(entry, self.settings) for entry in self.settings["cases"] if entry["part"] == part)
-
-    @property
-    def _any_case(self):
-        return _case(self.settings["cases"][0], self.settings)
-
-
-def write_tfrecords(cases, work, *, preprocessing, split=(0.7, 0.2, 0.1), seed=0, workers=None, progress=False):
+def write_tfrecords(
+    cases,
+    work,
+    *,
+    preprocessing,
+    split=(0.7, 0.2, 0.1),
+    seed=0,
+    stratify=None,
+    compression=None,
+    workers=None,
+    overwrite=False,
+    command=None,
+    progress=False,
+):
     """Prepare cases for training: split by patient, fit on the training part, preprocess, write sharded records.
+
+    The same call again does nothing; after a kill it makes what is missing, and the bytes are those of an undisturbed
+    call. What has changed is told by the SHA-256 of the source files, the preprocessing, the split and the labels.
 
     Args:
         cases: `Case`s with masks, all of the same labels and channels.
-        work: Folder to write. One that holds records of the same settings is left as it is, any other is refused.
+        work: Folder to write. One that holds records of the same settings and sources is left as it is.
         preprocessing: `Preprocessing`; what it leaves open is fitted to the training cases.
-        split: Shares of training, validation and test, or a dict part → case ids.
-        seed: Integer seed of the split.
+        split: Shares of training, validation and test, a dict part → case ids, or a file that `write_split` wrote.
+        seed: Integer seed of a split by shares.
+        stratify: For a split by shares, `"foreground"` or a column of the cases, as in `split_cases`.
+        compression: `"gzip"` trades time for space (masks shrink a lot, float images hardly); `None` is read fastest.
         workers: Processes that read and preprocess; `None` is one a core. The bytes do not depend on it.
+        overwrite: Replace records of other settings or sources, or damaged ones. Only the shards that differ are made
+            anew, and the old set stays until the new one is whole.
+        command: What the manifest notes as the command that made it; `None` notes this call.
         progress: Show a bar on a terminal.
 
     Returns:
         The `Manifest`.
 
     Raises:
-        OutputExistsError: `work` holds something else.
+        OutputExistsError: `work` holds something else, or records of other settings or sources.
         DataErrors: Cases that cannot be prepared, all of them at once.
+        EnvironmentFailure: The disk is full, or cannot be written; `work` is as it was.
 
     Example:
 
@@ -132,70 +90,219 @@ def write_tfrecords(cases, work, *, preprocessing, split=(0.7, 0.2, 0.1), seed=0
     """
     cases, work = sorted(cases, key=lambda case: case.case_id), Path(work)
     _check_uniform(cases)
-    parts = split if isinstance(split, dict) else split_cases(cases, split, seed=seed)
-    check_split(parts, cases)
-    settings = _settings(cases, parts, preprocessing, split, seed)
-    if work.exists() and (not work.is_dir() or any(work.iterdir())):
-        return _same_records(work, settings)
-    members = {part: [case for case in cases if case.case_id in set(parts[part])] for part in parts}
-    if preprocessing.size is None:
-        preprocessing = preprocessing.fit(read_image(case) for case in members["train"])
-    with written_aside(work) as aside:
-        aside.mkdir()
-        shards = _write_parts(members, aside, preprocessing, workers=workers, progress=progress)
-        write_text(aside / PREPROCESSING, preprocessing.to_json())
-        text = json.dumps({"schema": SCHEMA, "settings": settings, "shards": shards}, indent=1)
-        write_text(aside / MANIFEST, text + "\n")
-    return read_manifest(work)
-
-
-def read_manifest(work, *, verify=True):
-    """Return the `Manifest` of a WORK folder.
-
-    Args:
-        work: Folder that `write_tfrecords` wrote.
-        verify: Compare size and SHA-256 of every shard with the manifest.
-
-    Raises:
-        RecordError: The folder holds no records, or damaged ones, or those of another schema.
-    """
-    work = Path(work)
-    if not (work / MANIFEST).is_file():
-        raise RecordError(work, f"expected prepared records, found no {MANIFEST}", "Make them with `prepare`.")
+    check_compression(compression)
+    old, sound = _published(work, overwrite=overwrite)
+    settings = _settings(cases, preprocessing, split, seed=seed, stratify=stratify)
+    settings |= {"compression": compression, "cases": describe_cases(cases, workers=workers)}
+    parts = _parts(cases, split, settings, old)
+    part_of = {case_id: part for part, ids in parts.items() for case_id in ids}
+    settings["cases"] = [{**entry, "part": part_of[entry["case_id"]]} for entry in settings["cases"]]
+    differ = differences(old.settings, settings) if old else []
+    if sound and not differ:
+        return old
+    if differ and not overwrite:
+        way_out = "Choose another folder, or replace them with overwrite: only what differs is made anew."
+        raise OutputExistsError(work, f"records of other settings ({'; '.join(differ)})", way_out)
+    job = _Job(cases, preprocessing, settings, old, workers=workers, progress=progress)
     try:
-        content = json.loads((work / MANIFEST).read_text(encoding="utf-8"))
-        schema, settings, shards = content["schema"], content["settings"], content["shards"]
-        text = (work / PREPROCESSING).read_text(encoding="utf-8")
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise RecordError(work / MANIFEST, f"expected a manifest, found {error!r}", AGAIN) from error
-    if schema != SCHEMA:
-        raise RecordError(work / MANIFEST, f"expected schema {SCHEMA}, found {schema}", AGAIN)
-    preprocessing = Preprocessing.from_json(text, path=work / PREPROCESSING)
-    if verify:
-        _verify(work, shards)
-    return Manifest(work, settings, preprocessing, shards)
+        with staged_folder(work) as folder:
+            prepared = job.write(folder, command or _call(preprocessing, settings))
+    except MCCKerasError:
+        raise
+    except OSError as error:
+        problem = f"{work}: cannot be written ({error.strerror or error})."
+        raise EnvironmentFailure(f"{problem} Make room, or choose another disk.") from error
+    return dataclasses.replace(read_manifest(work), prepared=prepared)
 
 
-def parse_example(serialized, image_shape):
+def parse_example(serialized, image_shape, *, compression=None):
     """Read one record inside a TensorFlow graph.
 
     Args:
         serialized: Scalar string tensor, a `tf.train.Example`.
         image_shape: (x, y, z, channels), known from the manifest.
+        compression: `"gzip"` or `None`, known from the manifest.
 
     Returns:
         Dict of tensors: `image` float32 of `image_shape`, `mask` uint8 (x, y, z), `spacing_mm` float32 (3,), `case_id`.
     """
     features = {
         "image": tf.io.FixedLenFeature((), tf.string),
+        "image_dtype": tf.io.FixedLenFeature((), tf.string),
         "mask": tf.io.FixedLenFeature((), tf.string),
         "spacing_mm": tf.io.FixedLenFeature((3,), tf.float32),
         "case_id": tf.io.FixedLenFeature((), tf.string),
     }
     example = tf.io.parse_single_example(serialized, features)
-    example["image"] = tf.reshape(tf.io.decode_raw(example["image"], tf.float32), image_shape)
+    dtype = example.pop("image_dtype")
+    if compression:
+        example |= {name: tf.io.decode_compressed(example[name], compression.upper()) for name in ("image", "mask")}
+    raw = example["image"]
+    branches = [(tf.equal(dtype, name), lambda name=name: _decoded(raw, name)) for name in WHOLE]
+    image = tf.case(branches, default=lambda: _decoded(raw, "float32"))
+    example["image"] = tf.reshape(image, image_shape)
     example["mask"] = tf.reshape(tf.io.decode_raw(example["mask"], tf.uint8), image_shape[:3])
     return example
+
+
+class _Job:
+    """One writing of records into a staged folder, which may hold what a stopped call has made of the same plan."""
+
+    def __init__(self, cases, preprocessing, settings, old, *, workers, progress):
+        self.cases = {case.case_id: case for case in cases}
+        self.preprocessing, self.settings, self.old = preprocessing, settings, old
+        self.workers, self.progress = workers or joblib.cpu_count(), progress
+
+    def write(self, folder, command):
+        """Write what is missing and the manifest; return how many cases were preprocessed."""
+        self._resume(folder)
+        fitted = self._fit(folder)
+        plan = self._plan(fitted)
+        prepared = self._write_shards(plan, folder, fitted)
+        shards = list_shards(plan, folder)
+        split = {part: [case.case_id for case in cases] for part, cases in self._members().items()}
+        made = {"seed": self.settings["seed"], "shares": self.settings["split"], "stratify": self.settings["stratify"]}
+        write_split(split, folder / SPLIT, **made, overwrite=True)
+        write_manifest(folder, settings=self.settings, shards=shards, command=command)
+        kept = {MANIFEST, PREPROCESSING, SPLIT, *(shard.file for shard in plan)}
+        for path in folder.iterdir():
+            if path.name not in kept:
+                path.unlink()
+        return prepared
+
+    def _resume(self, folder):
+        text = json.dumps(self.settings)
+        if not (folder / PLAN).is_file() or (folder / PLAN).read_text("utf-8") != text:
+            for path in folder.iterdir():
+                path.unlink()
+            write_text(folder / PLAN, text)
+
+    def _fit(self, folder):
+        path = folder / PREPROCESSING
+        if path.is_file():
+            return Preprocessing.from_json(path.read_text("utf-8"), path=path)
+        if self.old and same_fit(self.old.settings, self.settings):
+            fitted = self.old.preprocessing
+        else:
+            fitted = self.preprocessing.fit(read_image(case) for case in self._members()["train"])
+        write_text(path, fitted.to_json())
+        return fitted
+
+    def _members(self):
+        entries = self.settings["cases"]
+        return {part: [self.cases[e["case_id"]] for e in entries if e["part"] == part] for part in PARTS}
+
+    def _plan(self, fitted):
+        voxels = math.prod(fitted.size)
+        record_bytes = voxels * (4 * len(self.settings["channel_names"]) + 1)
+        return plan_shards(self._members(), record_keys(self.settings, fitted), record_bytes=record_bytes)
+
+    def _write_shards(self, plan, folder, fitted):
+        earlier = Earlier(self.old.work, self.old.shards) if self.old else Earlier()
+        todo = [shard for shard in unfinished(plan, folder) if not link_shard(shard, folder, earlier)]
+        members = [(shard, case, key) for shard in todo for case, key in zip(shard.cases, shard.keys, strict=True)]
+        new = [case for _, case, key in members if key not in earlier.records]
+        encoded, failed = self._encode(new, fitted), []
+        for shard in todo:
+            payloads = []
+            for key in shard.keys:
+                case = None if key in earlier.records else next(encoded)
+                if isinstance(case, MCCKerasError):
+                    failed.append(case)
+                elif not failed:
+                    payloads.append(_serialize(case) if case else earlier.read(key))
+            if not failed:
+                write_shard(shard, folder, payloads)
+        if failed:
+            raise DataErrors(failed)
+        return len(new)
+
+    def _encode(self, cases, fitted):
+        workers = max(1, min(self.workers, len(cases)))
+        parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch=2 * workers)
+        compression = self.settings["compression"]
+        encoded = parallel(joblib.delayed(encode_case)(case, fitted, compression) for case in cases)
+        if self.progress and cases:
+            from tqdm import tqdm
+
+            encoded = tqdm(encoded, total=len(cases), desc="prepare", unit="case", disable=None)
+        return iter(encoded)
+
+
+def _published(work, *, overwrite):
+    """The manifest of the records that lie in `work` (None where there is none), and whether all of it is sound."""
+    if not work.exists() or (work.is_dir() and not any(work.iterdir())):
+        return None, False
+    if not (work / MANIFEST).is_file():
+        raise OutputExistsError(work, "a folder that is not empty", "Choose another folder for the records.")
+    if overwrite:
+        _refuse_strangers(work)
+    for verify in (True, False):
+        try:
+            return read_manifest(work, verify=verify), verify
+        except DataError:
+            if not overwrite:
+                raise
+    return None, False
+
+
+def _refuse_strangers(work):
+    known = {MANIFEST, PREPROCESSING, SPLIT}
+    found = sorted(path.name for path in work.iterdir() if path.name not in known and path.suffix != ".tfrecord")
+    if found:
+        way_out = "Move that away, since the folder is replaced as a whole."
+        raise OutputExistsError(work, f"beside the records also {', '.join(found[:5])}", way_out)
+
+
+def _settings(cases, preprocessing, split, *, seed, stratify):
+    given = isinstance(split, dict | str | Path)
+    return {
+        "labels": [list(group) for group in cases[0].labels],
+        "background": list(cases[0].background),
+        "channel_names": list(cases[0].channel_names),
+        "preprocessing": json.loads(preprocessing.to_json()),
+        "split": None if given else list(check_shares(split)),
+        "seed": seed,
+        "stratify": stratify,
+    }
+
+
+def _parts(cases, split, settings, old):
+    if isinstance(split, dict):
+        parts = split
+    elif isinstance(split, str | Path):
+        parts = read_split(split)
+    elif old and same_split(old.settings, settings):
+        parts = {part: tuple(e["case_id"] for e in old.settings["cases"] if e["part"] == part) for part in PARTS}
+    else:
+        parts = split_cases(cases, split, seed=settings["seed"], stratify=settings["stratify"])
+    check_split(parts, cases)
+    return parts
+
+
+def _call(preprocessing, settings):
+    split = repr(tuple(settings["split"])) if settings["split"] else repr(SPLIT)
+    chosen = ", ".join(f"{name}={settings[name]!r}" for name in ("seed", "stratify", "compression"))
+    return f"write_tfrecords(cases, work, preprocessing={preprocessing!r}, split={split}, {chosen})"
+
+
+def _decoded(raw, dtype):
+    return tf.cast(tf.io.decode_raw(raw, tf.dtypes.as_dtype(dtype)), tf.float32)
+
+
+def _serialize(case):
+    def of_bytes(value):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    feature = {
+        "case_id": of_bytes(case.case_id.encode()),
+        "image": of_bytes(case.image),
+        "image_dtype": of_bytes(case.image_dtype.encode()),
+        "mask": of_bytes(case.mask),
+        "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=case.shape)),
+        "spacing_mm": tf.train.Feature(float_list=tf.train.FloatList(value=case.spacing_mm)),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
 
 
 def _check_uniform(cases):
@@ -210,143 +317,3 @@ def _check_uniform(cases):
         kinds = {getattr(case, name) for case in cases}
         if len(kinds) > 1:
             raise UsageError(f"Expected one {name} for all cases. Received: {name}={sorted(kinds)}.")
-
-
-def _settings(cases, parts, preprocessing, split, seed):
-    part_of = {case_id: part for part, ids in parts.items() for case_id in ids}
-    return {
-        "labels": [list(group) for group in cases[0].labels],
-        "background": list(cases[0].background),
-        "channel_names": list(cases[0].channel_names),
-        "preprocessing": json.loads(preprocessing.to_json()),
-        "split": None if isinstance(split, dict) else list(split),
-        "seed": seed,
-        "cases": [_entry(case, part_of[case.case_id]) for case in cases if case.case_id in part_of],
-    }
-
-
-def _entry(case, part):
-    files = [*case.images, case.mask]
-    return {
-        "case_id": case.case_id,
-        "group": case.group,
-        "part": part,
-        "images": [str(Path(path).resolve()) for path in case.images],
-        "mask": str(Path(case.mask).resolve()),
-        "affine": case.affine,
-        "bytes": [Path(path).stat().st_size if Path(path).is_file() else None for path in files],
-    }
-
-
-def _case(entry, settings):
-    return Case(
-        case_id=entry["case_id"],
-        images=tuple(Path(path) for path in entry["images"]),
-        mask=Path(entry["mask"]),
-        group=entry["group"],
-        labels=tuple(tuple(group) for group in settings["labels"]),
-        background=tuple(settings["background"]),
-        channel_names=tuple(settings["channel_names"]),
-        part=entry["part"],
-        affine=entry["affine"],
-    )
-
-
-def _same_records(work, settings):
-    if not (work / MANIFEST).is_file():
-        raise OutputExistsError(work, "a folder that is not empty", "Choose another folder for the records.")
-    manifest = read_manifest(work)
-    differ = [name for name in settings if settings[name] != manifest.settings.get(name)]
-    if differ:
-        way_out = "Choose another folder, or move this one away."
-        raise OutputExistsError(work, f"records of other settings ({', '.join(differ)})", way_out)
-    return manifest
-
-
-def _write_parts(members, folder, preprocessing, *, workers, progress):
-    jobs = [(part, case) for part, cases in members.items() for case in cases]
-    workers = min(workers or joblib.cpu_count(), len(jobs))
-    parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch=2 * workers)
-    prepared = parallel(joblib.delayed(prepare_case)(case, preprocessing) for _, case in jobs)
-    if progress:
-        from tqdm import tqdm
-
-        prepared = tqdm(prepared, total=len(jobs), desc="prepare", unit="case", disable=None)
-    failed, shards = [], {part: _Shards(folder, part) for part in members}
-    for (part, _), case in zip(jobs, prepared, strict=True):
-        if isinstance(case, MCCKerasError):
-            failed.append(case)
-        elif not failed:
-            shards[part].add(case)
-    if failed:
-        raise DataErrors(failed)
-    return {part: writer.close() for part, writer in shards.items()}
-
-
-class _Shards:
-    """Writes the records of one part, shard by shard; names carry the number of shards, so they come last."""
-
-    def __init__(self, folder, part):
-        self.folder, self.part, self.shards, self.writer = folder, part, [], None
-
-    def add(self, case):
-        serialized = _serialize(case)
-        if self.writer is None:
-            self.shards.append(
-                {"path": self.folder / f"{self.part}-{len(self.shards)}.open", "records": [], "bytes": 0}
-            )
-            self.writer = tf.io.TFRecordWriter(str(self.shards[-1]["path"]))
-        shard = self.shards[-1]
-        self.writer.write(serialized)
-        shard["records"].append(
-            {"case_id": case.case_id, "position": shard["bytes"] + FRAME[0], "bytes": len(serialized)}
-        )
-        shard["bytes"] += len(serialized) + sum(FRAME)
-        if shard["bytes"] >= SHARD_BYTES:
-            self._close_shard()
-
-    def close(self):
-        self._close_shard()
-        listed = []
-        for index, shard in enumerate(self.shards):
-            name = f"{self.part}-{index:05d}-of-{len(self.shards):05d}.tfrecord"
-            os.rename(shard["path"], self.folder / name)
-            digest = _sha256(self.folder / name)
-            listed.append({"file": name, "bytes": shard["bytes"], "sha256": digest, "records": shard["records"]})
-        return listed
-
-    def _close_shard(self):
-        if self.writer is not None:
-            self.writer.close()
-            self.writer = None
-
-
-def _serialize(case):
-    def of_bytes(value):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-    feature = {
-        "case_id": of_bytes(case.case_id.encode()),
-        "image": of_bytes(np.ascontiguousarray(case.image, "<f4").tobytes()),
-        "mask": of_bytes(np.ascontiguousarray(case.mask).tobytes()),
-        "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=case.image.shape)),
-        "spacing_mm": tf.train.Feature(float_list=tf.train.FloatList(value=case.spacing_mm)),
-    }
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
-
-
-def _verify(work, shards):
-    for shard in (shard for part in shards.values() for shard in part):
-        path = work / shard["file"]
-        if not path.is_file():
-            raise RecordError(path, "expected a shard, found no file", AGAIN)
-        if path.stat().st_size != shard["bytes"]:
-            found = f"expected {shard['bytes']} bytes, found {path.stat().st_size}"
-            raise RecordError(path, found, AGAIN)
-        if _sha256(path) != shard["sha256"]:
-            raise RecordError(path, "expected the SHA-256 of the manifest, found another", AGAIN)
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

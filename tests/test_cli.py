@@ -21,6 +21,7 @@ FUNCTIONS = {
     "demo": (mk.run_demo,),
     "check": (mk.find_cases, mk.check_cases),
     "prepare": (mk.find_cases, mk.Preprocessing, mk.write_tfrecords),
+    "verify": (mk.verify_records,),
     "train": (mk.train,),
     "evaluate": (mk.evaluate,),
     "predict": (mk.segment,),
@@ -29,7 +30,7 @@ FUNCTIONS = {
 }
 # What the command line says for itself (cases and preprocessing come from other options, it shows progress, and takes
 # pictures for a page only), and what only makes sense in Python.
-ELSEWHERE = {"cases", "preprocessing", "progress", "pictures", "verbose", "clip_percentiles", "normalise"}
+ELSEWHERE = {"cases", "command", "preprocessing", "progress", "pictures", "verbose"}
 
 
 def options_of(command):

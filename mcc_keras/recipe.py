@@ -1,0 +1,99 @@
+"""What records follow from: sources by their SHA-256, labels, preprocessing, split; and how two sets differ in it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from mcc_keras.sources import hash_files, source_files
+
+RECORD_SCHEMA = 2
+_NAMED = 5
+
+
+def describe_cases(cases, *, workers=None):
+    """Return an entry for each case: id, patient, paths, and size and SHA-256 of every file it is read from.
+
+    Args:
+        cases: `Case`s with masks.
+        workers: Files that are read at a time; `None` is one a core.
+    """
+    files = {
+        case.case_id: [file for path in (*case.images, case.mask) for file in source_files(path)] for case in cases
+    }
+    hashes = hash_files([file for some in files.values() for file in some], workers=workers)
+    return [
+        {
+            "case_id": case.case_id,
+            "group": case.group,
+            "images": [str(Path(path).resolve()) for path in case.images],
+            "mask": str(Path(case.mask).resolve()),
+            "affine": case.affine,
+            "sources": [
+                {"file": str(file.resolve()), "bytes": hashes[file][0], "sha256": hashes[file][1]}
+                for file in files[case.case_id]
+            ],
+        }
+        for case in cases
+    ]
+
+
+def record_keys(settings, preprocessing):
+    """Return case id → key: the SHA-256 of all that the bytes of its record follow from.
+
+    Args:
+        settings: Dict of labels, background, channel_names, compression and cases.
+        preprocessing: The fitted `Preprocessing`.
+    """
+    shared = {name: settings[name] for name in ("labels", "background", "channel_names", "compression")}
+    shared |= {"schema": RECORD_SCHEMA, "preprocessing": preprocessing.to_json()}
+    keys = {}
+    for entry in settings["cases"]:
+        own = {"case_id": entry["case_id"], "affine": entry["affine"], "sources": _hashes(entry)}
+        keys[entry["case_id"]] = hashlib.sha256(json.dumps(shared | own, sort_keys=True).encode()).hexdigest()
+    return keys
+
+
+def same_split(old, new):
+    """Do two settings ask for one split by shares, of the same cases? Then the stored one is taken, not made anew."""
+    asked = [(s["split"], s["seed"], s["stratify"]) for s in (old, new)]
+    cases = [[(e["case_id"], e["group"], _hashes(e)) for e in s["cases"]] for s in (old, new)]
+    return new["split"] is not None and asked[0] == asked[1] and cases[0] == cases[1]
+
+
+def same_fit(old, new):
+    """Would preprocessing be fitted to the same training cases, from the same settings?"""
+    training = [[_hashes(e) for e in s["cases"] if e["part"] == "train"] for s in (old, new)]
+    names = ("preprocessing", "channel_names", "labels", "background")
+    return training[0] == training[1] and all(old[name] == new[name] for name in names)
+
+
+def differences(old, new):
+    """Return in words what differs between two settings; empty where nothing does.
+
+    Args:
+        old: Settings of a manifest.
+        new: Settings of a call.
+    """
+    found = [name for name in new if name != "cases" and old.get(name) != new[name]]
+    before, now = ({entry["case_id"]: entry for entry in settings["cases"]} for settings in (old, new))
+    both = [name for name in now if name in before]
+    kinds = {
+        "new cases": [name for name in now if name not in before],
+        "cases that are gone": [name for name in before if name not in now],
+        "sources of": [name for name in both if _hashes(now[name]) != _hashes(before[name])],
+        "part of": [name for name in both if now[name]["part"] != before[name]["part"]],
+        "patient of": [name for name in both if now[name]["group"] != before[name]["group"]],
+    }
+    found += [f"{kind} {_listed(names)}" for kind, names in kinds.items() if names]
+    if not found and new["cases"] != old["cases"]:
+        found.append("places of the source files")
+    return found
+
+
+def _hashes(entry):
+    return [source["sha256"] for source in entry["sources"]]
+
+
+def _listed(names):
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

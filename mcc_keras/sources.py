@@ -1,0 +1,71 @@
+"""What a case was made of: its files, each with size and SHA-256, so that a change is noticed wherever it happens."""
+
+import hashlib
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import joblib
+
+PARTNERS = {".hdr": ".img", ".img": ".hdr", ".hdr.gz": ".img.gz", ".img.gz": ".hdr.gz"}
+HEADERS = (".mhd", ".nhdr")
+_DATA_FILE = re.compile(rb"^[ \t]*(?:ElementDataFile[ \t]*=|data ?file:)[ \t]*([^\r\n]+?)[ \t]*$", re.I | re.M)
+_HEADER_BYTES = 1 << 16
+
+
+def source_files(path):
+    """Return the files that one volume is read from: itself, a header's data file, the files of a folder.
+
+    Args:
+        path: A volume's file, or a folder of DICOM files.
+
+    Returns:
+        Tuple of paths; those that do not exist are left out, except `path` itself.
+
+    Example:
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "a.mhd").write_text("NDims = 3\\nElementDataFile = a.raw\\n"), (folder / "a.raw").write_bytes(b"")
+    >>> [file.name for file in source_files(folder / "a.mhd")]
+    ['a.mhd', 'a.raw']
+    """
+    path = Path(path)
+    if path.is_dir():
+        return tuple(sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")))
+    name = path.name.lower()
+    partners = [path.with_name(path.name[: -len(a)] + b) for a, b in PARTNERS.items() if name.endswith(a)]
+    if name.endswith(HEADERS) and path.is_file():
+        with open(path, "rb") as file:
+            found = _DATA_FILE.search(file.read(_HEADER_BYTES))
+        partners = [path.parent / found[1].decode("utf-8", "surrogateescape")] if found else []
+    return (path, *(file for file in partners if "\0" not in str(file) and file.is_file()))
+
+
+def hash_files(paths, *, workers=None):
+    """Return size and SHA-256 of files, several at a time.
+
+    Args:
+        paths: The files.
+        workers: How many at a time; `None` is one a core.
+
+    Returns:
+        Dict path → (bytes, SHA-256 in hex); `(None, None)` for one that cannot be read, whose reader will say why.
+
+    Example:
+
+    >>> hash_files([Path("no such file")])
+    {PosixPath('no such file'): (None, None)}
+    """
+    paths = tuple(dict.fromkeys(paths))
+    with ThreadPoolExecutor(max(1, min(workers or joblib.cpu_count(), len(paths)))) as pool:
+        return dict(zip(paths, pool.map(_hash, paths), strict=True))
+
+
+def _hash(path):
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return file.tell(), digest
+    except OSError:
+        return None, None
