@@ -16,6 +16,7 @@ _KINDS = ("error", "warning", "note")
 _CASES_IN_TEXT = 40
 # A process of its own costs about half a second, what 32 MiB on disk cost to read and look at.
 _MIB_PER_WORKER = 32
+_MIB_PER_SERIES = 32  # a DICOM series is decoded in a process of its own
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ def _examine_all(cases, workers, progress, pictures):
 def _workers(cases):
     paths = [path for case in cases for path in (*case.images, *([case.mask] if case.mask else []))]
     mib = sum(path.stat().st_size for path in paths if path.is_file()) / 2**20
+    mib += _MIB_PER_SERIES * sum(path.is_dir() for path in paths)
     return int(max(1, min(joblib.cpu_count(), len(cases), 1 + mib // _MIB_PER_WORKER)))
 
 

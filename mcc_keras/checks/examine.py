@@ -23,7 +23,7 @@ from mcc_keras.datasets.cases import (
     to_classes,
     whole_labels,
 )
-from mcc_keras.errors import DataError, DataErrors
+from mcc_keras.errors import DataError, DataErrors, LabelError
 from mcc_keras.volumes import read_volume
 
 ANISOTROPIC = 3
@@ -76,7 +76,7 @@ def examine(case, *, pictures=True):
     if image is not None:
         _look_at_geometry(image, found)
         _look_at_intensities(case, image.array, found)
-    if labels is not None:
+    if labels is not None and not any(isinstance(error, LabelError) for error in found.errors):
         _look_at_labels(case, labels, classes, found)
     same = image is not None and classes is not None and classes.shape == image.shape
     if same and classes.any():
