@@ -84,7 +84,7 @@ KINDS = {
 def test_a_mask_of_unexpected_labels_only_is_not_called_empty(tmp_path):
     add(tmp_path, "a", mask=np.full((12, 11, 10), 3, np.uint8))
     report = check(tmp_path)
-    assert (len(report.problems), texts(report, "warning")) == (1, [])
+    assert (len(report.problems), texts(report, "warning")) == (1, ["no mask holds the label 1"])
     assert "foreground_share" not in report.rows[0] and not any("empty" in sentence for sentence in report.advice)
 
 
