@@ -1,15 +1,12 @@
 """`segment`: a scan on disk in, its mask on the same grid out."""
 
-from pathlib import Path
-
 import numpy as np
 from skimage.measure import label
 
 from mcc_keras.datasets.scan import read_scan
-from mcc_keras.errors import OutputExistsError
 from mcc_keras.runs import read_run
 from mcc_keras.segmenter import load_segmenter
-from mcc_keras.volumes import write_mask
+from mcc_keras.volumes import refuse_mask_path, write_mask
 
 
 def segment(run, images, output, *, largest_component=False, overwrite=False):
@@ -18,7 +15,8 @@ def segment(run, images, output, *, largest_component=False, overwrite=False):
     Args:
         run: Run folder.
         images: Path of the scan; for several channels a list, one file a channel in the run's order, or a case folder.
-        output: NIfTI file to write: uint8, same shape and affine as the scan.
+            Of DICOM files the folder of the series.
+        output: Mask to write, uint8, same shape and affine as the scan: `.nii.gz`, `.nii`, `.nrrd`, `.mha` or `.mhd`.
         largest_component: Keep only the largest connected piece of every class.
         overwrite: Replace `output` if it exists.
 
@@ -27,7 +25,7 @@ def segment(run, images, output, *, largest_component=False, overwrite=False):
 
     Raises:
         OutputExistsError: `output` exists and `overwrite` is false.
-        UsageError: Another number of channels than the run was trained with.
+        UsageError: A format that masks are not written in, another number of channels than the run was trained with.
         VolumeError: The scan cannot be read.
 
     Example:
@@ -36,8 +34,7 @@ def segment(run, images, output, *, largest_component=False, overwrite=False):
     Traceback (most recent call last):
     mcc_keras.errors.RunError: run: expected a finished run, found no run.json, ...
     """
-    if Path(output).exists() and not overwrite:
-        raise OutputExistsError(output, "a file", "Choose another name, or allow overwriting.")
+    refuse_mask_path(output, overwrite=overwrite)
     run = read_run(run)
     volume = read_scan(images, run.settings["channel_names"])
     mask, _ = segment_volume(load_segmenter(run), volume, largest_component=largest_component)

@@ -7,31 +7,26 @@ Voxels stay in the order of the file; the affine leads from voxel indices to RAS
 and NRRD speak of LPS on disk). Turning to the canonical orientation is the business of `Preprocessing`.
 """
 
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
-import lazy_loader as lazy
 import numpy as np
 
 from mcc_keras import nifti
 from mcc_keras.dicom import read_series
 from mcc_keras.errors import EnvironmentFailure, GeometryError, OutputExistsError, UsageError, VolumeError
 from mcc_keras.files import written_aside
-from mcc_keras.metaimage import read_metaimage
-from mcc_keras.nrrd import read_nrrd
-
-nib = lazy.load("nibabel")
+from mcc_keras.geometry import header_like, nifti_affine, refuse_bad_affine, refuse_shear
+from mcc_keras.metaimage import encode_metaimage, read_metaimage
+from mcc_keras.nrrd import encode_nrrd, read_nrrd
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 TEXT_SUFFIXES = (".mha", ".mhd", ".nrrd")
 SUFFIXES = NIFTI_SUFFIXES + TEXT_SUFFIXES
 MAX_VOXELS = 1 << 30
 MAX_RATIO = 200
+MASK_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 _OTHER = "Convert it first; of DICOM files name the folder."
-_MM_PER_UNIT = {1: 1000.0, 3: 0.001}
-_FORM_FIELDS = ("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
-_FORM_FIELDS += ("sform_code", "srow_x", "srow_y", "srow_z")
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +117,7 @@ def read_volume(path, *, channels=1, affine=None, nonfinite="error", max_voxels=
         array = _declared_rank(array, channels, path)
     else:
         raise VolumeError(path, f"expected a volume ({' '.join(SUFFIXES)}), found {path.name!r}", _OTHER)
-    _refuse_bad_affine(matrix, path)
+    refuse_bad_affine(matrix, path)
     return Volume(_finite(array, path, nonfinite), matrix, path, header)
 
 
@@ -135,24 +130,15 @@ def refuse_remote(path):
         raise UsageError(f"A path must lie on this machine. Received: path={str(path)!r}. Copy the data here first.")
 
 
-def corner_displacement(affine, other, shape):
-    """Return how far, in voxels, the corners of a volume of this shape lie apart under two affines.
-
-    >>> shifted = np.eye(4); shifted[0, 3] = 0.25
-    >>> corner_displacement(np.eye(4), shifted, (4, 4, 4))
-    0.25
-    """
-    corners = np.array([(*corner, 1.0) for corner in itertools.product(*((0, size - 1) for size in shape[:3]))])
-    apart = (np.asarray(other) - np.asarray(affine)) @ corners.T
-    return float(np.abs(np.linalg.solve(np.asarray(affine)[:3, :3], apart[:3])).max())
-
-
 def write_mask(mask, path, *, like, overwrite=False):
-    """Write a label map as NIfTI on the grid of a volume: same shape, affine and form codes, slope 1.
+    """Write a label map on the grid of a volume, in the format that the name asks for: same shape and affine.
+
+    NIfTI keeps the codes of both forms, slope 1. `name.mhd` has its voxels in `name.zraw` beside it; both are written
+    aside before either is renamed, the header last, so that a header never stands beside the voxels of another mask.
 
     Args:
         mask: `(x, y, z)` labels, whole numbers from 0 on; stored as uint8, above 255 as uint16.
-        path: Ends in `.nii` or `.nii.gz`.
+        path: Ends in `.nii.gz`, `.nii`, `.nrrd`, `.mha` or `.mhd`; all but `.nii` are compressed.
         like: The `Volume` that the mask belongs to.
         overwrite: Replace a file that is there already.
 
@@ -160,23 +146,56 @@ def write_mask(mask, path, *, like, overwrite=False):
         The path.
 
     Raises:
-        GeometryError: The mask has another shape than the volume.
+        GeometryError: The mask has another shape than the volume, or the grid is sheared, which only NIfTI can say.
         OutputExistsError: The file is there already.
+        UsageError: Another format, or values that are no labels.
 
     Example:
 
     >>> import tempfile
     >>> like = Volume(np.zeros((4, 5, 6)), np.diag([2.0, 2.0, 2.0, 1.0]))
-    >>> path = write_mask(np.ones((4, 5, 6), bool), Path(tempfile.mkdtemp()) / "seg.nii.gz", like=like)
+    >>> path = write_mask(np.ones((4, 5, 6), bool), Path(tempfile.mkdtemp()) / "seg.nrrd", like=like)
     >>> read_volume(path).array.sum(), read_volume(path).array.dtype.name
     (np.uint64(120), 'uint8')
     """
     mask = np.asarray(mask)
     if mask.shape != like.shape:
         raise GeometryError(path, f"expected a mask of shape {like.shape}, found {mask.shape}", "Restore it first.")
-    largest = _largest_label(mask)
-    mask = mask.astype(np.uint8 if largest <= 255 else np.uint16)
-    return _write_nifti(mask, path, _header_like(like), overwrite, level=6)
+    mask = mask.astype(np.uint8 if _largest_label(mask) <= 255 else np.uint16)
+    path = refuse_mask_path(path, overwrite=overwrite)
+    suffix = suffix_of(path)
+    if suffix in NIFTI_SUFFIXES:
+        return _write(path, nifti.encode_nifti(mask, header_like(like), level=6 if suffix.endswith(".gz") else 0))
+    refuse_shear(like.affine, path)
+    if suffix == ".nrrd":
+        return _write(path, encode_nrrd(mask, like.affine))
+    if suffix == ".mha":
+        return _write(path, b"".join(encode_metaimage(mask, like.affine)))
+    body = path.with_suffix(".zraw")
+    header, voxels = encode_metaimage(mask, like.affine, data_name=body.name)
+    return _write(path, header, body=(body, voxels))
+
+
+def refuse_mask_path(path, *, overwrite=False):
+    """Return the path if a mask may be written there: a known format, and free unless `overwrite`.
+
+    Example:
+
+    >>> refuse_mask_path("mask.dcm")
+    Traceback (most recent call last):
+    mcc_keras.errors.UsageError: A mask is written as .nii .nii.gz .mha .mhd .nrrd. Received: path='mask.dcm'. DICOM ...
+    """
+    refuse_remote(path)
+    path = Path(path)
+    if suffix_of(path) not in MASK_SUFFIXES:
+        raise UsageError(
+            f"A mask is written as {' '.join(MASK_SUFFIXES)}. Received: path={str(path)!r}. DICOM SEG is not written: "
+            "convert the NIfTI file with dcmqi or highdicom."
+        )
+    for one in (path, path.with_suffix(".zraw")) if suffix_of(path) == ".mhd" else (path,):
+        if one.exists() and not overwrite:
+            raise OutputExistsError(one, "a file", "Choose another name, or allow overwriting.")
+    return path
 
 
 def write_volume(array, path, *, affine, overwrite=False):
@@ -194,8 +213,14 @@ def write_volume(array, path, *, affine, overwrite=False):
     array = np.asarray(array)
     array = array.astype({"bool": "uint8", "float16": "float32"}.get(array.dtype.name, array.dtype), copy=False)
     volume = Volume(array, np.asarray(affine, float), Path(path))
-    _refuse_bad_affine(volume.affine, path)
-    return _write_nifti(array, path, _header_like(volume), overwrite, level=3)
+    refuse_bad_affine(volume.affine, path)
+    refuse_remote(path)
+    if suffix_of(path) not in (".nii", ".nii.gz"):
+        raise UsageError(f"A volume is written as .nii or .nii.gz. Received: path={str(path)!r}")
+    if volume.path.exists() and not overwrite:
+        raise OutputExistsError(path, "a file", "Choose another name, or allow overwriting.")
+    level = 3 if suffix_of(path) == ".nii.gz" else 0
+    return _write(volume.path, nifti.encode_nifti(array, header_like(volume), level=level))
 
 
 def _read_nifti(path, channels, which, limits):
@@ -204,9 +229,7 @@ def _read_nifti(path, channels, which, limits):
     scale = nifti.scaling(header, path)
     if scale:
         array = _scaled(array, *scale)
-    matrix = _nifti_affine(header, array.shape, path, which)
-    matrix[:3] *= _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
-    return array, matrix, header
+    return array, nifti_affine(header, array.shape, path, which=which), header
 
 
 def _scaled(array, slope, intercept):
@@ -231,71 +254,6 @@ def _declared_rank(array, channels, path):
         names = "(x, y, z)" if channels == 1 else f"(x, y, z, {channels})"
         raise VolumeError(path, f"expected a volume {names}, found shape {shape}", "Save one volume a file.")
     return array
-
-
-def _nifti_affine(header, shape, path, which):
-    forms = {name: _form(header, name, path) for name in ("sform", "qform") if int(header[f"{name}_code"]) > 0}
-    if which:
-        if which not in forms:
-            raise GeometryError(path, f"expected a {which}, found {' and '.join(forms) or 'none'}", "Ask for another.")
-        return _known(forms[which], which, path)
-    if not forms:
-        with np.errstate(all="ignore"):
-            return header.get_base_affine()
-    for name, form in forms.items():
-        _known(form, name, path)
-    if len(forms) == 2:
-        _refuse_conflict(forms, header, shape, path)
-    return forms.get("sform", forms.get("qform"))
-
-
-def _form(header, name, path):
-    try:
-        with np.errstate(all="ignore"):
-            return np.array(getattr(header, f"get_{name}")(), float)
-    except (ValueError, nib.spatialimages.HeaderDataError):
-        return None
-
-
-def _known(form, name, path):
-    if form is None:
-        raise GeometryError(path, f"expected an affine in the {name}, found numbers that are none", _choose_form())
-    _refuse_bad_affine(form, path)
-    return form
-
-
-def _choose_form():
-    return 'Look which one is right and choose it with affine="sform" or affine="qform".'
-
-
-def _refuse_conflict(forms, header, shape, path):
-    apart = corner_displacement(forms["sform"], forms["qform"], shape)
-    if not apart <= 1e-3 + _quaternion_rounding(header, shape):
-        raise GeometryError(
-            path, f"expected sform and qform to agree, found corners {apart:.3g} voxels apart", _choose_form()
-        )
-
-
-def _quaternion_rounding(header, shape):
-    """How far, in voxels, a corner can move because a quaternion is stored as three float32 numbers.
-
-    The fourth is the root of what is left to 1, which is all rounding where a turn is close to 180 degrees.
-    """
-    squares = sum(float(header[f"quatern_{name}"]) ** 2 for name in "bcd")
-    error = 4 * float(np.finfo(header["quatern_b"].dtype).eps)
-    rest = max(1 - squares, error)
-    return 2 * error / np.sqrt(rest) * max(shape[:3])
-
-
-def _refuse_bad_affine(matrix, path):
-    way_out = "Mend the header, or convert the scan from its source again."
-    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-        raise GeometryError(path, f"expected a finite 4 x 4 affine, found {matrix.tolist()}", way_out)
-    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-    if not (spacing > 1e-6).all() or not (spacing < 1e6).all():
-        raise GeometryError(path, f"expected spacings above 0 mm, found {spacing.tolist()}", way_out)
-    if abs(np.linalg.det(matrix[:3, :3] / spacing)) < 1e-3:
-        raise GeometryError(path, f"expected three axes that differ, found the singular {matrix.tolist()}", way_out)
 
 
 def _finite(array, path, nonfinite):
@@ -327,43 +285,14 @@ def _largest_label(mask):
     return int(largest)
 
 
-def _header_like(volume):
-    """A fresh header with the volume's geometry: that of its NIfTI header bit for bit, or both forms anew."""
-    source = volume.header
-    if source is None:
-        header = nib.Nifti2Header() if max(volume.array.shape) > 32767 else nib.Nifti1Header()
-        header.set_data_shape(volume.array.shape)
-        header.set_zooms((*volume.spacing_mm, 1.0)[: volume.array.ndim])
-        header.set_xyzt_units("mm")
-        header.set_sform(volume.affine, code=1)
-        if corner_displacement(volume.affine, _as_qform(volume.affine), volume.shape) < 1e-3:
-            header.set_qform(volume.affine, code=1)
-        return header
-    header = nib.Nifti2Header() if int(source["sizeof_hdr"]) == 540 else nib.Nifti1Header()
-    for field in _FORM_FIELDS:
-        header[field] = source[field]
-    header["pixdim"][:4] = source["pixdim"][:4]
-    header["xyzt_units"] = int(source["xyzt_units"]) & 7
-    return header
-
-
-def _as_qform(affine):
-    header = nib.Nifti1Header()
-    header.set_qform(affine, code=1)
-    return header.get_qform()
-
-
-def _write_nifti(array, path, header, overwrite, *, level):
-    refuse_remote(path)
-    if suffix_of(path) not in (".nii", ".nii.gz"):
-        raise UsageError(f"A volume is written as .nii or .nii.gz. Received: path={str(path)!r}")
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise OutputExistsError(path, "a file", "Choose another name, or allow overwriting.")
-    data = nifti.encode_nifti(array, header, level=level if path.suffix.lower() == ".gz" else 0)
+def _write(path, data, *, body=None):
     try:
         with written_aside(path) as aside:
             aside.write_bytes(data)
+            if body:
+                with written_aside(body[0]) as body_aside:
+                    body_aside.write_bytes(body[1])
+                    path.unlink(missing_ok=True)
     except OSError as error:
         raise EnvironmentFailure(f"{path}: cannot be written ({error.strerror}).") from error
     return path

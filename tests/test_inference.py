@@ -71,6 +71,44 @@ def test_other_formats_give_the_same_mask(scan, tmp_path, suffix):
     assert np.allclose(mask.affine, AFFINE, atol=1e-5)
 
 
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".mhd"])
+def test_the_mask_comes_in_the_format_of_its_name(scan, tmp_path, suffix):
+    path, image = scan
+    out = segment(bright_voxels_run(tmp_path / "run"), path, tmp_path / f"mask{suffix}")
+    mask, source = sitk.ReadImage(str(out)), sitk.ReadImage(str(path))
+    assert mask.GetPixelIDTypeAsString() == "8-bit unsigned integer"
+    assert np.array_equal(sitk.GetArrayFromImage(mask).T, image > 0)
+    assert np.allclose(mask.GetDirection(), source.GetDirection(), atol=1e-6)
+    assert np.allclose(mask.GetOrigin(), source.GetOrigin(), atol=1e-5)
+    with pytest.raises(UsageError, match="DICOM SEG"):
+        segment(tmp_path / "run", path, tmp_path / "mask.dcm")
+
+
+def test_a_folder_of_dicom_files_is_one_scan(scan, tmp_path):
+    path, image = scan
+    source = sitk.ReadImage(str(path))
+    (tmp_path / "dicom").mkdir()
+    direction = source.GetDirection()
+    for index in range(image.shape[2]):
+        plane = sitk.GetImageFromArray(image[:, :, index].T)
+        plane.SetSpacing(source.GetSpacing()[:2])
+        corner = source.TransformIndexToPhysicalPoint((0, 0, index))
+        plane.SetMetaData("0008|0060", "MR")
+        plane.SetMetaData("0020|000e", "1.2.3")
+        plane.SetMetaData("0020|0032", "\\".join(f"{x:.12g}" for x in corner))
+        plane.SetMetaData("0020|0037", "\\".join(f"{x:.12g}" for x in (*direction[0::3], *direction[1::3])))
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(tmp_path / "dicom" / f"{(5 * index) % 12}.dcm"))
+        writer.Execute(plane)
+    segment(bright_voxels_run(tmp_path / "run"), tmp_path / "dicom", tmp_path / "mask.nii.gz")
+    mask = sitk.ReadImage(str(tmp_path / "mask.nii.gz"))
+    for index in np.argwhere(image > 0)[::7]:
+        place = source.TransformIndexToPhysicalPoint([int(x) for x in index])
+        assert mask[mask.TransformPhysicalPointToIndex(place)] == 1
+    assert sitk.GetArrayFromImage(mask).sum() == (image > 0).sum()
+
+
 def test_several_channels_are_a_file_each(scan, tmp_path):
     path, image = scan
     noise = np.random.default_rng(0).normal(size=image.shape)

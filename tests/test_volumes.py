@@ -14,8 +14,9 @@ import pytest
 import SimpleITK as sitk
 
 from mcc_keras import nifti
-from mcc_keras.errors import DataError, GeometryError, OutputExistsError, UsageError, VolumeError
-from mcc_keras.volumes import Volume, corner_displacement, read_volume, suffix_of, write_mask, write_volume
+from mcc_keras.errors import DataError, EnvironmentFailure, GeometryError, OutputExistsError, UsageError, VolumeError
+from mcc_keras.geometry import corner_displacement
+from mcc_keras.volumes import Volume, read_volume, suffix_of, write_mask, write_volume
 
 OBLIQUE = np.array([[0.9, -0.2, 0.1, -30.0], [0.2, 0.88, -0.3, 12.0], [0.0, 0.4, 2.6, 7.0], [0, 0, 0, 1]])
 AXES = np.diag([-0.5, 0.75, 3.0, 1.0])
@@ -521,9 +522,80 @@ def test_the_same_voxels_give_the_same_bytes(tmp_path):
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_only_nifti_is_written(tmp_path):
+@pytest.mark.parametrize("name", ["m.dcm", "m", "m.hdr", "m.png", "m.seg"])
+def test_a_mask_in_another_format_is_refused_with_the_way_to_dicom(tmp_path, name):
+    with pytest.raises(UsageError, match=r"\.nii \.nii\.gz \.mha \.mhd \.nrrd.*DICOM SEG is not written: convert"):
+        write_mask(voxels(), tmp_path / name, like=Volume(voxels(), AXES))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["m.nii", "m.nii.gz", "m.nrrd", "m.mha", "m.mhd"])
+@pytest.mark.parametrize("largest, dtype", [(2, "uint8"), (255, "uint8"), (256, "uint16"), (65535, "uint16")])
+def test_a_mask_lies_on_the_grid_in_every_format_and_itk_reads_it_the_same(tmp_path, name, largest, dtype):
+    turn = np.array([[0.6, 0.8, 0], [0, 0, -1], [-0.8, 0.6, 0]])
+    affine = nib.affines.from_matvec(turn @ np.diag([0.7, 0.8, 2.5]), (-11, 22, 33))
+    mask = voxels(seed=3).astype(int)
+    mask[1, 2, 0] = largest
+    mask[mask < 50] = 0
+    path = write_mask(np.minimum(mask, largest), tmp_path / name, like=Volume(voxels(), affine))
+    image = sitk.ReadImage(str(path))
+    read = sitk.GetArrayFromImage(image)
+    assert read.dtype == dtype
+    np.testing.assert_array_equal(read.T, np.minimum(mask, largest))
+    for index in ((0, 0, 0), (4, 0, 0), (0, 3, 0), (0, 0, 2)):
+        place = np.array(image.TransformIndexToPhysicalPoint(index)) * (-1, -1, 1)
+        np.testing.assert_allclose(place, (affine @ (*index, 1))[:3], atol=1e-5)
+    again = read_volume(path)
+    np.testing.assert_array_equal(again.array, np.minimum(mask, largest))
+    np.testing.assert_allclose(again.affine, affine, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["m.nii.gz", "m.nrrd", "m.mha", "m.mhd"])
+def test_the_same_mask_gives_the_same_bytes_in_every_format(tmp_path, name):
+    for folder in ("a", "b"):
+        write_mask(voxels() > 50, tmp_path / folder / name, like=Volume(voxels(), AXES))
+    first, second = ([path.read_bytes() for path in sorted((tmp_path / x).iterdir())] for x in ("a", "b"))
+    assert first == second
+
+
+def test_a_mask_of_two_files_is_not_written_over_either_unless_told(tmp_path):
+    (tmp_path / "m.zraw").write_text("mine")
+    like = Volume(voxels(), AXES)
+    with pytest.raises(OutputExistsError, match=r"m\.zraw"):
+        write_mask(voxels() > 50, tmp_path / "m.mhd", like=like)
+    assert (tmp_path / "m.zraw").read_text() == "mine"
+    for limit in (50, 20):
+        path = write_mask(voxels() > limit, tmp_path / "m.mhd", like=like, overwrite=True)
+        np.testing.assert_array_equal(read_volume(path).array, voxels() > limit)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["m.mhd", "m.zraw"]
+
+
+def test_a_mask_of_two_files_that_cannot_be_written_leaves_the_old_one(tmp_path):
+    scan = voxels((20, 20, 20))
+    path = write_mask(scan > 50, tmp_path / "m.mhd", like=Volume(scan, AXES))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (900, limits[1]))  # enough for the header, not for the voxels
+    try:
+        with pytest.raises(EnvironmentFailure, match="cannot be written"):
+            write_mask(scan > 20, path, like=Volume(scan, AXES), overwrite=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    np.testing.assert_array_equal(read_volume(path).array, scan > 50)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["m.mhd", "m.zraw"]
+
+
+@pytest.mark.parametrize("name", ["m.nrrd", "m.mha", "m.mhd"])
+def test_a_sheared_grid_is_written_as_nifti_only(tmp_path, name):
+    affine = OBLIQUE.copy()
+    affine[0, 2] = 0.9
+    with pytest.raises(GeometryError, match="axes at right angles.*Write the mask as .nii.gz"):
+        write_mask(voxels() > 50, tmp_path / name, like=Volume(voxels(), affine))
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_are_written_as_nifti_only(tmp_path):
     with pytest.raises(UsageError, match=r"\.nii or \.nii\.gz"):
-        write_mask(voxels(), tmp_path / "m.mha", like=Volume(voxels(), AXES))
+        write_volume(voxels(), tmp_path / "m.mha", affine=AXES)
 
 
 def test_an_affine_without_an_inverse_is_not_written(tmp_path):
