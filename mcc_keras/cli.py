@@ -277,9 +277,14 @@ def _preprocessing(parser):
 
 def _images_and_output(parser):
     parser.add_argument(
-        "images", metavar="SCAN", nargs="+", help="one file; one file a channel in the stored order; or a case folder"
+        "images",
+        metavar="SCAN",
+        nargs="+",
+        help="one file; one file a channel in the stored order; a case folder; or a folder of DICOM files",
     )
-    parser.add_argument("-o", "--output", required=True, metavar="MASK", help="the mask to write, .nii or .nii.gz")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="MASK", help="the mask to write: .nii.gz, .nii, .nrrd, .mha or .mhd"
+    )
     _overwrite(parser)
 
 
