@@ -88,7 +88,7 @@ class VolumeLoss(keras.losses.Loss):
         """Return `y_pred`, through sigmoid (one channel) or softmax where it holds logits."""
         if not self.from_logits:
             return y_pred
-        return ops.sigmoid(y_pred) if y_pred.shape[-1] == 1 else ops.softmax(y_pred, axis=-1)
+        return ops.sigmoid(y_pred) if y_pred.shape[-1] == 1 else _softmax(y_pred)
 
     def mean_over_classes(self, values):
         """Return the (weighted) mean (batch,) of values (batch, C): the one channel, or all classes asked for."""
@@ -121,6 +121,22 @@ class VolumeLoss(keras.losses.Loss):
             "include_background": self.include_background,
             "ignore_label": self.ignore_label,
         }
+
+
+def _softmax(logits):
+    """Return the softmax over the last axis; with few classes TensorFlow's own takes twice as long on a CPU."""
+
+    def forward(x):
+        p = ops.exp(x - ops.max(x, axis=-1, keepdims=True))
+        p = p / ops.sum(p, axis=-1, keepdims=True)
+
+        def gradient(*args, upstream=None):
+            u = args[0] if upstream is None else upstream
+            return p * (u - ops.sum(p * u, axis=-1, keepdims=True))
+
+        return p, gradient
+
+    return ops.custom_gradient(forward)(logits)
 
 
 def _checked_weights(class_weights):

@@ -39,3 +39,13 @@ def test_labels_and_their_one_hot_form_are_the_same():
 def test_logits_far_out_stay_exact():
     y_true, logits = np.array([[[1.0], [0.0]]]), np.array([[[-40.0], [40.0]]], "float32")
     assert float(CrossEntropyLoss(from_logits=True)(y_true, logits)) == pytest.approx(40.0)
+
+
+def test_logits_of_soft_targets_give_the_definition_also_where_it_is_small():
+    generator = np.random.default_rng(1)
+    y_true, logits = generator.random((1, 4, 4, 4, 1)), generator.uniform(-20, 20, (1, 4, 4, 4, 1))
+    expected = np.mean(np.logaddexp(0, logits) - logits * y_true)
+    loss = CrossEntropyLoss(from_logits=True)
+    assert float(loss(y_true, logits.astype("float32"))) == pytest.approx(expected, rel=1e-6)
+    certain = np.array([[[15.0], [-15.0]]], "float32")
+    assert float(loss(np.array([[[1.0], [0.0]]]), certain)) == pytest.approx(np.log1p(np.exp(-15)), rel=1e-6)
