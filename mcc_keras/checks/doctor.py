@@ -29,6 +29,7 @@ class CheckReport:
         findings: Everything in one list of `Finding(kind, case_id, text)`: errors, warnings, notes.
         advice: Sentences.
         thumbnails: Dict case id → JPEG bytes.
+        labels: One tuple of mask labels for each foreground class.
     """
 
     rows: tuple
@@ -36,6 +37,7 @@ class CheckReport:
     findings: tuple
     advice: tuple = ()
     thumbnails: dict = field(default_factory=dict, repr=False)
+    labels: tuple = ((1,),)
 
     @property
     def problems(self):
@@ -134,7 +136,7 @@ def check_cases(cases, *, workers=None, progress=False, pictures=True):
         findings += examination.findings
     thumbnails = {one.row["case"]: one.thumbnail for one in found if one.thumbnail}
     ordered = tuple(sorted(findings, key=lambda finding: (_KINDS.index(finding.kind), finding.case_id)))
-    return CheckReport(rows, tuple(errors), ordered, tuple(advise(rows, cases)), thumbnails)
+    return CheckReport(rows, tuple(errors), ordered, tuple(advise(rows, cases)), thumbnails, cases[0].labels)
 
 
 def _examine_all(cases, workers, progress, pictures):

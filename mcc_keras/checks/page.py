@@ -3,6 +3,7 @@
 import base64
 
 from mcc_keras.checks.columns import CASE_COLUMNS, case_cells
+from mcc_keras.checks.thumbnails import COLOURS
 from mcc_keras.report import Markup, escape, facts, gallery, page, paragraph, section, table
 
 
@@ -18,7 +19,7 @@ def build_page(report):
         paragraph(", ".join(f"{name} {value}" for name, value in summary.items())),
         section("What was found", problems if found else paragraph("No problems found.")),
         section("Advice", *map(paragraph, report.advice)) if report.advice else Markup(""),
-        section("Pictures", paragraph(_LEGEND), gallery(_pictures(report))),
+        section("Pictures", paragraph(_LEGEND), _classes(report), gallery(_pictures(report))),
         section("Cases", cases),
         lead="Errors are what training would refuse; warnings are worth a look; nothing was changed.",
     )
@@ -29,6 +30,18 @@ _LEGEND = (
     "class in its colour; the patient's right is on the left."
 )
 _WRAP = '<span style="white-space: normal; display: inline-block; max-width: {width}">{text}</span>'
+
+
+def _classes(report):
+    """Which outline is which, where there are several."""
+    if len(report.labels) == 1:
+        return Markup("")
+    shown = (
+        f'<span class="swatch" style="border-color: rgb{COLOURS[index % len(COLOURS)]}"></span>'
+        f"label {escape(' + '.join(map(str, values)))}"
+        for index, values in enumerate(report.labels)
+    )
+    return paragraph(Markup(" ".join(shown)))
 
 
 def _problem(row):

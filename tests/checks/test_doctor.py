@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -235,6 +236,16 @@ def test_the_page_holds_all_it_shows_and_escapes_what_it_is_given(tmp_path):
         report.write_html(tmp_path / "check.html")
 
 
+def test_the_page_tells_which_colour_is_which_of_several_classes(tmp_path):
+    add(tmp_path, "a")
+    page = check(tmp_path, labels=(1, (2, 3))).write_html(tmp_path / "check.html").read_text()
+    assert re.findall(r'rgb(\(.*?\))"></span>label ([^<]*?)\s*<', page) == [
+        ("(25, 184, 224)", "1"),
+        ("(255, 140, 26)", "2 + 3"),
+    ]
+    assert "</span>label" not in check(tmp_path).write_html(tmp_path / "one.html").read_text()
+
+
 def test_the_page_escapes_the_names_that_a_dataset_json_gives(tmp_path):
     add(tmp_path, "a", image=np.full((12, 11, 10), 5, np.int16))
     entry = {"image": "a.nii.gz", "label": "a_mask.nii.gz"}
@@ -272,6 +283,7 @@ def test_checking_loads_neither_keras_nor_tensorflow(tmp_path):
     code = (
         "import sys\nfrom mcc_keras.datasets import find_cases\nfrom mcc_keras.checks import check_cases\n"
         "check_cases(find_cases(sys.argv[1])).write_html(sys.argv[1] + '/x.html')\n"
+        "from mcc_keras.cli import main\nassert main(['check', sys.argv[1], '--json']) == 0\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path], check=True, timeout=120)
