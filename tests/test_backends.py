@@ -20,22 +20,29 @@ SUITES = (
     "metrics/test_matthews.py",
     "test_confusion.py",
 )
-# JAX compiles each operation for each shape, once; optimising what runs once takes longer than running it.
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+# JAX compiles each operation for each shape: optimising what runs once takes longer than running it, and much comes
+# back, within a run and in the next one.
+QUICK = {
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+}
 
 
 @pytest.fixture(scope="module")
-def started():
+def started(pytestconfig):
     """Start the backends side by side, since each leaves a core idle; those that are missing are None."""
-    processes = {backend: start(backend) for backend in BACKENDS}
+    compiled = pytestconfig.cache.mkdir("jax")
+    processes = {backend: start(backend, compiled) for backend in BACKENDS}
     yield processes
     for process in filter(None, processes.values()):
         process.kill()
         process.wait()
 
 
-def start(backend):
-    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), "XLA_FLAGS": QUICK}
+def start(backend, compiled):
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), **QUICK}
+    environment["JAX_COMPILATION_CACHE_DIR"] = str(compiled)
     needed = f"import {backend}, keras, sklearn, pytest, hypothesis"
     if subprocess.run([PYTHON, "-c", needed], env=environment, capture_output=True, check=False).returncode:
         return None
