@@ -56,7 +56,9 @@ def both(preprocessing, image, affine):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The image is constant")
         grid = preprocessing.grid(image, affine)
+        before = image.copy()
         expected = preprocessing.apply(image, grid)
+        assert np.array_equal(image, before)
     of_graph = GraphGrid(tf.constant(image), tf.constant(affine, tf.float64), preprocessing)
     return (grid, expected), (of_graph, normalised_box(tf.constant(image), of_graph, preprocessing).numpy())
 

@@ -85,7 +85,7 @@ class Grid:
         return x[:, None, None] & y[:, None] & z
 
     def to_box(self, image):
-        """Return an image (x, y, z) on the box, float32; 0 outside."""
+        """Return an image (x, y, z) on the box, float32; 0 outside. It may share the memory of the image."""
         part = image[tuple(slice(*ends) for ends in self._crop)].astype(np.float32, copy=False)
         return resample(part.transpose(self.turn[0]), self._matrices)
 
@@ -196,8 +196,8 @@ def resampling_matrix(n_from, n_to, scale):
     """Return the matrix that resamples one axis, and which target voxels have their centre inside the source.
 
     Both grids share their centre (to the next whole voxel at scale 1, so that cropping and padding move no voxel). With
-    scale > 1 a target voxel is the mean of what it covers, else it is interpolated linearly between the two nearest
-    voxel centres.
+    scale > 1 a target voxel is the mean of what it covers (which may lie up to an eighth of a source voxel from its
+    centre, where it cuts voxels), else it is interpolated linearly between the two nearest voxel centres.
 
     Args:
         n_from: Voxels of the source axis.

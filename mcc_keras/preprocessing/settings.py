@@ -247,9 +247,9 @@ class Preprocessing:
         scaled = intensity.rescaled(values, self._scaling(values, channel))
         if scaled.size == box.size:
             return scaled.reshape(box.shape)
-        box[...] = scaled.min()
-        box[counts] = scaled
-        return box
+        result = np.full(box.shape, scaled.min(), np.float32)
+        result[counts] = scaled
+        return result
 
     def _scaling(self, values, channel):
         if self.statistics == "volume":
