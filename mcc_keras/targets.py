@@ -16,12 +16,14 @@ from keras import ops
 
 from mcc_keras.errors import UsageError
 
+RESIDUE = 1e-3  # what interpolation and half precision may leave outside of [0, 1]
+
 
 class Pair(NamedTuple):
     """Target and prediction of one batch, checked.
 
     `dense` (batch, ..., C), or None where integer `labels` (batch, ...) were given; `y_pred` probabilities or logits
-    (batch, ..., C); `weight` (batch, ..., 1) or None; `valid`, a scalar that is False where a label is out of range.
+    (batch, ..., C); `weight` (batch, ..., 1) or None; `valid`, a scalar that is False where a target is out of range.
     """
 
     dense: object
@@ -48,7 +50,8 @@ def pair(y_true, y_pred, weight=None, *, ignore_label=None):
         ignore_label: Voxels with this label get weight 0.
 
     Raises:
-        UsageError: Shapes that do not fit; labels outside 0 ... C - 1 where values are known (not in a compiled graph).
+        UsageError: Shapes that do not fit; labels outside 0 ... C - 1 or targets outside [0, 1] where values are known
+            (in a compiled graph they are not: there the loss is NaN).
     """
     kind = target_kind(y_true.shape, y_pred.shape)
     if weight is not None and len(weight.shape) < len(y_pred.shape):
@@ -84,14 +87,14 @@ def _dense_pair(y_true, y_pred, weight, ignore_label):
         y_true = ops.where(counted, y_true, ops.zeros_like(y_true))
         weight = _combine(weight, counted[..., 0], y_pred.dtype)
     y_true = ops.cast(y_true, y_pred.dtype)
-    # Looked at only where an answer can be had: in a compiled graph these passes would be thrown away.
-    if known(ops.ones(()) > 0) and known(ops.logical_or(ops.min(y_true) < 0, ops.max(y_true) > 1)):
+    valid = ops.logical_and(ops.min(y_true) >= -RESIDUE, ops.max(y_true) <= 1 + RESIDUE)
+    if known(valid) is False:
         raise UsageError(
             "`y_true` must lie in [0, 1]. "
             f"Received: values from {float(ops.min(y_true)):g} to {float(ops.max(y_true)):g}. "
             "Map the foreground to 1, or set `ignore_label`."
         )
-    return Pair(y_true, None, y_pred, weight, None)
+    return Pair(y_true, None, y_pred, weight, valid)
 
 
 def _combine(weight, counted, dtype):

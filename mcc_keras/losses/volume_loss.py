@@ -78,7 +78,7 @@ class VolumeLoss(keras.losses.Loss):
         values = self.values(ready)
         if self.pool == "batch":
             values = ops.broadcast_to(values, (ops.shape(y_pred)[0],))
-        return values if ready.valid is None else ops.where(ready.valid, values, float("nan"))
+        return ops.where(ready.valid, values, float("nan"))
 
     def values(self, pair):
         """Return the loss of each sample, (batch,), or of all together, (1,)."""

@@ -3,7 +3,8 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
-from mcc_keras.losses import get_loss
+from mcc_keras.errors import UsageError
+from mcc_keras.losses import LOSSES, MCCLoss, get_loss
 from mcc_keras.losses.volume_loss import VolumeLoss
 
 LOGITS = np.random.default_rng(0).normal(scale=10, size=(2, 3, 3, 3, 4))
@@ -56,3 +57,21 @@ def test_a_second_derivative_is_that_of_finite_differences_although_gradients_ar
 
     expected = (slope(x + 1e-5 * direction) - slope(x - 1e-5 * direction)) / 2e-5
     assert float((tf.function(curvature) if compiled else curvature)(x)) == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize(("channels", "value"), [(1, 255.0), (1, -1.0), (3, 2.0)])
+def test_a_target_outside_0_and_1_is_an_error_and_nan_in_a_compiled_graph(name, channels, value):
+    y_true, y_pred = np.zeros((2, 3, 3, 3, channels), "float32"), np.full((2, 3, 3, 3, channels), 1 / 3, "float32")
+    y_true[1, 2, 2, 2] = value
+    loss = get_loss(name)
+    with pytest.raises(UsageError, match=r"in \[0, 1\].*values from"):
+        loss(y_true, y_pred)
+    assert np.isnan(tf.function(loss)(tf.constant(y_true), tf.constant(y_pred)))
+
+
+def test_what_interpolation_leaves_outside_0_and_1_is_no_error():
+    y_true, y_pred = np.float32([[[1 + 1e-6], [-1e-6], [1]]]), np.float32([[[0.9], [0.2], [0.6]]])
+    assert float(tf.function(MCCLoss())(y_true, y_pred)) == pytest.approx(
+        float(MCCLoss()(np.round(y_true), y_pred)), abs=1e-5
+    )
