@@ -9,10 +9,10 @@ import numpy as np
 BUDGET_VOXELS = 300_000
 BATCH = 2
 _MULTIPLE = 8
-# Measured for Dense V-Net in float32 on two CPU cores (TensorFlow 2.21, batch 1 and 2, sides of 48 to 96): a training
-# step takes 0.25 to 0.3 µs a voxel of the batch, the process at its peak 0.95 GiB and 0.32 GiB for a million voxels.
-_SECONDS_PER_VOXEL = 2.7e-7
-_PROCESS_GIB, _GIB_PER_VOXEL = 1.0, 3.2e-7
+# Measured for Dense V-Net in float32 on two CPU cores (TensorFlow 2.21, batch 1 and 2, sides of 24 to 128): half of the
+# processor time of a training step, and the peak of the process; both are straight lines over the voxels of the batch.
+_STEP_SECONDS, _SECONDS_PER_VOXEL = 0.012, 2.45e-7
+_PROCESS_GIB, _GIB_PER_VOXEL = 0.95, 3.1e-7
 _SPARE = 0.75
 _FEW_VOXELS = 64
 _RARE, _VERY_RARE = 0.01, 0.001
@@ -48,17 +48,17 @@ def step_cost(size, *, batch_size=BATCH):
 
     >>> seconds, gib = step_cost((64, 64, 64))
     >>> round(seconds, 2), round(gib, 2)
-    (0.14, 1.17)
+    (0.14, 1.11)
     """
     voxels = batch_size * math.prod(size)
-    return voxels * _SECONDS_PER_VOXEL, _PROCESS_GIB + voxels * _GIB_PER_VOXEL
+    return _STEP_SECONDS + voxels * _SECONDS_PER_VOXEL, _PROCESS_GIB + voxels * _GIB_PER_VOXEL
 
 
 def largest_size(shape, spacing_mm, memory_gib, *, batch_size=BATCH):
     """Return the largest size that a training step fits into, a quarter of the memory left to others; None: none does.
 
     >>> largest_size((240, 240, 155), (1, 1, 1), 4.0)
-    (168, 168, 104)
+    (168, 168, 112)
     >>> largest_size((240, 240, 155), (1, 1, 1), 1.0) is None
     True
     """
