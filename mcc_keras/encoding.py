@@ -5,9 +5,11 @@ was not resampled, as uint8, int16 or uint16; anything else as float32. Masks ar
 """
 
 import dataclasses
+import functools
 import zlib
 
 import numpy as np
+import threadpoolctl
 
 from mcc_keras.datasets.prepare import prepare_case
 from mcc_keras.errors import MCCKerasError, UsageError
@@ -38,7 +40,9 @@ def encode_case(case, preprocessing, compression=None):
         preprocessing: `Preprocessing` with a known size.
         compression: `None` or `"gzip"`, of image and mask each.
     """
-    prepared = prepare_case(case, preprocessing)
+    # Matrix products round differently on another number of threads, and that follows from the number of processes.
+    with _linear_algebra().limit(limits=1, user_api="blas"):
+        prepared = prepare_case(case, preprocessing)
     if isinstance(prepared, MCCKerasError):
         return prepared
     dtype = exact_dtype(prepared.image)
@@ -80,6 +84,11 @@ def check_compression(compression):
     """Refuse a compression that is not known."""
     if compression not in COMPRESSIONS:
         raise UsageError(f"Expected None or 'gzip'. Received: compression={compression!r}.")
+
+
+@functools.cache
+def _linear_algebra():
+    return threadpoolctl.ThreadpoolController()
 
 
 def _packed(array, compression):
