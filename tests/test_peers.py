@@ -13,7 +13,9 @@ import sys
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
+from mcc_keras import metrics
 from mcc_keras.losses import BRATS_DISTANCES, get_loss
 from mcc_keras.metrics import surface
 
@@ -22,6 +24,7 @@ PEERS = """
 import json, sys
 import numpy as np, torch
 from monai import losses, metrics
+import surface_distance
 given = np.load(sys.argv[1])
 first = {key: torch.from_numpy(np.moveaxis(given[key], -1, 1).copy()) for key in ("y1", "p1", "y5", "p5", "l1", "l5")}
 exact = {"smooth_nr": 0.0, "smooth_dr": 0.0, "reduction": "none"}
@@ -50,6 +53,26 @@ for name, percentile in (("hausdorff", None), ("hausdorff95", 95)):
     found[name] = float(metrics.compute_hausdorff_distance(b, a, percentile=percentile, spacing=spacing))
 found["average"] = float(metrics.compute_average_surface_distance(b, a, symmetric=True, spacing=spacing))
 found["surface_dice"] = float(metrics.compute_surface_dice(b, a, [1.5], spacing=spacing))
+for key in ("blobs", "balls", "plane"):
+    one, other = given[key]
+    between = given["spacing"].tolist()[: one.ndim]
+    distances = surface_distance.compute_surface_distances(one, other, between)
+    average = surface_distance.compute_average_surface_distance(distances)
+    found[key] = [
+        *map(float, average),
+        *(float(surface_distance.compute_robust_hausdorff(distances, percent)) for percent in (50, 95, 100)),
+        float(surface_distance.compute_surface_dice_at_tolerance(distances, 1.0)),
+        float(distances["surfel_areas_gt"].sum()),
+        float(distances["surfel_areas_pred"].sum()),
+    ]
+hard = torch.nn.functional.one_hot(first["p5"].argmax(1), 5).movedim(-1, 1)
+cells = metrics.get_confusion_matrix(hard, first["y5"], include_background=False)
+names = {"Sensitivity": "sensitivity", "Precision": "precision", "MatthewsCorrelationCoefficient": "mcc"}
+names |= {"DiceScore": "f1 score", "JaccardScore": "threat score"}
+for ours, name in names.items():
+    found[ours] = metrics.compute_confusion_matrix_metric(name, cells).tolist()
+found["DiceScore again"] = metrics.compute_dice(hard, first["y5"], include_background=False).tolist()
+found["JaccardScore again"] = metrics.compute_iou(hard, first["y5"], include_background=False).tolist()
 print(json.dumps(found))
 """
 
@@ -63,6 +86,7 @@ def given():
     y1 = (generator.random((3, 6, 5, 4, 1)) < 0.3).astype("float32")
     x, y, z = np.indices((24, 24, 24))
     balls = [(x - c) ** 2 + (y - c) ** 2 + (z - 11) ** 2 < 60 for c in (12, 10)]
+    blobs = ndimage.gaussian_filter(generator.normal(size=(2, 20, 18, 16)), (0, 1.5, 1.5, 1.5)) > 0.05
     return {
         "y1": y1,
         "p1": 1 / (1 + np.exp(-logits[..., :1])),
@@ -71,6 +95,9 @@ def given():
         "p5": softmax,
         "l5": logits,
         "matrix": np.array(BRATS_DISTANCES),
+        "balls": np.array(balls),
+        "blobs": blobs,
+        "plane": blobs[:, 4],
         "truth": balls[0],
         "prediction": balls[1],
         "spacing": np.array([0.5, 1.0, 2.0]),
@@ -117,3 +144,34 @@ def test_distances_equal_those_of_monai(given, theirs):
     assert surface.hausdorff_distance_mm(*masks, percentile=95) == pytest.approx(theirs["hausdorff95"], abs=1e-6)
     assert surface.average_surface_distance_mm(*masks) == pytest.approx(theirs["average"], abs=1e-6)
     assert surface.surface_dice(*masks, tolerance_mm=1.5) == pytest.approx(theirs["surface_dice"], abs=1e-6)
+
+
+@pytest.mark.parametrize("key", ["blobs", "balls", "plane"])
+def test_distances_by_area_equal_those_of_surface_distance(key, given, theirs):
+    truth, prediction = given[key]
+    found = surface.surface_distances(truth, prediction, given["spacing"][: truth.ndim], weighting="area")
+    ways = (found.to_prediction_mm, found.truth_sizes), (found.to_truth_mm, found.prediction_sizes)
+    near = sum(size[distance <= 1.0].sum() for distance, size in ways)
+    ours = [
+        *(np.average(distance, weights=size) for distance, size in ways),
+        *(surface.hausdorff_of(found, percentile=percent) for percent in (50, 95, 100)),
+        near / sum(size.sum() for _, size in ways),
+        *(size.sum() for _, size in ways),
+    ]
+    np.testing.assert_allclose(ours, theirs[key], rtol=1e-6)
+    dice = surface.surface_dice(truth, prediction, given["spacing"][: truth.ndim], tolerance_mm=1.0, weighting="area")
+    assert dice == pytest.approx(theirs[key][5], rel=1e-6)
+
+
+OVERLAPS = ["DiceScore", "JaccardScore", "Sensitivity", "Precision", "MatthewsCorrelationCoefficient"]
+
+
+@pytest.mark.parametrize("name", OVERLAPS)
+def test_overlap_metrics_equal_those_of_monai(name, given, theirs):
+    arguments = {"multiclass": "per_class"} if name.startswith("Matthews") else {}
+    for index, sample in enumerate(theirs[name]):
+        metric = getattr(metrics, name)(per_class=True, **arguments)
+        metric.update_state(given["y5"][index : index + 1], given["p5"][index : index + 1])
+        np.testing.assert_allclose(metric.result(), sample, atol=1e-6)
+        if name + " again" in theirs:
+            np.testing.assert_allclose(metric.result(), theirs[name + " again"][index], atol=1e-6)

@@ -1,10 +1,18 @@
 """Distances between the surfaces of two masks, in mm, and the volume they differ by: functions on NumPy arrays.
 
-A surface is made of voxels here: those of the mask that touch the outside through a face (what is beyond the array is
-outside). Each counts once, or by the area of its boundary faces with `weighting="area"`. Distances are between voxel
-centres. All of it happens in the bounding box of both masks, with one distance transform a mask.
+A surface is made of elements, of one kind or the other:
 
-What is said when a mask is empty, see `mcc_keras.metrics.EMPTY`: distances are infinite if one is and 0 if both are.
+| `weighting` | an element is | it counts | as in |
+|---|---|---|---|
+| "voxel" (default) | a voxel of the mask that touches the outside through a face | 1 | MONAI |
+| "area" | a place between 2 × 2 × 2 voxels that are not all on one side | its area in mm² | surface-distance |
+
+The default is the plainer one. "area" gives a flat piece of a surface the same weight however finely its side of the
+grid is cut, which matters where slices are thick. What is beyond the array is outside. Distances are between the
+centres of the elements. All of it happens in the bounding box of both masks, with one distance transform a mask.
+
+What is said when a mask is empty, see `mcc_keras.metrics.EMPTY`: distances are infinite if one is and 0 if both are,
+where MONAI and surface-distance say NaN or infinity.
 """
 
 from typing import NamedTuple
@@ -13,17 +21,19 @@ import numpy as np
 from scipy import ndimage
 
 from mcc_keras.errors import UsageError
+from mcc_keras.metrics.surface_elements import area_elements, voxel_elements
 
 WEIGHTINGS = ("voxel", "area")
 
 
 class SurfaceDistances(NamedTuple):
-    """Distances of the surface voxels of each mask to the other surface, ascending, and what each of them counts."""
+    """Distances of the elements of each surface to the other surface, ascending, and what each of them counts."""
 
     to_prediction_mm: np.ndarray
     truth_sizes: np.ndarray
     to_truth_mm: np.ndarray
     prediction_sizes: np.ndarray
+    weighting: str = "voxel"
 
 
 def surface_distances(truth, prediction, spacing_mm, *, weighting="voxel"):
@@ -33,7 +43,8 @@ def surface_distances(truth, prediction, spacing_mm, *, weighting="voxel"):
         truth: Mask (x, y, z), or of any rank; nonzero is inside.
         prediction: Mask of the same shape.
         spacing_mm: Edge lengths of a voxel, one for each axis, above 0.
-        weighting: "voxel": every surface voxel counts 1. "area": it counts the area of its boundary faces in mm².
+        weighting: "voxel": every surface voxel counts 1. "area": every surface element counts its area in mm² (masks
+            of two axes: its length in mm).
 
     Raises:
         UsageError: Shapes that differ, a spacing that does not fit, an unknown weighting.
@@ -50,21 +61,23 @@ def surface_distances(truth, prediction, spacing_mm, *, weighting="voxel"):
         raise UsageError(f"`weighting` must be 'voxel' or 'area'. Received: weighting={weighting!r}")
     if not truth.any() or not prediction.any():
         sizes = [_surface(mask, spacing, weighting) for mask in (truth, prediction)]
-        sizes = [size[size > 0] for size in sizes]
-        return SurfaceDistances(np.full(len(sizes[0]), np.inf), sizes[0], np.full(len(sizes[1]), np.inf), sizes[1])
+        sizes = [size[size > 0].astype("float64") for size in sizes]
+        far = [np.full(len(size), np.inf) for size in sizes]
+        return SurfaceDistances(far[0], sizes[0], far[1], sizes[1], weighting)
     box = _bounding_box(truth | prediction)
     truth_size, prediction_size = (_surface(mask[box], spacing, weighting) for mask in (truth, prediction))
     return SurfaceDistances(
-        *_ascending(truth_size, prediction_size, spacing), *_ascending(prediction_size, truth_size, spacing)
+        *_ascending(truth_size, prediction_size, spacing), *_ascending(prediction_size, truth_size, spacing), weighting
     )
 
 
-def hausdorff_distance_mm(truth, prediction, spacing_mm, *, percentile=100.0):
-    """Return the Hausdorff distance: how far the farthest surface voxel of either mask is from the other surface.
+def hausdorff_distance_mm(truth, prediction, spacing_mm, *, percentile=100.0, weighting="voxel"):
+    """Return the Hausdorff distance: how far the farthest element of either surface is from the other surface.
 
     Args:
-        truth, prediction, spacing_mm: As in `surface_distances`.
+        truth, prediction, spacing_mm, weighting: As in `surface_distances`.
         percentile: Of the distances of each surface, in (0, 100]; the larger of the two is returned. 95 is usual.
+            By voxels it is interpolated; by area it is the distance within which that share of the area lies.
 
     Example:
 
@@ -73,11 +86,12 @@ def hausdorff_distance_mm(truth, prediction, spacing_mm, *, percentile=100.0):
     >>> f"{hausdorff_distance_mm(ball, moved, (1, 1, 1)):.4f}"
     '1.7321'
     """
-    return hausdorff_of(surface_distances(truth, prediction, spacing_mm), percentile=percentile)
+    distances = surface_distances(truth, prediction, spacing_mm, weighting=weighting)
+    return hausdorff_of(distances, percentile=percentile)
 
 
 def average_surface_distance_mm(truth, prediction, spacing_mm, *, weighting="voxel"):
-    """Return the average symmetric surface distance: the mean over the surface voxels of both masks.
+    """Return the average symmetric surface distance: the mean over the elements of both surfaces.
 
     Args:
         truth, prediction, spacing_mm, weighting: As in `surface_distances`.
@@ -129,7 +143,16 @@ def hausdorff_of(distances, *, percentile=100.0):
         return 0.0
     if not all(way.size for way in ways):
         return float("inf")
-    return float(max(np.percentile(way, percentile) for way in ways))
+    if distances.weighting == "voxel":
+        return float(max(np.percentile(way, percentile) for way in ways))
+    sizes = distances.truth_sizes, distances.prediction_sizes
+    return float(max(_within(way, size, percentile / 100) for way, size in zip(ways, sizes, strict=True)))
+
+
+def _within(distance, size, share):
+    """Return the distance within which a share of the surface lies."""
+    reached = np.cumsum(size) / size.sum()
+    return distance[min(np.searchsorted(reached, share), len(distance) - 1)]
 
 
 def average_of(distances):
@@ -189,30 +212,11 @@ def _bounding_box(mask):
 
 
 def _surface(mask, spacing, weighting):
-    """Return what each voxel adds to the surface, 0 where it is not on it."""
-    size = np.zeros(mask.shape, "float32" if weighting == "area" else bool)
-    for axis in range(mask.ndim):
-        face = spacing.prod() / spacing[axis]
-        for outside in _faces(mask, axis):
-            if weighting == "area":
-                size += np.float32(face) * outside
-            else:
-                size |= outside
-    return size
-
-
-def _faces(mask, axis):
-    """Yield where the neighbour before and after a voxel of the mask is outside."""
-    for first, last in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
-        here, there = ([slice(None)] * mask.ndim for _ in range(2))
-        here[axis], there[axis] = first, last
-        outside = mask.copy()
-        outside[tuple(here)] &= ~mask[tuple(there)]
-        yield outside
+    return voxel_elements(mask) if weighting == "voxel" else area_elements(mask, spacing)
 
 
 def _ascending(size, other, spacing):
-    """Return the distances from one surface to the other, ascending, with the sizes of their voxels."""
+    """Return the distances from one surface to the other, ascending, with the sizes of the elements."""
     # Only the squares at the surface are needed, so the nearest voxel is looked up there and not everywhere.
     here = np.nonzero(size)
     nearest = ndimage.distance_transform_edt(other == 0, spacing, return_distances=False, return_indices=True)

@@ -58,12 +58,63 @@ def test_two_single_voxels_two_millimetres_apart():
     assert surface.surface_dice(truth, prediction, (3, 2, 1), tolerance_mm=2.0) == 1.0
 
 
-def test_area_weighting_counts_faces_in_square_millimetres():
-    truth = np.zeros((4, 4, 4), bool)
-    truth[1, 1, 1:3] = True
-    sizes = surface.surface_distances(truth, truth, (1, 2, 5), weighting="area").truth_sizes
-    # Each voxel shows two faces of 2 · 5, two of 1 · 5 and one of 1 · 2.
-    assert sizes.tolist() == [32.0, 32.0]
+def single_voxels(shape, first, second):
+    masks = np.zeros((2, *shape), bool)
+    masks[0][first] = masks[1][second] = True
+    return masks
+
+
+def directed_averages(distances):
+    ways = (distances.to_prediction_mm, distances.truth_sizes), (distances.to_truth_mm, distances.prediction_sizes)
+    return [np.average(distance, weights=size) for distance, size in ways]
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing"), [((50, 70), (2, 1)), ((60, 50, 70), (3, 2, 1))], ids=["two axes", "three axes"]
+)
+def test_published_two_single_voxels_by_area(shape, spacing):
+    # Published with surface-distance 0.1, in the plane and in space: the nearer half of each surface is 1 mm away.
+    place = tuple(length // 2 for length in shape)
+    truth, prediction = single_voxels(shape, place, (*place[:-1], place[-1] + 2))
+    found = surface.surface_distances(truth, prediction, spacing, weighting="area")
+    assert directed_averages(found) == [1.5, 1.5]
+    assert surface.average_surface_distance_mm(truth, prediction, spacing, weighting="area") == 1.5
+    for percentile in (95, 100):
+        hausdorff = surface.hausdorff_distance_mm(truth, prediction, spacing, percentile=percentile, weighting="area")
+        assert hausdorff == 2.0
+    assert surface.surface_dice(truth, prediction, spacing, tolerance_mm=1, weighting="area") == 0.5
+
+
+def test_published_halves_of_a_cube_that_differ_by_one_slice_by_area():
+    # Published with surface-distance 0.1; the masks fill the array, whose end is a surface, too.
+    truth, prediction = np.zeros((2, 100, 100, 100), bool)
+    truth[:50], prediction[:51] = True, True
+    found = surface.surface_distances(truth, prediction, (2, 1, 1), weighting="area")
+    np.testing.assert_allclose(directed_averages(found), (0.322, 0.339), atol=5e-4)
+    assert surface.hausdorff_of(found) == surface.hausdorff_of(found, percentile=95) == 2.0
+    near = [size[distance <= 1].sum() / size.sum() for distance, size in (found[:2], found[2:4])]
+    np.testing.assert_allclose(near, (0.842, 0.830), atol=5e-4)
+    dice = surface.surface_dice(truth, prediction, (2, 1, 1), tolerance_mm=1, weighting="area")
+    assert dice == pytest.approx(0.836, abs=5e-4)
+
+
+def test_published_squares_that_differ_by_one_row_by_area():
+    # Published with surface-distance 0.1: contours of 8 and 10 pieces, corners being half a diagonal.
+    truth, prediction = np.zeros((2, 6, 6), bool)
+    truth[1:3, 1:3], prediction[1:4, 1:3] = True, True
+    corner = np.hypot(2, 1) / 2
+    found = surface.surface_distances(truth, prediction, (2, 1), weighting="area")
+    assert found.truth_sizes.sum() == pytest.approx(4 * corner + 2 * 1 + 2 * 2)
+    assert found.prediction_sizes.sum() == pytest.approx(4 * corner + 2 * 1 + 4 * 2)
+    # The middle of the truth's lower side lies inside the prediction, 1 mm from its sides; the prediction's own lower
+    # side is 2 mm below.
+    assert found.to_prediction_mm.tolist() == [0] * 7 + [1]
+    assert found.to_truth_mm.tolist() == [0] * 7 + [2] * 3
+
+
+def test_area_needs_two_or_three_axes():
+    with pytest.raises(UsageError, match=r"2 or 3 axes.*\(4,\)"):
+        surface.surface_distances(np.ones(4), np.ones(4), (1,), weighting="area")
 
 
 @pytest.mark.parametrize("name", [name for name in EMPTY if name[0].islower()])
@@ -72,9 +123,11 @@ def test_empty_masks_are_answered_as_the_table_says(name):
     arguments = () if name == "relative_volume_difference" else ((1, 1, 1),)
     options = {"tolerance_mm": 1.0} if name == "surface_dice" else {}
     metric = getattr(metrics, name)
-    assert metric(none, full, *arguments, **options) == EMPTY[name].truth
-    assert metric(full, none, *arguments, **options) == EMPTY[name].prediction
-    assert metric(none, none, *arguments, **options) == EMPTY[name].both
+    for weighting in surface.WEIGHTINGS if arguments else (None,):
+        options |= {"weighting": weighting} if weighting else {}
+        assert metric(none, full, *arguments, **options) == EMPTY[name].truth
+        assert metric(full, none, *arguments, **options) == EMPTY[name].prediction
+        assert metric(none, none, *arguments, **options) == EMPTY[name].both
 
 
 def test_bad_input_is_refused_with_what_was_received():
