@@ -89,6 +89,8 @@ def resampling_matrix(n_from, n_to, scale):
     """Return the matrix (n_to, n_from) float32 of one axis, and which target voxels lie inside the source."""
     n_from, n_to, scale = (tf.cast(x, tf.float64) for x in (n_from, n_to, scale))
     start, same = (n_from - n_to * scale) / 2, tf.abs(scale - 1) < SAME_SPACING
+    start = tf.where((n_from < scale) & (n_to % 2 == 0), start - scale / 2, start)
+    start = tf.where((n_to * scale < 1) & (n_from % 2 == 0), start + 0.5, start)
     half = (n_from - n_to) / 2
     start = tf.where(same, tf.sign(half) * tf.floor(tf.abs(half)), start)
     scale = tf.where(same, tf.ones_like(scale), scale)

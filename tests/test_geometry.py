@@ -7,6 +7,7 @@ import itertools
 
 import nibabel as nib
 import numpy as np
+import pytest
 import SimpleITK as sitk
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -61,6 +62,16 @@ def in_stored_order(values, affine):
     return np.array([values[int(canonical)] for canonical, _ in nib.io_orientation(affine)])
 
 
+@pytest.mark.parametrize("slices", [1, 2])
+def test_a_scan_thinner_than_a_voxel_of_the_box_is_not_lost(slices):
+    image = np.random.default_rng(0).uniform(1, 2, (4, 4, slices, 1))
+    preprocessing = Preprocessing(size=(4, 4, 4), spacing_mm=(1, 1, 5), **PLAIN)
+    grid = preprocessing.grid(image, np.eye(4))
+    box = preprocessing.apply(image, grid)
+    assert np.allclose(box[:, :, grid.inside[0, 0]][..., 0], image.mean(2), atol=1e-6)
+    assert (preprocessing.restore(np.where(box > 1, 1, 0), grid) == 1).all()
+
+
 def moved_mm(from_mm, to_mm):
     """Interpolation is exact; the mean of what is covered counts a voxel cut by the border at its own centre.
 
@@ -78,13 +89,16 @@ def moved_mm(from_mm, to_mm):
 )
 def test_every_point_in_millimetres_stays_where_it_is_there_and_back(affine, shape, size, spacing):
     preprocessing = Preprocessing(size=size, spacing_mm=spacing, **PLAIN)
-    assume(np.abs(in_stored_order(spacing, affine) / np.linalg.norm(affine[:3, :3], axis=0) - 1).min() > 1e-3)
+    box_mm, scan_mm = in_stored_order(spacing, affine), np.linalg.norm(affine[:3, :3], axis=0)
+    assume(
+        (shape * scan_mm > 1.001 * box_mm).all() and (in_stored_order(size, affine) * box_mm > 1.001 * scan_mm).all()
+    )
+    assume(np.abs(box_mm / scan_mm - 1).min() > 1e-3)
     here, box_affine = millimetres(shape, affine), box_geometry(shape, affine, size, spacing)
     there = millimetres(size, box_affine)
     grid = preprocessing.grid(here, affine)
     assert np.allclose(grid.box_affine, box_affine, atol=1e-6)
     box, back = preprocessing.apply(here, grid), preprocessing.restore(there, grid)
-    box_mm, scan_mm = in_stored_order(spacing, affine), np.linalg.norm(affine[:3, :3], axis=0)
     sure = well_inside(there, affine, shape, box_mm)
     assert np.linalg.norm(box - there, axis=-1)[sure].max(initial=0) < 2e-4 + moved_mm(scan_mm, box_mm)
     sure = well_inside(here, box_affine, size, scan_mm[np.argsort(nib.io_orientation(affine)[:, 0])])

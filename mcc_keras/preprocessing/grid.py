@@ -195,7 +195,8 @@ def with_margin(box, margin_mm, *, shape, spacing_mm):
 def resampling_matrix(n_from, n_to, scale):
     """Return the matrix that resamples one axis, and which target voxels have their centre inside the source.
 
-    Both grids share their centre (to the next whole voxel at scale 1, so that cropping and padding move no voxel). With
+    Both grids share their centre (to the next whole voxel at scale 1, so that cropping and padding move no voxel; to
+    half a voxel of the coarser where the finer is thinner than one of it, so that the thin one is not lost). With
     scale > 1 a target voxel is the mean of what it covers (which may lie up to an eighth of a source voxel from its
     centre, where it cuts voxels), else it is interpolated linearly between the two nearest voxel centres.
 
@@ -238,7 +239,13 @@ def resample(image, matrices):
 def _start(n_from, n_to, scale):
     if abs(scale - 1) < SAME_SPACING:
         return float(np.trunc((n_from - n_to) / 2)), 1.0
-    return (n_from - n_to * scale) / 2, scale
+    start = (n_from - n_to * scale) / 2
+    # A scan thinner than one voxel of an even box would fall between two of them: one is moved onto it.
+    if n_from < scale and n_to % 2 == 0:
+        start -= scale / 2
+    if n_to * scale < 1 and n_from % 2 == 0:
+        start += 0.5
+    return start, scale
 
 
 def _along(matrix, image, axis):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 
 import numpy as np
 
@@ -242,7 +243,8 @@ class Preprocessing:
 
     def _normalised(self, box, counts, channel):
         if not counts.any():
-            return intensity.rescaled(box, (0.0, 0.0, 0.0, 0.0))
+            warnings.warn("The scan is all background: its normalised voxels are all 0.", stacklevel=3)
+            return np.zeros(box.shape, np.float32)
         values = box.ravel() if counts.all() else box[counts]
         scaled = intensity.rescaled(values, self._scaling(values, channel))
         if scaled.size == box.size:
