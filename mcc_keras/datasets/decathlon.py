@@ -9,11 +9,10 @@ cases are found, which have no masks.
 """
 
 import json
-from pathlib import Path
 
-from mcc_keras.datasets.paths import confined, stem_of
+from mcc_keras.datasets.paths import confined, possible_file, stem_of
 from mcc_keras.errors import CaseError, DataErrors
-from mcc_keras.volumes import refuse_remote, suffix_of
+from mcc_keras.volumes import suffix_of
 
 WAY_OUT = "See the Medical Segmentation Decathlon and nnU-Net for its form."
 
@@ -48,6 +47,7 @@ def find(source):
 def _read(path):
     try:
         settings = json.loads(path.read_text("utf-8"))
+        json.dumps(settings, ensure_ascii=False).encode()  # refuses half a character, which no name can hold
     except (OSError, ValueError, RecursionError) as error:
         raise CaseError(path, f"expected JSON, found: {error}", WAY_OUT) from None
     if not isinstance(settings, dict):
@@ -111,8 +111,7 @@ def _files(image, channels, path):
 def _inside(name, path):
     if not isinstance(name, str):
         raise CaseError(path, f"expected the name of a file, found {name!r:.80}", WAY_OUT)
-    refuse_remote(name)
-    return confined(path.parent / Path(name), path.parent)
+    return confined(path.parent / possible_file(name, path), path.parent)
 
 
 def _regions(settings, path):

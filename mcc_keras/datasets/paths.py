@@ -6,11 +6,12 @@ from pathlib import Path
 
 from mcc_keras.dicom import holds_dicom
 from mcc_keras.errors import CaseError
-from mcc_keras.volumes import SUFFIXES, suffix_of
+from mcc_keras.volumes import SUFFIXES, refuse_remote, suffix_of
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ESCAPED = "x-"
 _LONGEST = 180
+_LONGEST_PART, _LONGEST_PATH = 255, 4000
 
 
 def safe_id(name):
@@ -64,6 +65,15 @@ def _is_volume(path):
     if path.is_dir():
         return holds_dicom(path)
     return suffix_of(path) in SUFFIXES and ".img" not in suffix_of(path)
+
+
+def possible_file(name, where):
+    """Return the path that an index names; refuse another machine, and what no file can be called."""
+    refuse_remote(name)
+    parts = [len(part.encode("utf-8", "surrogateescape")) for part in Path(name).parts]
+    if not name or sum(parts) > _LONGEST_PATH or max(parts, default=0) > _LONGEST_PART:
+        raise CaseError(where, f"expected the name of a file, found {name!r:.80}", "Mend the entry.")
+    return Path(name)
 
 
 def confined(path, folder):

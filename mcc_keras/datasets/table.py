@@ -8,11 +8,10 @@ Paths are relative to the table; an image can be a folder of DICOM files. An emp
 """
 
 import csv
-from pathlib import Path
 
+from mcc_keras.datasets.paths import possible_file
 from mcc_keras.dicom import holds_dicom
 from mcc_keras.errors import CaseError, DataErrors
-from mcc_keras.volumes import refuse_remote
 
 PARTS = ("train", "validation", "test")
 WAY_OUT = "The columns are case, image (or image_0, image_1, ...), label, group, part."
@@ -91,8 +90,7 @@ def _case(row, image_columns, path, line):
 
 
 def _file(name, path, where):
-    refuse_remote(name)
-    file = path.parent / Path(name)
+    file = path.parent / possible_file(name, where)
     if not file.is_file() and not (file.is_dir() and holds_dicom(file)):
         raise CaseError(where, f"expected the file {name!r}, found none", "Paths are relative to the table.")
     return file
