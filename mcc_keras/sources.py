@@ -9,7 +9,7 @@ import joblib
 
 PARTNERS = {".hdr": ".img", ".img": ".hdr", ".hdr.gz": ".img.gz", ".img.gz": ".hdr.gz"}
 HEADERS = (".mhd", ".nhdr")
-_DATA_FILE = re.compile(rb"^[ \t]*(?:ElementDataFile[ \t]*=|data ?file:)[ \t]*([^\r\n]+?)[ \t]*$", re.I | re.M)
+_DATA_FILE = re.compile(rb"^[ \t]*(?:ElementDataFile[ \t]*=|data ?file:)[ \t]*([^\r\n]+?)[ \t\r]*$", re.I | re.M)
 _HEADER_BYTES = 1 << 16
 
 

@@ -92,7 +92,7 @@ def fold_cases(cases, folds=5, *, validation=0.1, seed=0, stratify=None):
     >>> from mcc_keras.datasets import Case
     >>> cases = [Case(f"p{i}", (Path("x.nii"),)) for i in range(6)]
     >>> [split["test"] for split in fold_cases(cases, folds=3, seed=1)]
-    [('p3', 'p5'), ('p1', 'p2'), ('p0', 'p4')]
+    [('p1', 'p2'), ('p4', 'p5'), ('p0', 'p3')]
     """
     cases = tuple(cases)
     _refuse_duplicates(cases)
@@ -118,8 +118,9 @@ def foreground_fraction(case):
 
     >>> import tempfile
     >>> from mcc_keras.datasets import Case
-    >>> from mcc_keras.volumes import write_mask
-    >>> path = write_mask(np.arange(8).reshape(2, 2, 2) > 5, Path(tempfile.mkdtemp()) / "mask.nii", affine=np.eye(4))
+    >>> from mcc_keras.volumes import write_volume
+    >>> mask = np.arange(8, dtype=np.uint8).reshape(2, 2, 2) // 6
+    >>> path = write_volume(mask, Path(tempfile.mkdtemp()) / "mask.nii", affine=np.eye(4))
     >>> foreground_fraction(Case("a", (Path("x.nii"),), mask=path))
     0.25
     """

@@ -1,6 +1,7 @@
 """The command line: options that match the functions behind them, one line a problem, nothing half written."""
 
 import inspect
+import json
 import re
 import shlex
 import shutil
@@ -16,6 +17,7 @@ import pytest
 
 import mcc_keras as mk
 from mcc_keras.cli import build_parser, main
+from mcc_keras.splits import read_split
 
 FUNCTIONS = {
     "demo": (mk.run_demo,),
@@ -201,6 +203,29 @@ def test_records_of_other_settings_are_kept(prepare, tmp_path, capsys):
     assert (code, len(lines)) == (2, 1)
     assert str(tmp_path / "work") in lines[0]
     assert {path.name: path.read_bytes() for path in (tmp_path / "work").iterdir()} == before
+
+
+def test_the_same_line_again_prepares_nothing_and_says_so(prepare, tmp_path, capsys):
+    command = [str(word) for word in prepare(lambda folder: None, "--workers", 1)]
+    assert main(command) == 0
+    assert "3 train, 1 validation, 1 test (5 prepared, 0 were there)" in capsys.readouterr().out
+    assert main([*command[:-2], "--workers=2", "--overwrite"]) == 0
+    assert "nothing to prepare" in capsys.readouterr().out
+    noted = json.loads((tmp_path / "work" / "manifest.json").read_text())["command"]
+    assert noted == f"mcc-keras prepare {tmp_path / 'pairs'} WORK --size 16"
+
+
+def test_a_stored_split_is_taken_and_held_to_the_patients(prepare, tmp_path, capsys):
+    parts = {"train": ["case0", "case1"], "validation": ["case2", "case4"], "test": ["case3"]}
+    (tmp_path / "split.json").write_text(json.dumps(parts))
+    command = prepare(lambda folder: None, "--workers", 1, "--split", tmp_path / "split.json")
+    run(*command)
+    assert read_split(tmp_path / "work" / "split.json") == {part: tuple(ids) for part, ids in parts.items()}
+    parts["test"].append("case2")
+    (tmp_path / "split.json").write_text(json.dumps(parts))
+    code, lines = complaints(capsys, *command)
+    assert (code, len(lines)) == (3, 1)
+    assert "case2" in lines[0]
 
 
 def test_a_place_that_cannot_be_written_exits_as_environment(write_pairs, capsys):
