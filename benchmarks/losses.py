@@ -4,7 +4,9 @@
 
 Forward and backward of 2 volumes of 96³ in float32, ours in a TensorFlow graph, theirs in a process of their own (the
 interpreter that MCC_KERAS_PEERS_PYTHON names, or this one) at their best of one and two threads. Ours and theirs take
-turns; medians. Prints a table and, last, one line a claim: name, ratio ours / theirs, goal.
+turns, each after an untimed step of its own; medians. The spread is that of the middle half of the rounds: where it is
+wide, others used the cores. "bare TF" is the heaviest part of the same work, see `BARE`, in TensorFlow's own words: what
+a loss in a graph without XLA comes near to. Prints a table and, last, one line a claim: name, ratio ours / theirs, goal.
 """
 
 import json
@@ -20,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 
 PYTHON = os.environ.get("MCC_KERAS_PEERS_PYTHON", sys.executable)
-SIZE, ROUNDS = 96, 9
+SIZE, ROUNDS = 96, 21
 GOALS = {"mcc_binary": 0.4, "dice": 0.6, "gwd": 0.6, "cross_entropy": 0.6, "mcc_rk4": 0.6}
 OURS = {
     "mcc_binary": ("mcc", {}, 1),
@@ -28,6 +30,15 @@ OURS = {
     "gwd": ("gwd", {"from_logits": True}, 4),
     "cross_entropy": ("cross_entropy", {"from_logits": True}, 1),
     "mcc_rk4": ("mcc", {}, 4),
+}
+# Cells: a product, three sums, and a gradient affine in the target. Entropy and softmax: TensorFlow's own function,
+# forward and backward. Matrix: the one-hot form, its product with the prediction, and a row looked up for each voxel.
+BARE = {
+    "mcc_binary": "cells",
+    "dice": "cells",
+    "gwd": "softmax",
+    "cross_entropy": "entropy",
+    "mcc_rk4": "matrix",
 }
 # MONAI's own Wasserstein loss applies the softmax itself, so ours gets logits too; torch's cross-entropy takes logits.
 THEIRS = """
@@ -61,7 +72,7 @@ for line in sys.stdin:
 
 
 def ours(name):
-    """Return a function that runs forward and backward once, and the seconds that its compilation took."""
+    """Return two functions that run forward and backward once, ours and the bare part, and the seconds of compilation."""
     import tensorflow as tf
 
     from mcc_keras.losses import get_loss
@@ -74,19 +85,52 @@ def ours(name):
     y_pred = tf.constant(p if channels == 1 else p / p.sum(-1, keepdims=True))
     loss = get_loss(loss_name, **arguments)
 
-    @tf.function
     def graph(y_true, y_pred):
         with tf.GradientTape() as tape:
             tape.watch(y_pred)
             value = loss(y_true, y_pred)
         return value, tape.gradient(value, y_pred)
 
-    def step():
-        start = time.perf_counter()
-        graph(y_true, y_pred)[1][0, 0, 0, 0, 0].numpy()
-        return time.perf_counter() - start
+    def timed(function):
+        compiled = tf.function(function)
 
-    return step, step()
+        def step():
+            start = time.perf_counter()
+            tf.reshape(compiled(y_true, y_pred)[1], [-1])[0].numpy()
+            return time.perf_counter() - start
+
+        return step
+
+    step, bare = timed(graph), timed(bare_parts()[BARE[name]])
+    compiled = step()
+    bare()
+    return step, bare, compiled
+
+
+def bare_parts():
+    """Return forward and backward in bare TensorFlow, by the names in `BARE`."""
+    import tensorflow as tf
+
+    def cells(y, p):
+        return [tf.reduce_sum(x, (1, 2, 3)) for x in (y * p, p, y)], 0.5 * y - 0.25
+
+    def entropy(y, x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(y, x))
+        return value, tape.gradient(value, x)
+
+    def softmax(y, x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            p = tf.nn.softmax(x)
+        return p, tape.gradient(p, x, x)
+
+    def matrix(y, p):
+        one_hot = tf.reshape(tf.one_hot(y[..., 0], 4), (2, SIZE, -1, 4))
+        return tf.matmul(one_hot, tf.reshape(p, (2, SIZE, -1, 4)), transpose_a=True), tf.gather(tf.eye(4), y[..., 0])
+
+    return {"cells": cells, "entropy": entropy, "softmax": softmax, "matrix": matrix}
 
 
 def memory(with_loss):
@@ -132,18 +176,29 @@ def main():
             sys.exit(f"{PYTHON} has no MONAI; set MCC_KERAS_PEERS_PYTHON to an interpreter that has it")
         return json.loads(answer)
 
-    print(f"2 x {SIZE}^3, forward and backward, median of {ROUNDS}, ms; peers at their best of 1 and 2 threads\n")
-    print(f"{'work':16}{'ours':>9}{'theirs':>9}{'ratio':>8}{'compiled in':>14}")
-    for name in GOALS:
-        step, compiled = ours(name)
-        own, other = [], {1: [], 2: []}
+    theirs("dice", 1)
+    compared = {name: ours(name) for name in GOALS}
+    print(f"2 x {SIZE}^3, forward and backward, median of {ROUNDS}, ms; peers at their best of 1 and 2 threads")
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before\n")
+    print(
+        f"{'work':16}{'ours':>9}{'theirs':>9}{'threads':>9}{'ratio':>8}{'spread':>13}{'bare TF':>9}{'compiled in':>14}"
+    )
+    for name, (step, bare, compiled) in compared.items():
+        own, least, other = [], [], {1: [], 2: []}
         for _ in range(ROUNDS):
-            own.append(step())
+            for function, times in ((step, own), (bare, least)):
+                function()
+                times.append(function())
             for threads in other:
                 other[threads].append(theirs(name, threads))
-        mine, best = statistics.median(own), min(statistics.median(times) for times in other.values())
-        ratios[name] = mine / best
-        print(f"{name:16}{1e3 * mine:9.2f}{1e3 * best:9.2f}{ratios[name]:8.2f}{compiled:12.2f} s")
+        best = min(other, key=lambda threads: statistics.median(other[threads]))
+        mine, peer = statistics.median(own), statistics.median(other[best])
+        ratios[name] = mine / peer
+        low, _, high = statistics.quantiles([a / b for a, b in zip(own, other[best], strict=True)])
+        print(
+            f"{name:16}{1e3 * mine:9.2f}{1e3 * peer:9.2f}{best:9d}{ratios[name]:8.2f}{f'{low:.2f}-{high:.2f}':>13}"
+            f"{1e3 * statistics.median(least):9.2f}{compiled:12.2f} s"
+        )
     peers.stdin.close()
     peers.wait()
     prediction = 2 * 256**3 * 4 / 1024
