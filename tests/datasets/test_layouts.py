@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from mcc_keras.datasets import find_cases, read_image, read_mask, write_synthetic
+from mcc_keras.datasets import brats15, find_cases, read_image, read_mask, write_synthetic
 from mcc_keras.errors import CaseError, DataErrors, UsageError
 from mcc_keras.volumes import write_volume
 
@@ -223,6 +223,15 @@ def test_brats_regions_are_chosen_by_name_and_leave_the_rest_as_background(tmp_p
         sitk.WriteImage(sitk.GetImageFromArray(np.ones((1, 1, 5), np.uint8)), str(path))
     case = find_cases(tmp_path, foreground=region)[0]
     assert read_mask(case, read_image(case)).ravel().tolist() == expected
+
+
+def test_the_regions_of_brats_are_what_the_metrics_take():
+    from mcc_keras.metrics import region
+
+    found = {name: region(np.arange(5), labels).tolist() for name, labels in brats15.REGIONS.items()}
+    assert found["whole"] == [False, True, True, True, True]
+    assert found["core"] == [False, True, False, True, True]
+    assert found["enhancing"] == [False, False, False, False, True]
 
 
 def test_brats_labels_are_kept_apart_by_name_or_number(tmp_path):
