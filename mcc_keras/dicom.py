@@ -62,11 +62,13 @@ def read_series(folder, *, max_voxels, max_ratio):
         GeometryError: Slices of several orientations or sizes, two at one place, or one that is missing between others.
     """
     paths = _files(folder)
-    request = {"folder": str(folder), "paths": [str(path) for path in paths], "limits": [max_voxels, max_ratio]}
+    # The process speaks UTF-8 whatever the locale, since SimpleITK does.
+    names = [os.fsencode(path).decode("utf-8", "surrogateescape") for path in (folder, *paths)]
+    request = {"folder": names[0], "paths": names[1:], "limits": [max_voxels, max_ratio]}
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", _SERVE],
+            [sys.executable, "-P", "-X", "utf8", "-c", _SERVE],
             input=json.dumps(request).encode(),
             capture_output=True,
             env=environment,
@@ -83,7 +85,9 @@ def read_series(folder, *, max_voxels, max_ratio):
     answer = json.loads(head)
     if "error" in answer:
         kind = {"GeometryError": GeometryError}.get(answer["error"], VolumeError)
-        raise kind(Path(answer["path"]), answer["problem"], answer["way_out"])
+        raise kind(
+            Path(os.fsdecode(answer["path"].encode("utf-8", "surrogateescape"))), answer["problem"], answer["way_out"]
+        )
     array = np.frombuffer(bytearray(body), answer["dtype"]).reshape(answer["shape"], order="F")
     return array, np.array(answer["affine"])
 

@@ -3,6 +3,7 @@
 A line a field, `Name = value`, up to `ElementDataFile`. What is not said here is ignored, as ITK does.
 """
 
+import os
 import zlib
 
 import numpy as np
@@ -57,7 +58,7 @@ def encode_metaimage(array, affine, *, data_name="LOCAL"):
         "ElementType": _WORDS[array.dtype.name],
         "ElementDataFile": data_name,
     }
-    return "".join(f"{name} = {value}\n" for name, value in lines.items()).encode(), voxels
+    return os.fsencode("".join(f"{name} = {value}\n" for name, value in lines.items())), voxels
 
 
 def _fields(head, path):
@@ -65,7 +66,7 @@ def _fields(head, path):
     for line in head.splitlines(keepends=True):
         end += len(line)
         # File names are bytes on disk; the other fields are ASCII.
-        name, mark, value = line.decode("utf-8", "surrogateescape").partition("=")
+        name, mark, value = os.fsdecode(line).partition("=")
         if mark:
             add_field(fields, name.strip(), value.strip(), path=path)
         if "ElementDataFile" in fields:

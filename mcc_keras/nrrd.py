@@ -4,6 +4,7 @@ A line a field, `name: value`, up to an empty line; `key:=value` and `#` say not
 """
 
 import gzip
+import os
 import re
 
 import numpy as np
@@ -81,7 +82,7 @@ def _fields(head, path):
         end += len(line)
         if not line.strip():
             return fields, end
-        name, mark, value = line.decode("utf-8", "surrogateescape").partition(":")
+        name, mark, value = os.fsdecode(line).partition(":")
         if mark and not line.startswith(b"#") and not value.startswith("="):
             add_field(fields, name.strip().lower(), value.strip(), path=path)
     if "data file" in fields or "datafile" in fields:

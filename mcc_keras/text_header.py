@@ -110,7 +110,7 @@ def affine_of_axes(vectors, origin, *, steps, to_ras=(-1, -1, 1)):
 
 def data_file(name, path):
     """Return the file with the voxels that a header names; it must lie beside or below the header."""
-    if name.upper().startswith("LIST") or "%" in name or not name.isprintable() or not name:
+    if name.upper().startswith("LIST") or "%" in name or not name or min(name) < " ":
         raise VolumeError(path, f"expected one data file, found {name[:200]!r}", "Save the volume in one file.")
     root, data = os.path.realpath(path.parent), path.parent / name
     if "://" in name or os.path.commonpath([root, os.path.realpath(data)]) != root:
@@ -155,7 +155,7 @@ def _inflated(stored, expected, max_ratio):
     buffer, length = np.empty(expected, np.uint8), 0
     try:
         for chunk in nifti.inflate(stream, _CHUNK) if stored.packing == "gzip" else _unzlib(stream):
-            kept = min(len(chunk), expected - length)
+            kept = max(0, min(len(chunk), expected - length))
             buffer[length : length + kept] = np.frombuffer(chunk, np.uint8, kept)
             length += len(chunk)
             if length > expected + _CHUNK:

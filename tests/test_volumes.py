@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 
 from mcc_keras import nifti
-from mcc_keras.errors import DataError, EnvironmentFailure, GeometryError, OutputExistsError, UsageError, VolumeError
+from mcc_keras.errors import EnvironmentFailure, GeometryError, OutputExistsError, UsageError, VolumeError
 from mcc_keras.geometry import corner_displacement
 from mcc_keras.volumes import Volume, read_volume, suffix_of, write_mask, write_volume
 
@@ -354,24 +354,6 @@ def test_an_uncompressed_file_that_is_cut_is_refused(tmp_path, name):
     for length in range(0, len(data), 7):
         (tmp_path / name).write_bytes(data[:length])
         assert not reads(tmp_path / name)
-
-
-def test_five_thousand_mutants_of_a_header_raise_nothing_else_and_do_not_stall(tmp_path):
-    data = save(tmp_path / "a.nii", voxels()).read_bytes()
-    random_, path, slowest = random.Random(7), tmp_path / "mutant.nii", 0.0
-    for _ in range(5_000):
-        mutant = bytearray(data)
-        for _ in range(random_.choice((1, 1, 2, 8))):
-            mutant[random_.randrange(352)] = random_.choice((0, 1, 0x7F, 0x80, 0xFF, random_.randrange(256)))
-        path.write_bytes(mutant)
-        start = time.perf_counter()
-        try:
-            volume = read_volume(path)
-            assert np.isfinite(volume.affine).all() and len(volume.array.shape) == 3
-        except DataError:
-            pass
-        slowest = max(slowest, time.perf_counter() - start)
-    assert slowest < 5
 
 
 def bomb(path, shape, *, zeros=0, dtype=np.uint8):
