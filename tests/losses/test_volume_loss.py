@@ -75,3 +75,30 @@ def test_what_interpolation_leaves_outside_0_and_1_is_no_error():
     assert float(tf.function(MCCLoss())(y_true, y_pred)) == pytest.approx(
         float(MCCLoss()(np.round(y_true), y_pred)), abs=1e-5
     )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("pool", ["sample", "batch"])
+def test_a_weight_of_n_is_the_voxel_n_times_over_in_value_and_gradient(name, channels, pool):
+    generator = np.random.default_rng(3)
+    times = np.array([3, 1, 0, 2, 5, 1, 0, 4])
+    labels = np.array([[0, 1, 1, 0, 0, 1, 0, 0], [1, 1, 0, 0, 0, 0, 0, 1]])[..., None]
+    y_true = labels.astype("float64") if channels == 1 else labels
+    logits = generator.normal(size=(2, 8, channels))
+    loss = get_loss(name, from_logits=True, pool=pool, dtype="float64")
+
+    def step(y_true, logits, weight=None):
+        with tf.GradientTape() as tape:
+            x = tf.constant(logits)
+            tape.watch(x)
+            value = loss(y_true, x, sample_weight=weight)
+        return float(value), tape.gradient(value, x).numpy()
+
+    weight = np.broadcast_to(times.astype("float64"), (2, 8))[..., None]
+    weighted, gradient = step(y_true, logits, weight)
+    repeated, of_copies = step(np.repeat(y_true, times, axis=1), np.repeat(logits, times, axis=1))
+    assert weighted == pytest.approx(repeated, rel=1e-9)
+    voxel = np.repeat(np.arange(8), times)
+    expected = np.stack([of_copies[:, voxel == i].sum(axis=1) for i in range(8)], axis=1)
+    np.testing.assert_allclose(gradient, expected, atol=1e-12)
