@@ -270,6 +270,20 @@ def test_spaces_and_letters_of_any_language_work_in_any_locale(tmp_path, locale)
     assert page.is_file()
 
 
+def test_a_terminal_sees_how_far_the_check_is(tmp_path):
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+    for index in range(3):
+        add(tmp_path, f"case{index}")
+    ours, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
+    command = [sys.executable, "-m", "mcc_keras", "check", str(tmp_path)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=terminal, check=True, timeout=120)
+    os.close(terminal)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert "check: 100%" in shown and "3/3" in shown
+
+
 def test_no_cases_or_workers_are_refused(tmp_path):
     with pytest.raises(UsageError):
         check_cases([])
