@@ -16,11 +16,12 @@ from mcc_keras.preprocessing import Preprocessing
 
 TURNS = [(axes, signs) for axes in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)]
 SPACING = st.tuples(*[st.floats(0.4, 4)] * 3)
+DEGREES = st.floats(-18, 18).map(lambda degrees: round(degrees, 2))  # SimpleITK's inverse fails at 1e-295
 AFFINES = st.builds(
     lambda turn, spacing, degrees: affine_of(*turn, spacing, degrees),
     st.sampled_from(TURNS),
     SPACING,
-    st.tuples(st.floats(-18, 18), st.floats(-18, 18)),
+    st.tuples(DEGREES, DEGREES),
 )
 PLAIN = {"clip_percentiles": None, "normalise": "none"}
 
