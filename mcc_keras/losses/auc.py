@@ -23,6 +23,11 @@ class AUCLoss(VolumeLoss):
         from_logits, pool, class_weights, include_background, ignore_label, reduction, name, dtype: As in `MCCLoss`
             with `multiclass="per_class"`.
 
+    Call arguments: As in `MCCLoss`.
+
+    Raises:
+        UsageError: `smooth` below 0; arguments or shapes as in `MCCLoss`.
+
     Example:
 
     >>> import numpy as np

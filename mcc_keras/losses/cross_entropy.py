@@ -18,6 +18,11 @@ class CrossEntropyLoss(VolumeLoss):
         include_background: Whether background voxels count; unlike the overlap losses, cross-entropy needs them.
         from_logits, pool, ignore_label, reduction, name, dtype: As in `MCCLoss`.
 
+    Call arguments: As in `MCCLoss`.
+
+    Raises:
+        UsageError: Arguments or shapes as in `MCCLoss`; class weights that are not one for each class.
+
     Example:
 
     >>> import numpy as np

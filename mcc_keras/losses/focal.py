@@ -22,6 +22,11 @@ class FocalLoss(VolumeLoss):
         include_background: Whether background voxels count.
         from_logits, pool, ignore_label, reduction, name, dtype: As in `MCCLoss`.
 
+    Call arguments: As in `MCCLoss`.
+
+    Raises:
+        UsageError: `gamma` below 0; arguments or shapes as in `MCCLoss`.
+
     Example:
 
     >>> import numpy as np

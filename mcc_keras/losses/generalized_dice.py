@@ -22,6 +22,11 @@ class GeneralizedDiceLoss(VolumeLoss):
         include_background: Whether the background is one of the classes; with one channel p it is 1 - p.
         from_logits, pool, ignore_label, reduction, name, dtype: As in `MCCLoss`.
 
+    Call arguments: As in `MCCLoss`.
+
+    Raises:
+        UsageError: `smooth` below 0; arguments or shapes as in `MCCLoss`.
+
     Example:
 
     >>> import numpy as np

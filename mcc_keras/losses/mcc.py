@@ -43,7 +43,8 @@ class MCCLoss(VolumeLoss):
         sample_weight: One weight for each sample, or one for each voxel, which then goes inside the sums.
 
     Raises:
-        UsageError: Arguments or shapes that make no sense.
+        UsageError: Arguments that make no sense; shapes that do not fit, with both in the text; a label beyond the
+            channels or a target outside [0, 1]. In a compiled graph values are not known: there the loss is NaN.
 
     Example:
 

@@ -21,6 +21,19 @@ class SumLoss(VolumeLoss):
             `pool`.
         reduction, name, dtype: As in `MCCLoss`.
 
+    Call arguments: As in `MCCLoss`.
+
+    Raises:
+        UsageError: An unknown name; a part that is no loss of this package; a weight below 0; parts that pool unlike.
+
+    To see the parts in the progress bar and in the history of `fit`, give them as metrics as well. They are named after
+    their losses; give those of the same class names of their own.
+
+        loss = SumLoss({"mcc": 1, "cross_entropy": 1})
+        model.compile("adam", loss=loss, metrics=[part for part, _ in loss.parts])
+
+    Outside of `fit`, `values_of_parts` gives them.
+
     Example:
 
     >>> import numpy as np

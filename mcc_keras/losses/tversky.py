@@ -24,6 +24,11 @@ class TverskyLoss(VolumeLoss):
         from_logits, pool, class_weights, include_background, ignore_label, reduction, name, dtype: As in `MCCLoss`
             with `multiclass="per_class"`.
 
+    Call arguments: As in `MCCLoss`.
+
+    Raises:
+        UsageError: `alpha`, `beta` or `smooth` below 0, `gamma` 0 or less; arguments or shapes as in `MCCLoss`.
+
     Example:
 
     >>> import numpy as np

@@ -39,6 +39,12 @@ class GeneralizedWassersteinDiceLoss(VolumeLoss):
         class_weights, include_background: Accepted as None and False only: the matrix says what counts.
         from_logits, pool, ignore_label, reduction, name, dtype: As in `MCCLoss`.
 
+    Call arguments: As in `MCCLoss`.
+
+    Raises:
+        UsageError: A matrix that is not square, symmetric, 0 on the diagonal and of as many classes as there are
+            channels; an unknown weighting; `smooth` below 0; arguments or shapes as in `MCCLoss`.
+
     Example:
 
     >>> y_true, y_pred = np.array([[1, 2]]), np.array([[[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]]])

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -121,10 +124,21 @@ def test_nan_in_the_prediction_is_nan_in_the_loss():
     np.testing.assert_array_equal(np.isnan(MCCLoss(reduction=None)(np.ones_like(p), p)), [False, True])
 
 
-def test_it_trains_a_model_that_is_not_ours_and_comes_back(tmp_path):
-    model = keras.Sequential([keras.layers.Input((4, 4, 4, 1)), keras.layers.Conv3D(1, 1, activation="sigmoid")])
-    model.compile("adam", loss=MCCLoss(smooth=2.0))
+def test_it_trains_a_model_that_is_not_ours_and_comes_back_in_a_process_that_only_imports_us(tmp_path):
+    model = keras.Sequential([keras.layers.Input((4, 4, 4, 1)), keras.layers.Conv3D(1, 3, padding="same")])
+    model.compile("adam", loss=MCCLoss(smooth=2.0, from_logits=True))
     x = np.random.default_rng(0).random((2, 4, 4, 4, 1)).astype("float32")
-    model.fit(x, (x > 0.5).astype("float32"), epochs=1, verbose=0)
+    y = (x > 0.5).astype("float32")
+    model.fit(x, y, epochs=1, verbose=0)
     model.save(tmp_path / "model.keras")
-    assert keras.models.load_model(tmp_path / "model.keras").loss.smooth == 2.0
+    np.savez(tmp_path / "batch.npz", x=x, y=y)
+    code = (
+        "import keras, mcc_keras, numpy, sys; batch = numpy.load(sys.argv[2]);"
+        "model = keras.models.load_model(sys.argv[1]);"
+        "print(model.loss.smooth, model.evaluate(batch['x'], batch['y'], verbose=0));"
+        "model.fit(batch['x'], batch['y'], verbose=0)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "model.keras"), str(tmp_path / "batch.npz")]
+    smooth, value = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert float(smooth) == 2.0
+    assert float(value) == pytest.approx(model.evaluate(x, y, verbose=0), rel=1e-6)
