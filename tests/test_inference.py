@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from mcc_keras.cli import main
 from mcc_keras.errors import OutputExistsError, UsageError, VolumeError
 from mcc_keras.inference import keep_largest_component, segment
 from mcc_keras.preprocessing import Preprocessing
@@ -107,6 +108,9 @@ def test_a_folder_of_dicom_files_is_one_scan(scan, tmp_path):
         place = source.TransformIndexToPhysicalPoint([int(x) for x in index])
         assert mask[mask.TransformPhysicalPointToIndex(place)] == 1
     assert sitk.GetArrayFromImage(mask).sum() == (image > 0).sum()
+    assert main(["predict", str(tmp_path / "run"), str(tmp_path / "dicom"), "-o", str(tmp_path / "mask.nrrd")]) == 0
+    same = sitk.ReadImage(str(tmp_path / "mask.nrrd"))
+    assert np.array_equal(sitk.GetArrayFromImage(same), sitk.GetArrayFromImage(mask))
 
 
 def test_several_channels_are_a_file_each(scan, tmp_path):

@@ -69,6 +69,20 @@ def test_nifti_reads_as_nibabel_reads_it(tmp_path, name, kind, dtype):
     np.testing.assert_allclose(volume.affine, AXES, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.hdr", "a.img", "a.hdr.gz", "a.img.gz"])
+@pytest.mark.parametrize("endianness", ["<", ">"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_nifti_of_either_version_and_byte_order_is_read_alone_or_as_a_pair(tmp_path, name, endianness, version):
+    kind = getattr(nib, f"Nifti{version}{'Image' if '.nii' in name else 'Pair'}")
+    kind(voxels(), AXES, kind.header_class(endianness=endianness)).to_filename(tmp_path / name)
+    data = next(tmp_path.glob("*.nii*"), next(tmp_path.glob("*.hdr*"), None)).read_bytes()
+    size = (gzip.decompress(data) if name.endswith("gz") else data)[:4]
+    assert int.from_bytes(size, "little" if endianness == "<" else "big") == {1: 348, 2: 540}[version]
+    volume = read_volume(tmp_path / name)
+    np.testing.assert_array_equal(volume.array, voxels())
+    np.testing.assert_allclose(volume.affine, AXES, atol=1e-6)
+
+
 @pytest.mark.parametrize("turn", list(all_orientations()), ids=str)
 def test_one_scan_is_one_volume_in_every_format_and_orientation(tmp_path, turn):
     affine = np.eye(4)
