@@ -68,7 +68,11 @@ class CountingMetric(keras.metrics.Metric):
         Args:
             y_true: Target, see `mcc_keras.targets`; a soft target of one channel is foreground above 0.5.
             y_pred: Probabilities or logits (batch, ..., C).
-            sample_weight: 0 leaves a sample, or a voxel, out; 1 counts it. Counts know no other weights.
+            sample_weight: 0 leaves a sample, or a voxel, out; 1 counts it. Exact counts know no other weights.
+
+        Raises:
+            UsageError: Shapes that do not fit, labels out of range, other weights. In a compiled graph, where values
+                are not known, the result is NaN instead for the latter two.
         """
         matrix = self._count(ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred), sample_weight)
         if self.pool == "all":
@@ -84,7 +88,7 @@ class CountingMetric(keras.metrics.Metric):
         self._excluded.assign_add(ops.sum(ops.cast(ops.logical_not(defined), "int32"), axis=0))
 
     def result(self):
-        """Return the score, or one for each class; NaN where nothing was counted, or a label was out of range."""
+        """Return the score, or one for each class; NaN where nothing was counted, or labels or weights were refused."""
         if self.num_classes is None:
             return ops.convert_to_tensor(float("nan"), dtype=self.dtype)
         if self.pool == "all":
@@ -213,8 +217,14 @@ class CountingMetric(keras.metrics.Metric):
         self._invalid.assign_add(ops.cast(invalid > 0, "int32"))
 
     def _weighted(self, weight, y_pred):
-        if targets.known(ops.all(ops.logical_or(weight == 0, weight == 1))) is False:
-            raise UsageError("`sample_weight` of a metric that counts must be 0 or 1. Received: other weights.")
+        whole = ops.all(ops.logical_or(weight == 0, weight == 1))
+        if targets.known(whole) is False:
+            raise UsageError(
+                "`sample_weight` of a metric that counts must be 0 or 1. Received: values from "
+                f"{float(ops.min(weight)):g} to {float(ops.max(weight)):g}. In `compile`, list it in `metrics`, which "
+                "see no weights, rather than in `weighted_metrics`."
+            )
+        self._invalid.assign_add(ops.cast(ops.logical_not(whole), "int32"))
         kept = weight != 0
         if targets.weight_kind(weight.shape, y_pred.shape) == "voxel":
             return kept if len(kept.shape) < len(y_pred.shape) else kept[..., 0]

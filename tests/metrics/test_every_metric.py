@@ -128,16 +128,16 @@ def test_it_says_of_empty_masks_what_the_table_says(name):
         assert np.isnan(default) if answer == "exclude" else default == answer
 
 
-def update_compiled(metric, truth, p, *, xla=False):
+def update_compiled(metric, *arrays, xla=False):
     """Update a metric from within a compiled graph."""
     if BACKEND == "tensorflow":
         import tensorflow as tf
 
-        tf.function(metric.update_state, jit_compile=xla)(tf.constant(truth), tf.constant(p))
+        tf.function(metric.update_state, jit_compile=xla)(*map(tf.constant, arrays))
         return
     import jax
 
-    updated = jax.jit(metric.stateless_update_state)([variable.value for variable in metric.variables], truth, p)
+    updated = jax.jit(metric.stateless_update_state)([variable.value for variable in metric.variables], *arrays)
     for variable, value in zip(metric.variables, updated, strict=True):
         variable.assign(value)
 
@@ -212,6 +212,20 @@ def test_labels_beyond_the_channels_are_an_error_or_nan_in_a_compiled_graph(name
         metric = build(name)
         metric.update_state(labels[1:], scores[1:])
         update_compiled(metric, labels, scores)
+        assert np.isnan(result(metric))
+
+
+@every_metric
+def test_a_weight_between_0_and_1_is_an_error_or_nan_in_a_compiled_graph(name):
+    truth, p = masks()
+    weight = np.ones((4, *SIZE), "float32")
+    weight[0, 0, 0, 0] = 0.5
+    with pytest.raises(UsageError, match=r"must be 0 or 1.*from 0.5 to 1.*`metrics`"):
+        build(name).update_state(truth, p, weight)
+    if BACKEND != "torch":
+        metric = build(name)
+        metric.update_state(truth, p)
+        update_compiled(metric, truth, p, weight)
         assert np.isnan(result(metric))
 
 
