@@ -142,7 +142,7 @@ def read_manifest(work, *, verify=True):
     """
     work = Path(work)
     content = _read(work)
-    _raise(list(find_damage(work, content["files"]).values()))
+    _raise(list(find_damage(work, content["files"], workers=1).values()))
     if verify:
         _raise(shard_problems(work, content))
     text = (work / PREPROCESSING).read_text(encoding="utf-8")
@@ -171,7 +171,10 @@ def verify_records(work, *, sources=False, workers=None):
         content = _read(work)
     except RecordError as error:
         return Verification(work, MANIFEST, (error,))
-    problems = [*find_damage(work, content["files"]).values(), *shard_problems(work, content, workers=workers)]
+    problems = [
+        *find_damage(work, content["files"], workers=1).values(),
+        *shard_problems(work, content, workers=workers),
+    ]
     shards = [shard for part in content["shards"].values() for shard in part]
     size, count = sum(shard["bytes"] for shard in shards), sum(content["counts"].values())
     checked = f"{MANIFEST}, {', '.join(content['files'])} and {len(shards)} shards ({count} cases, {size:,} bytes)"

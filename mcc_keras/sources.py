@@ -58,7 +58,10 @@ def hash_files(paths, *, workers=None):
     {PosixPath('no such file'): (None, None)}
     """
     paths = tuple(dict.fromkeys(paths))
-    with ThreadPoolExecutor(max(1, min(workers or joblib.cpu_count(), len(paths)))) as pool:
+    workers = min(workers or joblib.cpu_count(), len(paths))
+    if workers <= 1:
+        return {path: _hash(path) for path in paths}
+    with ThreadPoolExecutor(workers) as pool:
         return dict(zip(paths, pool.map(_hash, paths), strict=True))
 
 
