@@ -22,6 +22,7 @@ from mcc_keras.volumes import Volume, read_volume, refuse_remote
 
 LAYOUTS = (decathlon, brats15, promise12, table, pairs)
 RESIDUE = 1e-3
+_PIECE = 1 << 18
 SAME_GRID, NEAR_GRID = 0.01, 0.5
 
 
@@ -220,7 +221,9 @@ def count_labels(labels):
     """Return how many voxels each label of an integer array has, as a dict in the order of the labels."""
     low, high = int(labels.min()), int(labels.max())
     if high - low < 1 << 16:
-        counts = np.bincount((labels.ravel(order="K").astype(np.int64, copy=False) - low).ravel())
+        flat, counts = labels.ravel(order="K"), np.zeros(high - low + 1, np.int64)
+        for first in range(0, flat.size, _PIECE):  # so that no whole volume of 64-bit numbers is made
+            counts += np.bincount(flat[first : first + _PIECE].astype(np.int64) - low, minlength=counts.size)
         return {int(index) + low: int(counts[index]) for index in np.flatnonzero(counts)}
     return {int(value): int(count) for value, count in zip(*np.unique(labels, return_counts=True), strict=True)}
 

@@ -4,6 +4,7 @@
 All of it in float64.
 """
 
+import math
 import warnings
 
 import numpy as np
@@ -64,8 +65,11 @@ def scaling_of(values, *, window, clip_percentiles, normalise):
     least, most = (float(np.clip(np.float64(end), low, high)) for end in (values.min(), values.max()))
     shift, scale = least, most - least
     if normalise == "zscore":
-        values = np.clip(values, low, high, dtype=np.float64)
-        shift, scale = float(values.mean()), float(values.std())
+        values = _clipped(values, low, high)
+        shift = float(values.mean())
+        values -= shift
+        flat = values.ravel(order="K")
+        scale = math.sqrt(flat @ flat / flat.size)
     flat = scale <= FLAT * max(abs(least), abs(most))
     return low, high, shift, 0.0 if flat else scale
 
@@ -82,10 +86,17 @@ def rescaled(values, scaling):
     if scale == 0:
         warnings.warn("The image is constant: its normalised voxels are all 0.", stacklevel=5)
         return np.zeros(values.shape)
-    result = np.clip(values, low, high, dtype=np.float64)
+    result = _clipped(values, low, high)
     result -= shift
     result /= scale
     return result
+
+
+def _clipped(values, low, high):
+    """A float64 copy; without limits NumPy would compare all the same."""
+    if math.isinf(low):
+        return values.astype(np.float64)
+    return np.clip(values, low, high, dtype=np.float64)
 
 
 def _percentiles(values, percentiles):

@@ -245,10 +245,11 @@ class Preprocessing:
         if not counts.any():
             warnings.warn("The scan is all background: its normalised voxels are all 0.", stacklevel=3)
             return np.zeros(box.shape, np.float32)
-        values = box.ravel() if counts.all() else box[counts]
+        everywhere = counts.all()
+        values = box if everywhere else box[counts]
         scaled = intensity.rescaled(values, self._scaling(values, channel))
-        if scaled.size == box.size:
-            return scaled.reshape(box.shape)
+        if everywhere:
+            return scaled
         result = np.full(box.shape, scaled.min(), np.float32)
         result[counts] = scaled
         return result
