@@ -44,6 +44,20 @@ def test_distances_are_those_of_all_pairs_of_surface_voxels():
     assert hausdorff95 == pytest.approx(max(np.percentile(forward, 95), np.percentile(backward, 95)))
 
 
+@pytest.mark.parametrize("gap", [0, 3, 12, 40], ids=lambda gap: f"{gap} voxels apart")
+def test_distances_near_and_far_are_those_of_all_pairs(gap):
+    generator = np.random.default_rng(1)
+    truth, prediction = np.zeros((2, 60, 6, 5), bool)
+    truth[:8] = generator.random((8, 6, 5)) < 0.3
+    prediction[gap : gap + 8] = generator.random((8, 6, 5)) < 0.3
+    prediction[59, 0, 0] = True  # one voxel is far from all others
+    spacing = (0.7, 1.1, 2.3)
+    forward, backward = brute_force(truth, prediction, spacing)
+    found = surface.surface_distances(truth, prediction, spacing)
+    np.testing.assert_allclose(found.to_prediction_mm, np.sort(forward), rtol=1e-12)
+    np.testing.assert_allclose(found.to_truth_mm, np.sort(backward), rtol=1e-12)
+
+
 def test_two_balls_a_diagonal_apart():
     distance = surface.hausdorff_distance_mm(ball(20, 20), ball(19, 20), (1, 1, 1))
     assert distance == pytest.approx(np.sqrt(3))
