@@ -140,6 +140,10 @@ def _files(folder):
         way_out = f"Name one of the folders in it: {', '.join(folders[:5])}." if folders else "Name the scan's file."
         raise VolumeError(folder, "expected a folder of DICOM files, found none in it", way_out)
     for path in found:
+        if path in paths and not nifti.inside(path, folder):
+            raise VolumeError(
+                path, f"expected a file inside {folder}, found one that leads out of it", "Copy it there."
+            )
         if path.suffix.lower() in _NAMES and path not in paths:
             raise VolumeError(path, "expected a DICOM file with DICM at byte 128, found another", "Copy it again.")
     return paths

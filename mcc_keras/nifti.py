@@ -31,6 +31,11 @@ _WHOLE = "Copy or download the file again."
 def read_nifti(path, *, max_voxels, max_ratio):
     """Return the voxels (any rank, stored dtype, unscaled) and the header of a `.nii`, `.nii.gz` or `.hdr`/`.img`."""
     head_path, voxel_path = _parts(path)
+    partner = voxel_path if path == head_path else head_path
+    if partner != path and not inside(partner, path.parent):
+        raise VolumeError(
+            partner, "expected a file beside its other half, found one that leads elsewhere", "Put it there."
+        )
     stream = _open(voxel_path)
     head_stream = stream if head_path == voxel_path else _open(head_path)
     header = parse_header(head_stream.head(540), head_path, single=head_path == voxel_path)
@@ -43,6 +48,16 @@ def read_nifti(path, *, max_voxels, max_ratio):
         head_stream.voxels(0, np.dtype("u1"), min(540, head_stream.size))
     array = stream.voxels(offset, dtype, voxels).reshape(shape, order="F")
     return array.astype(dtype.newbyteorder("="), copy=False), header
+
+
+def inside(path, folder):
+    """Whether a path lies in a folder or below it after following links.
+
+    >>> inside("scans/a.raw", "scans"), inside("scans/../a.raw", "scans")
+    (True, False)
+    """
+    root = os.path.realpath(folder)
+    return os.path.commonpath([root, os.path.realpath(path)]) == root
 
 
 def refuse_huge(path, shape, max_voxels):

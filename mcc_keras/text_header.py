@@ -5,7 +5,6 @@ accept a compressed stream whose checksum is wrong, and break down on headers th
 """
 
 import math
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,8 +111,8 @@ def data_file(name, path):
     """Return the file with the voxels that a header names; it must lie beside or below the header."""
     if name.upper().startswith("LIST") or "%" in name or not name or min(name) < " ":
         raise VolumeError(path, f"expected one data file, found {name[:200]!r}", "Save the volume in one file.")
-    root, data = os.path.realpath(path.parent), path.parent / name
-    if "://" in name or os.path.commonpath([root, os.path.realpath(data)]) != root:
+    data = path.parent / name
+    if "://" in name or not nifti.inside(data, path.parent):
         raise VolumeError(path, f"expected a data file beside the header, found {name[:200]!r}", "Put it there.")
     try:
         found = data.is_file()

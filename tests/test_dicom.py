@@ -127,6 +127,13 @@ def test_a_file_that_calls_itself_dicom_and_is_none_is_told(tmp_path):
         read_volume(folder)
 
 
+def test_a_link_out_of_the_folder_is_refused(tmp_path):
+    write_slice(tmp_path / "elsewhere.dcm", VOXELS[:, :, 0], ORIGIN - 3 * NORMAL)
+    (write_series(tmp_path / "mr") / "link.dcm").symlink_to(tmp_path / "elsewhere.dcm")
+    with pytest.raises(VolumeError, match=r"link\.dcm: expected a file inside"):
+        read_volume(tmp_path / "mr")
+
+
 def test_several_series_are_refused_with_their_ids_and_numbers(tmp_path):
     write_slice(write_series(tmp_path / "mr") / "localizer.dcm", VOXELS[:, :, 0], ORIGIN, series="9.8.7")
     with pytest.raises(VolumeError, match=r"found 2: 1\.2\.3 \(3 files: 003\.dcm …\), 9\.8\.7 \(1 files: localizer"):

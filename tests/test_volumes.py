@@ -83,6 +83,24 @@ def test_nifti_of_either_version_and_byte_order_is_read_alone_or_as_a_pair(tmp_p
     np.testing.assert_allclose(volume.affine, AXES, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.mha", "a.nrrd"])
+def test_a_link_that_the_caller_names_is_followed(tmp_path, name):
+    (tmp_path / "in").mkdir()
+    write_mask(voxels(), tmp_path / name, like=Volume(voxels(), AXES))
+    (tmp_path / "in" / name).symlink_to(tmp_path / name)
+    np.testing.assert_array_equal(read_volume(tmp_path / "in" / name).array, voxels())
+
+
+@pytest.mark.parametrize("named, link", [("a.hdr", "a.img"), ("a.img", "a.hdr")])
+def test_half_of_a_pair_that_leads_elsewhere_is_refused(tmp_path, named, link):
+    (tmp_path / "in").mkdir()
+    nib.Nifti1Pair(voxels(), AXES).to_filename(tmp_path / "in" / "a.hdr")
+    (tmp_path / "in" / link).rename(tmp_path / link)
+    (tmp_path / "in" / link).symlink_to(tmp_path / link)
+    with pytest.raises(VolumeError, match="leads elsewhere"):
+        read_volume(tmp_path / "in" / named)
+
+
 @pytest.mark.parametrize("turn", list(all_orientations()), ids=str)
 def test_one_scan_is_one_volume_in_every_format_and_orientation(tmp_path, turn):
     affine = np.eye(4)
