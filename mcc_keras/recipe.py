@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from mcc_keras.errors import VolumeError
 from mcc_keras.sources import hash_files, source_files
 
 RECORD_SCHEMA = 2
@@ -35,6 +36,21 @@ def describe_cases(cases, *, workers=None):
         }
         for case in cases
     ]
+
+
+def source_stamps(cases):
+    """Return file → (bytes, time of its last change), which a file that is written to does not keep."""
+    files = [file for case in cases for path in (*case.images, case.mask) for file in source_files(path)]
+    states = {file: file.stat() for file in files if file.exists()}
+    return {file: (state.st_size, state.st_mtime_ns) for file, state in states.items()}
+
+
+def refuse_changed(before, after):
+    """Refuse sources that were written to between their hashing and now: hash and voxels might be of two files."""
+    changed = sorted(file for file in before.keys() | after.keys() if before.get(file) != after.get(file))
+    if changed:
+        problem = "expected a file that nobody writes to while it is prepared, found it changed"
+        raise VolumeError(changed[0], problem, "Run it again.")
 
 
 def record_keys(settings, preprocessing):

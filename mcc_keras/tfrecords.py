@@ -29,7 +29,15 @@ from mcc_keras.errors import (
 from mcc_keras.files import staged_folder, write_text
 from mcc_keras.manifest import MANIFEST, PREPROCESSING, SPLIT, read_manifest, write_manifest
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.recipe import describe_cases, differences, record_keys, same_fit, same_split
+from mcc_keras.recipe import (
+    describe_cases,
+    differences,
+    record_keys,
+    refuse_changed,
+    same_fit,
+    same_split,
+    source_stamps,
+)
 from mcc_keras.shards import Earlier, link_shard, list_shards, plan_shards, unfinished, write_shard
 from mcc_keras.splits import PARTS, check_shares, check_split, read_split, split_cases, write_split
 
@@ -93,6 +101,7 @@ def write_tfrecords(
     check_compression(compression)
     old, sound = _published(work, overwrite=overwrite)
     settings = _settings(cases, preprocessing, split, seed=seed, stratify=stratify)
+    before = source_stamps(cases)
     settings |= {"compression": compression, "cases": describe_cases(cases, workers=workers)}
     parts = _parts(cases, split, settings, old)
     part_of = {case_id: part for part, ids in parts.items() for case_id in ids}
@@ -107,6 +116,7 @@ def write_tfrecords(
     try:
         with staged_folder(work) as folder:
             prepared = job.write(folder, command or _call(preprocessing, settings))
+            refuse_changed(before, source_stamps(cases))
     except MCCKerasError:
         raise
     except OSError as error:
@@ -255,15 +265,15 @@ def _refuse_strangers(work):
 
 
 def _settings(cases, preprocessing, split, *, seed, stratify):
-    given = isinstance(split, dict | str | Path)
+    given = isinstance(split, dict | str | Path) or any(case.part is not None for case in cases)
     return {
         "labels": [list(group) for group in cases[0].labels],
         "background": list(cases[0].background),
         "channel_names": list(cases[0].channel_names),
         "preprocessing": json.loads(preprocessing.to_json()),
         "split": None if given else list(check_shares(split)),
-        "seed": seed,
-        "stratify": stratify,
+        "seed": None if given else int(seed),
+        "stratify": None if given else stratify,
     }
 
 
@@ -275,7 +285,7 @@ def _parts(cases, split, settings, old):
     elif old and same_split(old.settings, settings):
         parts = {part: tuple(e["case_id"] for e in old.settings["cases"] if e["part"] == part) for part in PARTS}
     else:
-        parts = split_cases(cases, split, seed=settings["seed"], stratify=settings["stratify"])
+        parts = split_cases(cases, split, seed=settings["seed"] or 0, stratify=settings["stratify"])
     check_split(parts, cases)
     return parts
 
@@ -291,18 +301,15 @@ def _decoded(raw, dtype):
 
 
 def _serialize(case):
-    def of_bytes(value):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-    feature = {
-        "case_id": of_bytes(case.case_id.encode()),
-        "image": of_bytes(case.image),
-        "image_dtype": of_bytes(case.image_dtype.encode()),
-        "mask": of_bytes(case.mask),
-        "shape": tf.train.Feature(int64_list=tf.train.Int64List(value=case.shape)),
-        "spacing_mm": tf.train.Feature(float_list=tf.train.FloatList(value=case.spacing_mm)),
-    }
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
+    example = tf.train.Example()
+    feature = example.features.feature  # filled in place: a message that is handed over is copied each time
+    feature["case_id"].bytes_list.value.append(case.case_id.encode())
+    feature["image"].bytes_list.value.append(case.image)
+    feature["image_dtype"].bytes_list.value.append(case.image_dtype.encode())
+    feature["mask"].bytes_list.value.append(case.mask)
+    feature["shape"].int64_list.value.extend(case.shape)
+    feature["spacing_mm"].float_list.value.extend(case.spacing_mm)
+    return example.SerializeToString(deterministic=True)
 
 
 def _check_uniform(cases):

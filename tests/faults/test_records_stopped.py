@@ -124,6 +124,15 @@ def test_killed_while_replacing_a_set_leaves_the_old_one_or_the_new_one(prepare,
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_scan_that_is_written_to_while_it_is_prepared_publishes_nothing(prepare, tmp_path):
+    process = prepare("work", elsewhere=True)
+    begun(tmp_path / "work", process)
+    (tmp_path / "pairs" / "case9.nii.gz").touch()
+    process.join()
+    assert process.exitcode == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs"]
+
+
 FULL_DISK = """
     import resource, subprocess, sys
     from pathlib import Path
