@@ -5,9 +5,8 @@
 Forward and backward of 2 volumes of 96³ in float32, ours in a TensorFlow graph, theirs in a process of their own (the
 interpreter that MCC_KERAS_PEERS_PYTHON names, or this one) at their best of one and two threads. Ours and theirs take
 turns, each after an untimed step of its own; medians. The spread is that of the middle half of the rounds: where it is
-wide, others used the cores. "bare TF" is the heaviest part of the same work, see `BARE`, in TensorFlow's own words: a
-loss in a graph without XLA can hardly be faster. Prints a table and, last, one line a claim: name, ratio ours / theirs,
-goal.
+wide, others used the cores. "bare TF" is the heaviest part of the same work, see `BARE`, in TensorFlow's own functions
+and without a loss around it. Prints a table and, last, one line a claim: name, ratio ours / theirs, goal.
 """
 
 import json
