@@ -243,7 +243,10 @@ def test_two_megabytes_that_inflate_to_two_gibibytes_are_refused_in_little_memor
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=200)
     assert done.stdout.startswith(str(path)), done.stderr
-    assert any(words in done.stdout for words in ("times the compressed", "found more than", "at most", "bytes of voxels, found"))
+    assert any(
+        words in done.stdout
+        for words in ("times the compressed", "found more than", "at most", "bytes of voxels, found")
+    )
 
 
 # ---- paths --------------------------------------------------------------------------------------------------------
