@@ -1,6 +1,6 @@
 """Training step, inference and memory of the networks beside the same networks in plain PyTorch, on a CPU.
 
-    python benchmarks/networks.py                          every line: about a quarter of an hour on two quiet cores
+    python benchmarks/networks.py                          every line: about ten minutes on two quiet cores
     python benchmarks/networks.py dense_vnet_step_96       the lines named
 
 Ours runs in this environment; PyTorch in the interpreter that MCC_KERAS_PEERS_PYTHON names, or this one. For each line
@@ -24,7 +24,7 @@ from process import Process
 
 PEERS = Path(__file__).parent / "peers"
 PYTHON = os.environ.get("MCC_KERAS_PEERS_PYTHON", sys.executable)
-ROUNDS, TOLERANCE = 5, 1e-4
+ROUNDS, MEMORY_ROUNDS, TOLERANCE = 5, 3, 1e-4
 FORMS, THREADS = ("eager", "channels-last"), (1, 2)
 STEP, INFERENCE = {"work": "step", "batch": 2}, {"work": "infer", "batch": 1}
 ONE = {"work": "step", "batch": 1}
@@ -98,25 +98,27 @@ def table(first, times):
 
 
 def memory(network, side, work):
-    """What two steps add to the peak memory of a fresh process, ours / the smaller form's."""
-    with ours() as mine:
-        mine.ask("prepare", network=network, side=side, **work)
-        added = {"ours": added_by(mine, {})}
-    for form in FORMS:
-        with theirs() as peer:
-            peer.ask("prepare", network=network, side=side, form=form, **work)
-            added[f"torch {form}"] = added_by(peer, {"form": form, "threads": 2})
-    for label, (before, after) in added.items():
-        print(f"{label:36}{before / 2**20:9.2f} GiB before{after / 2**20:9.2f} GiB at the peak of two steps")
-    grown = {label: after - before for label, (before, after) in added.items()}
+    """What two steps add to the peak memory of a fresh process: ours / the smaller form's, medians."""
+    grown = {}
+    print(f"{'':36}{'before':>9}{'peak':>9}{'added':>9}   GiB, median of {MEMORY_ROUNDS} processes")
+    for form in (None, *FORMS):
+        found = [peaks(form, network=network, side=side, **work) for _ in range(MEMORY_ROUNDS)]
+        before, peak = (statistics.median(values) / 2**20 for values in zip(*found, strict=True))
+        label = f"torch {form}" if form else "ours"
+        grown[label] = statistics.median(after - start for start, after in found) / 2**20
+        print(f"{label:36}{before:9.2f}{peak:9.2f}{grown[label]:9.2f}", flush=True)
     return grown.pop("ours") / min(grown.values())
 
 
-def added_by(process, arguments):
-    before = process.ask("peak_kib")
-    for _ in range(2):
-        process.ask("run", **arguments)
-    return before, process.ask("peak_kib")
+def peaks(form, **work):
+    """Peak memory of a fresh process before its first step, and after its second, in KiB."""
+    arguments = {"form": form} if form else {}
+    with theirs() if form else ours() as process:
+        process.ask("prepare", **work, **arguments)
+        before = process.ask("peak_kib")
+        for _ in range(2):
+            process.ask("run", **arguments, **({"threads": 2} if form else {}))
+        return before, process.ask("peak_kib")
 
 
 def bfloat16_instructions():

@@ -1,5 +1,6 @@
 """A process that answers requests, one line of JSON each, so that TensorFlow and PyTorch never share one."""
 
+import contextlib
 import json
 import resource
 import subprocess
@@ -29,7 +30,8 @@ class Process:
         return self
 
     def __exit__(self, *_):
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
 
 
