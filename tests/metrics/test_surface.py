@@ -58,6 +58,13 @@ def test_distances_near_and_far_are_those_of_all_pairs(gap):
     np.testing.assert_allclose(found.to_truth_mm, np.sort(backward), rtol=1e-12)
 
 
+def test_a_straight_neighbour_is_nearer_than_a_diagonal_one_of_fewer_voxels():
+    truth, prediction = np.zeros((2, 400, 400), bool)
+    truth[0, 0] = prediction[10, 10] = prediction[12, 0] = True
+    truth[399, 399] = prediction[399, 399] = True
+    assert surface.surface_distances(truth, prediction, (1, 1)).to_prediction_mm.tolist() == [0, 12]
+
+
 def test_two_balls_a_diagonal_apart():
     distance = surface.hausdorff_distance_mm(ball(20, 20), ball(19, 20), (1, 1, 1))
     assert distance == pytest.approx(np.sqrt(3))
