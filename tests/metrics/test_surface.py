@@ -3,7 +3,7 @@ import pytest
 
 from mcc_keras import metrics
 from mcc_keras.errors import UsageError
-from mcc_keras.metrics import EMPTY, surface
+from mcc_keras.metrics import EMPTY, empty, surface
 
 
 def ball(centre, radius, size=99):
@@ -149,6 +149,17 @@ def test_empty_masks_are_answered_as_the_table_says(name):
         assert metric(none, full, *arguments, **options) == EMPTY[name].truth
         assert metric(full, none, *arguments, **options) == EMPTY[name].prediction
         assert metric(none, none, *arguments, **options) == EMPTY[name].both
+
+
+def test_the_table_to_read_is_the_table_in_code():
+    said = {"0/0": None, "∞": float("inf"), "0": 0.0, "1": 1.0, "-1": -1.0, "": None, "exclude": "exclude"}
+    rows = [line.strip("|").split("|") for line in empty.__doc__.splitlines() if line.startswith("| `")]
+    read = {
+        name: tuple(said[cell.strip()] for cell in cells)
+        for names, *cells in rows
+        for name in names.replace("`", "").replace(" ", "").split(",")
+    }
+    assert read == {name: tuple(answers) for name, answers in EMPTY.items()}
 
 
 def test_bad_input_is_refused_with_what_was_received():
