@@ -229,7 +229,7 @@ def test_the_page_holds_all_it_shows_and_escapes_what_it_is_given(tmp_path):
     add(tmp_path / "data", "a")
     (tmp_path / "data" / "t.csv").write_text("case,image,label,group\n<b>x,a.nii.gz,a_mask.nii.gz,p\n")
     report = check(tmp_path / "data" / "t.csv")
-    page = report.write_html(tmp_path / "check.html").read_text()
+    page = report.write_html(tmp_path / "check.html").read_text("utf-8")
     assert page.count("data:image/jpeg;base64,") == 1
     assert "<b>x" not in page and "http" not in page.split("<body>")[1] and "<script" not in page
     with pytest.raises(OutputExistsError):
@@ -238,12 +238,12 @@ def test_the_page_holds_all_it_shows_and_escapes_what_it_is_given(tmp_path):
 
 def test_the_page_tells_which_colour_is_which_of_several_classes(tmp_path):
     add(tmp_path, "a")
-    page = check(tmp_path, labels=(1, (2, 3))).write_html(tmp_path / "check.html").read_text()
+    page = check(tmp_path, labels=(1, (2, 3))).write_html(tmp_path / "check.html").read_text("utf-8")
     assert re.findall(r'rgb(\(.*?\))"></span>label ([^<]*?)\s*<', page) == [
         ("(25, 184, 224)", "1"),
         ("(255, 140, 26)", "2 + 3"),
     ]
-    assert "</span>label" not in check(tmp_path).write_html(tmp_path / "one.html").read_text()
+    assert "</span>label" not in check(tmp_path).write_html(tmp_path / "one.html").read_text("utf-8")
 
 
 def test_the_page_escapes_the_names_that_a_dataset_json_gives(tmp_path):
@@ -251,7 +251,7 @@ def test_the_page_escapes_the_names_that_a_dataset_json_gives(tmp_path):
     entry = {"image": "a.nii.gz", "label": "a_mask.nii.gz"}
     content = {"modality": {"0": "<script>x"}, "labels": {"0": "b", "1": "<i>"}, "training": [entry]}
     (tmp_path / "dataset.json").write_text(json.dumps(content))
-    page = check(tmp_path).write_html(tmp_path / "check.html").read_text()
+    page = check(tmp_path).write_html(tmp_path / "check.html").read_text("utf-8")
     assert "channel &lt;script&gt;x is constant" in page
     assert "<script" not in page
 
