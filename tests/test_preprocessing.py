@@ -198,9 +198,131 @@ def test_box_spacing_follows_the_field_of_view():
     assert grid.spacing_mm == pytest.approx((3.0, 1.0, 1.0))
 
 
+def test_a_window_takes_the_place_of_percentiles_and_its_ends_are_zero_and_one():
+    image = np.array([-1000.0, -160, 40, 240, 3000, 0, 0, 0]).reshape(2, 2, 2, 1)
+    box = to_box(Preprocessing(size=2, window=(-160, 240), normalise="minmax"), image, np.eye(4))
+    assert box.ravel().tolist() == pytest.approx([0, 0, 0.5, 1, 1, 0.4, 0.4, 0.4])
+
+
+def skull_stripped(background=-3.25):
+    image = np.full((6, 6, 6, 2), background, np.float32)
+    image[1:4, 2:5, 1:3] = np.random.default_rng(0).normal(50, 9, (3, 3, 2, 2)) * (1, 100)
+    return image
+
+
+@pytest.mark.parametrize("background", [-3.25, 0, 200])
+def test_statistics_leave_a_background_out_that_need_not_be_zero(background):
+    image = skull_stripped(background)
+    brain = image[1:4, 2:5, 1:3]
+    box = to_box(Preprocessing(size=6, ignore_background=True, clip_percentiles=None), image, np.eye(4))
+    expected = (brain - brain.mean((0, 1, 2))) / brain.std((0, 1, 2))
+    assert np.allclose(box[1:4, 2:5, 1:3], expected, atol=1e-4)
+    assert np.allclose(box[0], expected.min((0, 1, 2)), atol=1e-4)
+
+
+def test_percentiles_are_those_of_what_is_not_background():
+    image = skull_stripped()
+    box = to_box(
+        Preprocessing(size=6, ignore_background=True, clip_percentiles=(10, 90), normalise="none"), image, np.eye(4)
+    )
+    low, high = np.percentile(image[1:4, 2:5, 1:3, 1].astype(np.float64), (10, 90))
+    assert (box[..., 1].min(), box[..., 1].max()) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize(("margin", "expected"), [(0, (3, 3, 2)), (1, (5, 5, 4)), (2.5, (6, 6, 6))])
+def test_the_crop_is_the_box_of_what_is_not_background_with_a_margin(margin, expected):
+    image = skull_stripped()
+    preprocessing = Preprocessing(spacing_mm=1.0, size=6, crop_margin_mm=margin)
+    grid = preprocessing.grid(image, np.eye(4))
+    assert tuple(high - low for low, high in grid.crop) == expected
+
+
+def test_the_crop_fills_the_box_and_the_way_back_fills_the_scan():
+    image = skull_stripped()
+    preprocessing = Preprocessing(size=(3, 3, 2), crop_margin_mm=0, clip_percentiles=None, normalise="none")
+    grid = preprocessing.grid(image, np.eye(4))
+    assert np.array_equal(preprocessing.apply(image, grid), image[1:4, 2:5, 1:3])
+    back = preprocessing.restore(np.ones((3, 3, 2, 1)), grid)[..., 0]
+    assert np.array_equal(back, image[..., 0] != -3.25)
+
+
+def test_a_crop_never_looks_at_the_mask():
+    image, mask = skull_stripped(), np.zeros((6, 6, 6), np.uint8)
+    mask[5, 5, 5] = mask[2, 3, 1] = 1
+    preprocessing = Preprocessing(size=(3, 3, 2), crop_margin_mm=0)
+    assert preprocessing.apply_mask(mask, preprocessing.grid(image, np.eye(4)), num_labels=1).sum() == 1
+
+
+def test_the_median_spacing_is_that_of_the_canonical_axes():
+    turned = Volume(np.zeros((10, 20, 30, 1), np.float32), affine_of((2, 0, 1), (1, 1, 1), (5.0, 6.0, 7.0)))
+    others = [scan((10, 10, 10), (1.0, 2.0, 3.0)), scan((10, 10, 10), (9.0, 5.5, 4.0))]
+    fitted = Preprocessing(spacing_mm="median", size=8).fit([turned, *others])
+    assert fitted.spacing_mm == (7.0, 5.0, 4.0)
+    assert fitted.size == (8, 8, 8)
+
+
+def test_statistics_of_the_set_are_those_of_all_training_voxels_in_every_channel():
+    rng = np.random.default_rng(0)
+    images = [rng.normal((0, 100), (1, 5), (8, 8, 8, 2)).astype(np.float32) for _ in range(3)]
+    fitted = Preprocessing(size=8, statistics="set", clip_percentiles=(5, 95)).fit(
+        Volume(image, np.eye(4)) for image in images
+    )
+    for channel, row in enumerate(fitted.statistics):
+        values = np.stack(images)[..., channel].astype(np.float64)
+        low, high = np.percentile(values, (5, 95))
+        clipped = values.clip(low, high)
+        assert row == pytest.approx((low, high, clipped.mean(), clipped.std()), rel=1e-5, abs=1e-6)
+    box = to_box(fitted, images[0], np.eye(4))
+    assert np.allclose(box[..., 1], (images[0][..., 1].clip(low, high) - row[2]) / row[3], atol=1e-4)
+
+
+def test_one_scan_does_not_fit_what_another_scan_is_for():
+    with pytest.raises(UsageError, match="fit"):
+        to_box(Preprocessing(spacing_mm=1.0), np.ones((4, 4, 4, 1)), np.eye(4))
+    with pytest.raises(UsageError, match="none"):
+        Preprocessing(spacing_mm="median").fit([])
+    fitted = Preprocessing(size=4, statistics="set").fit([Volume(random_image((4, 4, 4)), np.eye(4))])
+    with pytest.raises(UsageError, match="channels"):
+        to_box(fitted, random_image((4, 4, 4), channels=2), np.eye(4))
+
+
+EVERYTHING_OPEN = Preprocessing(spacing_mm="median", statistics="set", crop_margin_mm=2, ignore_background=True)
+
+
+def test_validation_and_test_scans_have_no_influence(tmp_path):
+    import nibabel
+
+    from mcc_keras import find_cases, write_tfrecords
+
+    split = {"train": ("case0", "case1"), "validation": ("case2",), "test": ("case3",)}
+    found = []
+    for turn in range(2):
+        (tmp_path / str(turn)).mkdir()
+        for index in range(4):
+            rng, wild = np.random.default_rng(index), turn and index >= 2
+            shape, mm = ((9 + index, 8, 7), 1.0 + index) if not wild else ((20, 31, 5), 0.3)
+            image = rng.normal(100, 20, shape) * (1000 if wild else 1)
+            name = tmp_path / str(turn) / f"case{index}"
+            nibabel.save(nibabel.Nifti1Image(image.astype("f4"), np.diag([mm, 1, 2, 1])), f"{name}.nii.gz")
+            mask = (image > image.mean()).astype("u1")
+            nibabel.save(nibabel.Nifti1Image(mask, np.diag([mm, 1, 2, 1])), f"{name}_mask.nii.gz")
+        cases = find_cases(tmp_path / str(turn))
+        work = tmp_path / f"work{turn}"
+        write_tfrecords(cases, work, preprocessing=EVERYTHING_OPEN, split=split, workers=1)
+        found.append(((work / "preprocessing.json").read_text(), [f.read_bytes() for f in work.glob("train-*")]))
+    assert found[0] == found[1]
+    assert Preprocessing.from_json(found[0][0]).is_fitted
+
+
 @pytest.mark.parametrize(
     "preprocessing",
-    [Preprocessing(size=8), Preprocessing(size=(8, 9, 10), spacing_mm=0.5, clip_percentiles=None, normalise="none")],
+    [
+        Preprocessing(size=8),
+        Preprocessing(size=(8, 9, 10), spacing_mm=0.5, clip_percentiles=None, normalise="none"),
+        EVERYTHING_OPEN,
+        Preprocessing(size=8, window=(-160, 240), crop_margin_mm=3, background_value=-1000),
+        Preprocessing(size=8, statistics=((0.1, 2.5, 1.0, 0.3), (None, None, 5.0, 0.0))),
+    ],
 )
 def test_json_brings_back_the_same_value(preprocessing):
     assert Preprocessing.from_json(preprocessing.to_json()) == preprocessing
@@ -210,6 +332,27 @@ def test_json_brings_back_the_same_value(preprocessing):
 def test_json_of_something_else_is_an_error_that_names_the_file(text):
     with pytest.raises(DataError, match="preprocessing.json"):
         Preprocessing.from_json(text)
+
+
+def test_json_of_the_first_schema_still_reads():
+    text = '{"schema": 1, "size": [8, 8, 4], "spacing_mm": null, "clip_percentiles": [2, 98], "normalise": "minmax"}'
+    assert Preprocessing.from_json(text) == Preprocessing(size=(8, 8, 4), clip_percentiles=(2, 98), normalise="minmax")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"schema": 3, "size": 8}', "schema 1 to 2, found 3"),
+        ('{"schema": true, "size": 8}', "found True"),
+        ('{"schema": 1, "size": 8, "window": [0, 1]}', "found also window"),
+        ('{"schema": 2, "size": 8, "colour": 1}', "found also colour"),
+        ('{"schema": 2, "size": -8}', "size=-8"),
+        ('{"schema": 2, "size": 8, "statistics": [[1, 2]]}', "statistics"),
+    ],
+)
+def test_json_that_this_version_does_not_understand_is_refused_with_the_reason(text, told):
+    with pytest.raises(DataError, match=told):
+        Preprocessing.from_json(text, path="work/preprocessing.json")
 
 
 def test_json_holds_plain_values():
@@ -227,6 +370,15 @@ def test_json_holds_plain_values():
         {"size": 8, "spacing_mm": float("nan")},
         {"size": 8, "clip_percentiles": (99, 1)},
         {"size": 8, "normalise": "histogram"},
+        {"size": 8, "window": (240, -160)},
+        {"size": 8, "window": 5},
+        {"size": 8, "window": (0, float("inf"))},
+        {"size": 8, "spacing_mm": "mean"},
+        {"size": 8, "statistics": "patch"},
+        {"size": 8, "statistics": ((1, 0, 0, 1),)},
+        {"size": 8, "ignore_background": "yes"},
+        {"size": 8, "background_value": float("nan")},
+        {"size": 8, "crop_margin_mm": -1},
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments):

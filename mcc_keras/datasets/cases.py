@@ -22,7 +22,7 @@ from mcc_keras.volumes import Volume, read_volume, refuse_remote
 
 LAYOUTS = (decathlon, brats15, promise12, table, pairs)
 RESIDUE = 1e-3
-_PIECE = 1 << 18
+_PIECE, _FEW = 1 << 18, 8
 SAME_GRID, NEAR_GRID = 0.01, 0.5
 
 
@@ -220,6 +220,9 @@ def whole_labels(volume):
 def count_labels(labels):
     """Return how many voxels each label of an integer array has, as a dict in the order of the labels."""
     low, high = int(labels.min()), int(labels.max())
+    if high - low < _FEW:
+        counts = {value: int(np.count_nonzero(labels == value)) for value in range(low, high + 1)}
+        return {value: count for value, count in counts.items() if count}
     if high - low < 1 << 16:
         flat, counts = labels.ravel(order="K"), np.zeros(high - low + 1, np.int64)
         for first in range(0, flat.size, _PIECE):  # so that no whole volume of 64-bit numbers is made

@@ -103,7 +103,7 @@ class Preprocessing:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(path, "expected preprocessing settings in JSON, found something else") from error
         known = {1: FIRST_SCHEMA, SCHEMA: {field.name for field in dataclasses.fields(cls)}}
-        if not isinstance(schema, int) or schema not in known:
+        if type(schema) is not int or schema not in known:
             way_out = "A newer mcc_keras wrote it: update, or prepare the data again."
             raise DataError(path, f"expected schema 1 to {SCHEMA}, found {schema!r}", way_out)
         unknown = sorted(set(settings) - known[schema])
