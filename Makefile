@@ -1,7 +1,7 @@
 # make demo        install into .venv and run the whole way on synthetic volumes, into demo/
 # make test        install with the test extras, then style, import order, tests and doctests
 # make test-tfa    compare with the real tensorflow-addons, in an environment of its own (needs Python 3.11)
-# make benchmarks  run every file of benchmarks/; the last lines of each are `name ratio goal`
+# make benchmarks  run every file of benchmarks/; last, each prints `name ratio goal`, one line a claim
 # make clean       remove the environments and caches, nothing that a command made for you
 #
 # PYTHON=/path/to/python3.12 chooses the interpreter, VENV=folder the place of the environment.
