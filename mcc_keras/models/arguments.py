@@ -1,13 +1,35 @@
 """Checks of what the networks are called with, so that every network refuses nonsense in the same words."""
 
+import math
+
+import keras
+
 from mcc_keras.errors import UsageError
 
 NORMALISATIONS = ("batch", "group", "instance")
 
 
+def check_network(input_shape, num_classes, *, multiple, activation, normalisation, foreground_fraction, width):
+    """Check what all networks take, and return the input shape as a tuple; V-Net's `normalisation=None` is allowed."""
+    input_shape = check_input_shape(input_shape)
+    check_sides(input_shape[:3], multiple)
+    check_count("num_classes", num_classes)
+    check_activation(activation)
+    if normalisation is not None:
+        check_choice("normalisation", normalisation, NORMALISATIONS)
+    check_foreground_fraction(foreground_fraction)
+    check_width(width)
+    return input_shape
+
+
 def is_count(value, least=1):
     """Whether a value is an integer of at least `least`."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_number(value):
+    """Whether a value is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_input_shape(input_shape):
@@ -24,6 +46,16 @@ def check_input_shape(input_shape):
             f"number of channels, without the batch axis. Received: input_shape={input_shape!r}"
         )
     return shape
+
+
+def check_sides(sides, multiple):
+    """Refuse a known side that is shorter than the network's coarsest voxel."""
+    if any(side is not None and side < multiple for side in sides):
+        raise UsageError(
+            f"Every side of the volume must be at least {multiple} voxels: the network halves it until one voxel is "
+            f"left of {multiple}. Received: sides={tuple(sides)}. The smallest size that works is "
+            f"{(multiple,) * len(sides)}; pad the volume up to it."
+        )
 
 
 def check_count(name, value, *, least=1):
@@ -48,24 +80,45 @@ def check_choice(name, value, choices):
 
 def check_rate(name, value):
     """Refuse a value outside [0, 1)."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 <= value < 1:
+    if not is_number(value) or not 0 <= value < 1:
         raise UsageError(f"`{name}` must be a number of at least 0 and below 1. Received: {name}={value!r}")
+
+
+def check_weights(name, values, length):
+    """Return a tuple of `length` finite numbers of at least 0, or refuse it."""
+    values = tuple(values) if isinstance(values, (tuple, list)) else values
+    if not isinstance(values, tuple) or len(values) != length or not all(is_number(v) and v >= 0 for v in values):
+        raise UsageError(f"`{name}` must be {length} finite numbers of at least 0. Received: {name}={values!r}")
+    return values
+
+
+def check_width(value):
+    """Refuse a factor on the channels that is not a positive finite number."""
+    if not is_number(value) or value <= 0:
+        raise UsageError(f"`width` must be a positive finite number. Received: width={value!r}")
 
 
 def check_foreground_fraction(value):
     """Refuse a foreground fraction that is not strictly between 0 and 1."""
-    if value is not None and not (isinstance(value, (int, float)) and 0 < value < 1):
+    if value is not None and not (is_number(value) and 0 < value < 1):
         raise UsageError(
             f"`foreground_fraction` must lie between 0 and 1, both excluded, or be None. "
             f"Received: foreground_fraction={value!r}"
         )
 
 
+def check_activation(activation):
+    """Refuse what is neither `auto`, nor None, nor an activation of Keras."""
+    try:
+        keras.activations.get(None if activation == "auto" else activation)
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"`activation` must be 'auto', None, or an activation that Keras knows. Received: activation={activation!r}"
+        ) from error
+
+
 def scaled(channels, width):
     """Scale a number of channels, or a tuple of them, by `width`, keeping at least one."""
-    if not isinstance(width, (int, float)) or isinstance(width, bool) or not 0 < width < float("inf"):
-        raise UsageError(f"`width` must be a positive number. Received: width={width!r}")
     if isinstance(channels, tuple):
         return tuple(scaled(count, width) for count in channels)
     return max(1, round(channels * width))

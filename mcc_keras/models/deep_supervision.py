@@ -1,31 +1,95 @@
-"""A model whose auxiliary heads are trained by `fit`, and seen by nobody else."""
+"""Deep supervision: auxiliary heads that `fit` trains and `evaluate` tells of, in a model of one output."""
+
+import contextvars
 
 import keras
+from keras import ops
 
 from mcc_keras.models.resampling import PACKAGE
+
+# Whether a training or an evaluation step is running; of its own in each thread, since strategies run replicas in them.
+_STEP = contextvars.ContextVar("mcc_keras_supervised_step", default=False)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class AuxiliaryHead(keras.layers.Layer):
+    """Pass logits on, and mark them as an answer that has a loss of its own in a `DeeplySupervised` model.
+
+    Args:
+        activation: What turns these logits into an answer: the activation of the network's output.
+        loss_weight: Factor on the loss of this answer, of at least 0.
+
+    Call arguments:
+        logits: `(batch, x, y, z, classes)`; the result is the same.
+
+    Example:
+
+    >>> import numpy as np
+    >>> AuxiliaryHead("sigmoid", loss_weight=0.5, name="head1")(np.ones((1, 2, 2, 2, 1), "float32")).shape
+    TensorShape([1, 2, 2, 2, 1])
+    """
+
+    def __init__(self, activation, *, loss_weight=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.activation, self.loss_weight = keras.activations.get(activation), loss_weight
+        # Keras lists, resets and logs the metrics of layers with those of the model.
+        self.loss_tracker = keras.metrics.Mean(name=f"{self.name}_loss")
+
+    def call(self, logits):
+        return logits
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        config = {"activation": keras.activations.serialize(self.activation), "loss_weight": self.loss_weight}
+        return {**super().get_config(), **config}
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class DeeplySupervised(keras.Model):
-    """A functional model of several outputs that answers with `output` and learns from all of them.
+    """A functional model of one output, whose steps of `fit` and `evaluate` take the loss of every `AuxiliaryHead` too.
 
-    Built from a dict of outputs, one of them `output`. In training the compiled loss is taken of every output against
-    the same target, and summed; metrics, `evaluate`, `predict` and exports concern `output` alone.
+    `loss = loss(y, output) + Σ_h loss_weight_h · loss(y, head_h)`, the compiled loss against the same target, in
+    training and in evaluation. The logs hold the loss of each head, unweighted, as `head1_loss` or `val_head1_loss`.
+    Compiled metrics concern the output alone; calls, `predict` and exports give nothing else.
     """
 
     def call(self, inputs, training=None, mask=None):
-        outputs = super().call(inputs, training=training, mask=mask)
-        return outputs if training else outputs["output"]
+        if not _STEP.get():
+            return super().call(inputs, training=training, mask=mask)
+        # Made anew each time it is traced: a model that is kept as an attribute would be saved a second time.
+        tensors = {"output": self.output, **{head.name: head.output for head in self._heads()}}
+        answers = keras.Model(self.input, tensors)(inputs, training=training)
+        return {"output": answers["output"], **{h.name: h.activation(answers[h.name]) for h in self._heads()}}
+
+    def train_step(self, *arguments):
+        return _as_step(super().train_step, arguments)
+
+    def test_step(self, *arguments):
+        return _as_step(super().test_step, arguments)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         if not isinstance(y_pred, dict):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        loss = super().compute_loss(x, y, y_pred["output"], sample_weight, training)
-        for name, auxiliary in y_pred.items():
-            if name != "output":
-                loss = loss + self._compile_loss(y, auxiliary, sample_weight)
-        return loss
+        total = super().compute_loss(x, y, y_pred["output"], sample_weight, training)
+        for head in self._heads():
+            loss = self._compile_loss(y, y_pred[head.name], sample_weight)
+            head.loss_tracker.update_state(loss, sample_weight=ops.shape(y_pred[head.name])[0])
+            total = total + head.loss_weight * loss
+        return total
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         y_pred = y_pred["output"] if isinstance(y_pred, dict) else y_pred
         return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def _heads(self):
+        return [layer for layer in self.layers if isinstance(layer, AuxiliaryHead)]
+
+
+def _as_step(function, arguments):
+    token = _STEP.set(True)
+    try:
+        return function(*arguments)
+    finally:
+        _STEP.reset(token)

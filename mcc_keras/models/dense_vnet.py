@@ -2,20 +2,13 @@
 
 import keras
 
-from mcc_keras.models.arguments import (
-    check_count,
-    check_counts,
-    check_foreground_fraction,
-    check_input_shape,
-    check_rate,
-    scaled,
-)
+from mcc_keras.models.arguments import check_count, check_counts, check_network, check_rate, scaled
 from mcc_keras.models.blocks import KERNEL_INITIALIZER, conv, conv_norm_relu, cropped, normalise, padded
 from mcc_keras.models.convolution import Convolution, NarrowConvolution
 from mcc_keras.models.dense_block import VECTOR_CHANNELS, DenseBlock
 from mcc_keras.models.head import bias_initializer, output_activation
 from mcc_keras.models.prior import SpatialPrior
-from mcc_keras.models.resampling import Float32AveragePooling, TrilinearUpsampling, check_sides
+from mcc_keras.models.resampling import Float32AveragePooling, TrilinearUpsampling
 
 MULTIPLE = 8
 
@@ -70,12 +63,19 @@ def DenseVNet(
     References:
         Gibson et al., *Automatic Multi-Organ Segmentation on Abdominal CT With Dense V-Networks*, IEEE TMI 37(8), 2018.
     """
-    input_shape = check_input_shape(input_shape)
-    check_sides(input_shape[:3], MULTIPLE)
-    check_count("num_classes", num_classes)
-    check_foreground_fraction(foreground_fraction)
+    input_shape = check_network(
+        input_shape,
+        num_classes,
+        multiple=MULTIPLE,
+        activation=activation,
+        normalisation=normalisation,
+        foreground_fraction=foreground_fraction,
+        width=width,
+    )
     check_count("initial_channels", initial_channels)
     check_rate("dropout", dropout)
+    if prior_size is not None:
+        check_count("prior_size", prior_size)
     depths = check_counts("depths", depths, 3)
     dilation_rates = check_counts("dilation_rates", dilation_rates, 3)
     first = scaled(initial_channels, width)

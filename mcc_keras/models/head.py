@@ -4,7 +4,6 @@ import math
 
 import keras
 
-from mcc_keras.errors import UsageError
 from mcc_keras.models.resampling import PACKAGE
 
 
@@ -61,16 +60,14 @@ def classifier(x, num_classes, *, foreground_fraction=None, name="final_conv"):
     return layer(x)
 
 
-def output_activation(logits, activation, *, name="output"):
-    """Turn logits into the network's output: `auto` is a sigmoid for one channel and a softmax for more."""
-    if activation is None:
-        activation = "linear"
+def activation_name(activation, num_classes):
+    """Return what Keras calls the activation: `auto` is a sigmoid for one channel and a softmax for more."""
     if activation == "auto":
-        activation = "sigmoid" if logits.shape[-1] == 1 else "softmax"
-    try:
-        function = keras.activations.get(activation)
-    except ValueError as error:
-        raise UsageError(
-            f"`activation` must be 'auto', None, or an activation that Keras knows. Received: activation={activation!r}"
-        ) from error
+        return "sigmoid" if num_classes == 1 else "softmax"
+    return "linear" if activation is None else activation
+
+
+def output_activation(logits, activation, *, name="output"):
+    """Turn logits into the network's output."""
+    function = keras.activations.get(activation_name(activation, logits.shape[-1]))
     return keras.layers.Activation(function, dtype="float32", name=name)(logits)

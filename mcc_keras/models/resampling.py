@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from mcc_keras.errors import UsageError
+from mcc_keras.models.arguments import check_count, check_sides
 
 PACKAGE = "mcc_keras"
 
@@ -72,8 +72,7 @@ class TrilinearUpsampling(keras.layers.Layer):
 
     def __init__(self, factor=2, **kwargs):
         super().__init__(**kwargs)
-        if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
-            raise UsageError(f"`factor` must be an integer of at least 1. Received: factor={factor!r}")
+        check_count("factor", factor)
         self.factor = factor
 
     def call(self, x):
@@ -112,6 +111,7 @@ class PadToMultiple(keras.layers.Layer):
 
     def __init__(self, multiple, **kwargs):
         super().__init__(**kwargs)
+        check_count("multiple", multiple)
         self.multiple = multiple
 
     def call(self, x):
@@ -154,16 +154,6 @@ class CropLike(keras.layers.Layer):
         return (*like_shape[:4], x_shape[4])
 
 
-def check_sides(sides, multiple):
-    """Refuse a known side that is shorter than the network's coarsest voxel."""
-    if any(side is not None and side < multiple for side in sides):
-        raise UsageError(
-            f"Every side of the volume must be at least {multiple} voxels: the network halves it until one voxel is "
-            f"left of {multiple}. Received: sides={tuple(sides)}. The smallest size that works is "
-            f"{(multiple,) * len(sides)}; pad the volume up to it."
-        )
-
-
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Float32AveragePooling(keras.layers.AveragePooling3D):
     """Average pooling that computes in float32 under `mixed_float16`, because CPUs have no half kernel for it."""
@@ -181,6 +171,7 @@ class Float32MaxPooling(keras.layers.MaxPooling3D):
 
 
 def _in_float32_if_half(function, x):
-    if keras.backend.standardize_dtype(x.dtype) != "float16":
-        return function(x)
-    return ops.cast(function(ops.cast(x, "float32")), "float16")
+    # torch has no pooling kernel for bfloat16 on a CPU either.
+    lacking = ("float16", "bfloat16") if keras.backend.backend() == "torch" else ("float16",)
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    return ops.cast(function(ops.cast(x, "float32")), dtype) if dtype in lacking else function(x)

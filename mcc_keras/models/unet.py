@@ -2,11 +2,11 @@
 
 import keras
 
-from mcc_keras.models.arguments import check_count, check_counts, check_foreground_fraction, check_input_shape, scaled
+from mcc_keras.models.arguments import check_counts, check_network, scaled
 from mcc_keras.models.blocks import conv_norm_relu, cropped, padded
 from mcc_keras.models.deconvolution import Deconvolution
 from mcc_keras.models.head import classifier, output_activation
-from mcc_keras.models.resampling import Float32MaxPooling, check_sides
+from mcc_keras.models.resampling import Float32MaxPooling
 
 MULTIPLE = 8
 
@@ -49,10 +49,15 @@ def UNet3D(
     References:
         Çiçek et al., *3D U-Net: Learning Dense Volumetric Segmentation from Sparse Annotation*, MICCAI 2016.
     """
-    input_shape = check_input_shape(input_shape)
-    check_sides(input_shape[:3], MULTIPLE)
-    check_count("num_classes", num_classes)
-    check_foreground_fraction(foreground_fraction)
+    input_shape = check_network(
+        input_shape,
+        num_classes,
+        multiple=MULTIPLE,
+        activation=activation,
+        normalisation=normalisation,
+        foreground_fraction=foreground_fraction,
+        width=width,
+    )
     channels = scaled(check_counts("channels", channels, 4), width)
 
     volume = keras.Input(input_shape, name="image")

@@ -3,18 +3,11 @@
 import keras
 from keras import ops
 
-from mcc_keras.models.arguments import (
-    check_count,
-    check_counts,
-    check_foreground_fraction,
-    check_input_shape,
-    check_rate,
-    scaled,
-)
+from mcc_keras.models.arguments import check_count, check_counts, check_network, check_rate, scaled
 from mcc_keras.models.blocks import conv, cropped, normalise, padded
 from mcc_keras.models.deconvolution import Deconvolution
 from mcc_keras.models.head import classifier, output_activation
-from mcc_keras.models.resampling import PACKAGE, check_sides
+from mcc_keras.models.resampling import PACKAGE
 
 MULTIPLE = 16
 LEFT_DEPTHS, RIGHT_DEPTHS = (1, 2, 3, 3, 3), (3, 3, 2, 1)
@@ -87,11 +80,16 @@ def VNet(
         Milletari, Navab, Ahmadi, *V-Net: Fully Convolutional Neural Networks for Volumetric Medical Image
         Segmentation*, 3DV 2016.
     """
-    input_shape = check_input_shape(input_shape)
-    check_sides(input_shape[:3], MULTIPLE)
-    check_count("num_classes", num_classes)
+    input_shape = check_network(
+        input_shape,
+        num_classes,
+        multiple=MULTIPLE,
+        activation=activation,
+        normalisation=normalisation,
+        foreground_fraction=foreground_fraction,
+        width=width,
+    )
     check_rate("dropout", dropout)
-    check_foreground_fraction(foreground_fraction)
     channels = scaled(check_counts("channels", channels, 5), width)
     stage = _Stages(dropout, normalisation)
 

@@ -2,12 +2,11 @@
 
 import keras
 
-from mcc_keras.models.arguments import check_count, check_counts, check_foreground_fraction, check_input_shape, scaled
+from mcc_keras.models.arguments import check_count, check_counts, check_network, check_weights, scaled
 from mcc_keras.models.blocks import conv, cropped, norm_relu, padded
 from mcc_keras.models.deconvolution import Deconvolution
-from mcc_keras.models.deep_supervision import DeeplySupervised
-from mcc_keras.models.head import classifier, output_activation
-from mcc_keras.models.resampling import check_sides
+from mcc_keras.models.deep_supervision import AuxiliaryHead, DeeplySupervised
+from mcc_keras.models.head import activation_name, classifier, output_activation
 
 MULTIPLE = 8
 # (kernel, stride) with which each head is brought to full size.
@@ -22,6 +21,7 @@ def VoxResNet(
     channels=(32, 64),
     head_channels=4,
     deep_supervision=False,
+    auxiliary_weights=(1.0, 1.0, 1.0, 1.0),
     normalisation="batch",
     width=1.0,
     foreground_fraction=None,
@@ -37,8 +37,11 @@ def VoxResNet(
         activation: `"auto"`, None for logits, or the name of a Keras activation.
         channels: Channels at full size, and of the residual blocks.
         head_channels: Channels of each head before its classifier.
-        deep_supervision: Train each of the four heads against the mask too: `fit` adds their losses, while metrics,
-            `evaluate` and `predict` concern the sum of the heads alone.
+        deep_supervision: Hold each of the four heads to the mask too: `fit` and `evaluate` add the weighted losses of
+            the heads to that of their sum, and tell of them as `head1_loss` to `head4_loss`. Metrics, `predict` and
+            exports concern the sum alone.
+        auxiliary_weights: Factors on the losses of the four heads, from the finest grid to the coarsest; 1, with which
+            the paper starts.
         normalisation: `"batch"`, `"group"` or `"instance"`.
         width: Factor on the channel counts.
         foreground_fraction: Start the heads' biases so that their sum is the log-odds of this share; None starts at 0.
@@ -58,13 +61,19 @@ def VoxResNet(
     References:
         Chen et al., *VoxResNet: Deep Voxelwise Residual Networks for Brain Segmentation*, NeuroImage 170, 2018.
     """
-    input_shape = check_input_shape(input_shape)
-    check_sides(input_shape[:3], MULTIPLE)
-    check_count("num_classes", num_classes)
-    check_foreground_fraction(foreground_fraction)
+    input_shape = check_network(
+        input_shape,
+        num_classes,
+        multiple=MULTIPLE,
+        activation=activation,
+        normalisation=normalisation,
+        foreground_fraction=foreground_fraction,
+        width=width,
+    )
     check_count("head_channels", head_channels)
     fine, coarse = scaled(check_counts("channels", channels, 2), width)
     head_channels = scaled(head_channels, width)
+    auxiliary_weights = check_weights("auxiliary_weights", auxiliary_weights, len(HEADS))
 
     volume = keras.Input(input_shape, name="image")
     x = conv(padded(volume, MULTIPLE), fine, name="conv1", use_bias=True)
@@ -83,16 +92,15 @@ def VoxResNet(
         # The heads are summed, so only one of them carries the bias that starts the sum at the foreground's share.
         share = foreground_fraction if number == 1 else None
         logits = classifier(up, num_classes, foreground_fraction=share, name=f"head{number}_conv")
-        heads.append(cropped(logits, volume, MULTIPLE, name=f"head{number}_crop"))
+        logits = cropped(logits, volume, MULTIPLE, name=f"head{number}_crop")
+        if deep_supervision:
+            weight = auxiliary_weights[number - 1]
+            answer = activation_name(activation, num_classes)
+            logits = AuxiliaryHead(answer, loss_weight=weight, dtype="float32", name=f"head{number}")(logits)
+        heads.append(logits)
     total = keras.layers.Add(name="sum", dtype="float32")(heads)
-    output = output_activation(total, activation)
-    if not deep_supervision:
-        return keras.Model(volume, output, name=name)
-    auxiliary = {
-        f"head{number}": output_activation(head, activation, name=f"head{number}")
-        for number, head in enumerate(heads, 1)
-    }
-    return DeeplySupervised(volume, {"output": output, **auxiliary}, name=name)
+    model = DeeplySupervised if deep_supervision else keras.Model
+    return model(volume, output_activation(total, activation), name=name)
 
 
 def _enlarged(x, filters, kernel, stride, *, name):
