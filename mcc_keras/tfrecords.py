@@ -122,7 +122,7 @@ def write_tfrecords(
     except OSError as error:
         problem = f"{work}: cannot be written ({error.strerror or error})."
         raise EnvironmentFailure(f"{problem} Make room, or choose another disk.") from error
-    return dataclasses.replace(read_manifest(work), prepared=prepared)
+    return dataclasses.replace(read_manifest(work, verify=False), prepared=prepared)
 
 
 def parse_example(serialized, image_shape, *, compression=None):
@@ -229,7 +229,8 @@ class _Job:
 
     def _encode(self, cases, fitted):
         workers = max(1, min(self.workers, len(cases)))
-        parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch=2 * workers)
+        # So many ahead that the workers need not wait while this process writes and hashes a shard of eight.
+        parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch=8 * workers)
         compression = self.settings["compression"]
         encoded = parallel(joblib.delayed(encode_case)(case, fitted, compression) for case in cases)
         if self.progress and cases:
