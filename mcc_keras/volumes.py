@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mcc_keras import nifti
-from mcc_keras.dicom import read_series
 from mcc_keras.errors import EnvironmentFailure, GeometryError, OutputExistsError, UsageError, VolumeError
 from mcc_keras.files import written_aside
-from mcc_keras.geometry import header_like, nifti_affine, refuse_bad_affine, refuse_shear
-from mcc_keras.metaimage import encode_metaimage, read_metaimage
-from mcc_keras.nrrd import encode_nrrd, read_nrrd
+from mcc_keras.formats import nifti
+from mcc_keras.formats.dicom import read_series
+from mcc_keras.formats.geometry import header_like, nifti_affine, refuse_bad_affine, refuse_shear
+from mcc_keras.formats.metaimage import encode_metaimage, read_metaimage
+from mcc_keras.formats.nrrd import encode_nrrd, read_nrrd
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 TEXT_SUFFIXES = (".mha", ".mhd", ".nrrd")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from mcc_keras import nifti
 from mcc_keras.errors import EnvironmentFailure, GeometryError, OutputExistsError, UsageError, VolumeError
-from mcc_keras.geometry import corner_displacement
+from mcc_keras.formats import nifti
+from mcc_keras.formats.geometry import corner_displacement
 from mcc_keras.volumes import Volume, read_volume, suffix_of, write_mask, write_volume
 
 OBLIQUE = np.array([[0.9, -0.2, 0.1, -30.0], [0.2, 0.88, -0.3, 12.0], [0.0, 0.4, 2.6, 7.0], [0, 0, 0, 1]])

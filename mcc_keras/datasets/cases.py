@@ -17,7 +17,7 @@ from mcc_keras.datasets import brats15, decathlon, pairs, promise12, table
 from mcc_keras.datasets.choices import choose_channels, choose_labels, refuse_overlap, whole_number
 from mcc_keras.datasets.paths import safe_id
 from mcc_keras.errors import CaseError, DataErrors, GeometryError, LabelError, VolumeError
-from mcc_keras.geometry import corner_displacement
+from mcc_keras.formats.geometry import corner_displacement
 from mcc_keras.volumes import Volume, read_volume, refuse_remote
 
 LAYOUTS = (decathlon, brats15, promise12, table, pairs)

@@ -4,8 +4,8 @@ import os
 import re
 from pathlib import Path
 
-from mcc_keras.dicom import holds_dicom
 from mcc_keras.errors import CaseError
+from mcc_keras.formats.dicom import holds_dicom
 from mcc_keras.volumes import SUFFIXES, refuse_remote, suffix_of
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from mcc_keras.datasets.cases import Case, find_cases, read_image
 from mcc_keras.datasets.choices import match_channels
-from mcc_keras.dicom import holds_dicom
 from mcc_keras.errors import UsageError
+from mcc_keras.formats.dicom import holds_dicom
 
 
 def read_scan(images, channel_names):

@@ -10,8 +10,8 @@ Paths are relative to the table; an image can be a folder of DICOM files. An emp
 import csv
 
 from mcc_keras.datasets.paths import possible_file
-from mcc_keras.dicom import holds_dicom
 from mcc_keras.errors import CaseError, DataErrors
+from mcc_keras.formats.dicom import holds_dicom
 
 PARTS = ("train", "validation", "test")
 WAY_OUT = "The columns are case, image (or image_0, image_1, ...), label, group, part."

@@ -23,8 +23,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from mcc_keras import dicom
 from mcc_keras.errors import DataError, VolumeError
+from mcc_keras.formats import dicom
 from mcc_keras.volumes import read_volume
 
 MUTANTS, AT_ONCE, SECONDS, MEMORY, MAX_VOXELS = 5_000, 2_500, 20, 2 << 30, 1 << 20

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 
 from mcc_keras.errors import VolumeError
-from mcc_keras.text_header import (
+from mcc_keras.formats.text_header import (
     LPS_TO_RAS,
     WHOLE,
     Stored,

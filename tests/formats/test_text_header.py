@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from mcc_keras import nifti
 from mcc_keras.errors import VolumeError
+from mcc_keras.formats import nifti
 from mcc_keras.volumes import read_volume
 
 VOXELS = np.random.default_rng(0).integers(0, 100, (12, 11, 10)).astype(np.int16)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mcc_keras import nifti
 from mcc_keras.errors import VolumeError
+from mcc_keras.formats import nifti
 
 HEADER_BYTES = 1 << 16
 WHOLE = "Copy or download the file again."

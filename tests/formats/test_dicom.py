@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from mcc_keras import dicom
-from mcc_keras.dicom import holds_dicom
 from mcc_keras.errors import GeometryError, VolumeError
+from mcc_keras.formats import dicom
+from mcc_keras.formats.dicom import holds_dicom
 from mcc_keras.volumes import read_volume
 
 VOXELS = np.random.default_rng(0).integers(0, 900, (5, 4, 3)).astype(np.int16)

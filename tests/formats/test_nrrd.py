@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from mcc_keras.errors import GeometryError, VolumeError
-from mcc_keras.nrrd import encode_nrrd
+from mcc_keras.formats.nrrd import encode_nrrd
 from mcc_keras.volumes import read_volume
 
 VOXELS = np.random.default_rng(0).integers(-100, 100, (5, 4, 3)).astype(np.int16)

@@ -15,9 +15,9 @@ from pathlib import Path
 import lazy_loader as lazy
 import numpy as np
 
-from mcc_keras import nifti
 from mcc_keras.errors import DataError, GeometryError, VolumeError
-from mcc_keras.text_header import affine_of_axes
+from mcc_keras.formats import nifti
+from mcc_keras.formats.text_header import affine_of_axes
 
 sitk = lazy.load("SimpleITK")
 
@@ -26,7 +26,7 @@ _MEMORY = 4 << 30  # of the decoder before it knows how many voxels there are
 _NAMES = (".dcm", ".dicom", ".ima")
 _ONE_SERIES = "Move the files of one series to a folder of its own."
 _CONVERT = "Convert the series to NIfTI first, with dcm2niix for example."
-_SERVE = "from mcc_keras.dicom import serve; serve()"
+_SERVE = "from mcc_keras.formats.dicom import serve; serve()"
 
 
 @dataclass(frozen=True)

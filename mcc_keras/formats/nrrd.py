@@ -10,7 +10,7 @@ import re
 import numpy as np
 
 from mcc_keras.errors import GeometryError, VolumeError
-from mcc_keras.text_header import (
+from mcc_keras.formats.text_header import (
     LPS_TO_RAS,
     WHOLE,
     Stored,
