@@ -5,7 +5,7 @@
 Two sets of gzipped NIfTI files with masks: 100 of about 35 × 50 × 35 (like a hippocampus set) and 8 of 256 × 256 × 48
 (like a prostate set). Read, turn to RAS+, resample onto a box, z-score, write float32 images and uint8 masks; ours with
 `write_tfrecords`, theirs in a process of their own (the interpreter that MCC_KERAS_PEERS_PYTHON names, or this one)
-with the same transforms, cheapest first as it may choose: order 1 for the image, nearest for the mask. Two workers
+with the same transforms: order 1 for the image, nearest for the mask. Two workers
 each (theirs: a DataLoader whose workers persist, at one thread each). Both warm: imports and the first of the runs are
 not counted. They take turns; medians. Prints a table and, last, one line a claim: name, ratio ours / theirs, goal; then
 the most memory that a worker of ours took, in volumes of float32, and its goal.

@@ -1,6 +1,6 @@
 """`Preprocessing` as a TensorFlow graph: the formulas of `preprocessing` a second time, for scans of any size.
 
-`tests/test_segmenter.py` holds the two together: normalised voxels agree to 1e-5.
+`tests/test_preprocessing_graph.py` holds the two together: normalised voxels agree to 1e-5.
 """
 
 import numpy as np
