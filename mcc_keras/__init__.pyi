@@ -20,13 +20,13 @@ from .losses import GeneralizedWassersteinDiceLoss as GeneralizedWassersteinDice
 from .losses import MCCLoss as MCCLoss
 from .losses import SumLoss as SumLoss
 from .losses import TverskyLoss as TverskyLoss
-from .manifest import verify_records as verify_records
 from .models import DenseVNet as DenseVNet
 from .models import UNet3D as UNet3D
 from .models import VNet as VNet
 from .models import VoxResNet as VoxResNet
 from .pipeline import load_dataset as load_dataset
 from .preprocessing import Preprocessing as Preprocessing
+from .records.manifest import verify_records as verify_records
 from .serving import export_saved_model as export_saved_model
 from .splits import fold_cases as fold_cases
 from .splits import split_cases as split_cases

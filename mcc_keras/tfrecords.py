@@ -1,7 +1,7 @@
 """TFRecords: the only module that knows how a prepared case lies on disk.
 
 One record is one case, a `tf.train.Example`: little-endian image in the smallest exact type, uint8 mask, their shape,
-the box's voxel size, the case id. `manifest` says what lies beside the records, `shards` which case is in which file.
+the box's voxel size, the case id. `records` holds the rest: manifest, shards, what decides them.
 
 The folder is written under a temporary name and renamed, so that it is there whole or not at all. A call that was
 stopped goes on where it was; one with other settings is refused, or makes anew what they concern (`overwrite`).
@@ -16,7 +16,6 @@ import joblib
 import tensorflow as tf
 
 from mcc_keras.datasets.cases import read_image
-from mcc_keras.encoding import WHOLE, check_compression, encode_case
 from mcc_keras.errors import (
     DataError,
     DataErrors,
@@ -27,9 +26,10 @@ from mcc_keras.errors import (
     UsageError,
 )
 from mcc_keras.files import staged_folder, write_text
-from mcc_keras.manifest import MANIFEST, PREPROCESSING, SPLIT, read_manifest, write_manifest
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.recipe import (
+from mcc_keras.records.encoding import WHOLE, check_compression, encode_case
+from mcc_keras.records.manifest import MANIFEST, PREPROCESSING, SPLIT, read_manifest, write_manifest
+from mcc_keras.records.recipe import (
     describe_cases,
     differences,
     record_keys,
@@ -38,7 +38,7 @@ from mcc_keras.recipe import (
     same_split,
     source_stamps,
 )
-from mcc_keras.shards import Earlier, link_shard, list_shards, plan_shards, unfinished, write_shard
+from mcc_keras.records.shards import Earlier, link_shard, list_shards, plan_shards, unfinished, write_shard
 from mcc_keras.splits import PARTS, check_shares, check_split, read_split, split_cases, write_split
 
 PLAN = "plan.json"

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from mcc_keras.datasets import find_cases
-from mcc_keras.manifest import read_manifest, verify_records
 from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.records.manifest import read_manifest, verify_records
 from mcc_keras.tfrecords import write_tfrecords
 
 BOX = Preprocessing(size=48)

@@ -4,7 +4,7 @@ import pytest
 
 from mcc_keras.datasets import Case
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.recipe import describe_cases, differences, record_keys, same_split
+from mcc_keras.records.recipe import describe_cases, differences, record_keys, same_split
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from mcc_keras.errors import EnvironmentFailure
 from mcc_keras.files import write_text, written_aside
-from mcc_keras.manifest import describe_file, find_damage
+from mcc_keras.records.manifest import describe_file, find_damage
 
 SHARD_BYTES = 16 * 2**20
 SHARD_CASES = 8  # a changed scan, or a stop, costs at most so many cases

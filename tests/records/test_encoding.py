@@ -4,9 +4,9 @@ import pytest
 import threadpoolctl
 
 from mcc_keras.datasets import Case
-from mcc_keras.encoding import encode_case, exact_dtype
 from mcc_keras.errors import LabelError
 from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.records.encoding import encode_case, exact_dtype
 
 
 @pytest.fixture

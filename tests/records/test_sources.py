@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from mcc_keras.sources import hash_files, source_files
+from mcc_keras.records.sources import hash_files, source_files
 
 
 def names(paths):

@@ -16,7 +16,7 @@ from mcc_keras.datasets.cases import Case
 from mcc_keras.errors import DataErrors, RecordError, UsageError
 from mcc_keras.files import write_text
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.sources import hash_files
+from mcc_keras.records.sources import hash_files
 
 SCHEMA = 2
 MANIFEST, PREPROCESSING, SPLIT = "manifest.json", "preprocessing.json", "split.json"

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from mcc_keras.errors import VolumeError
-from mcc_keras.sources import hash_files, source_files
+from mcc_keras.records.sources import hash_files, source_files
 
 RECORD_SCHEMA = 2
 _NAMED = 5
