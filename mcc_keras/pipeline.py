@@ -7,7 +7,7 @@ is stateless, keyed on (seed, epoch, case); one pass over the dataset is one epo
 import numpy as np
 import tensorflow as tf
 
-from mcc_keras.augmentation import Augmentation
+from mcc_keras.augmentation import PRESETS, Augmentation, find_preset
 from mcc_keras.errors import UsageError
 from mcc_keras.tfrecords import parse_example, read_manifest
 
@@ -84,12 +84,14 @@ def load_dataset(work, part, *, batch_size=1, augment=False, seed=0, shuffle=Non
 
 
 def augmentation_policy(augment):
-    """Return the `Augmentation` that `augment` stands for: the default for `True`, `None` for `False`, or itself."""
+    """Return the `Augmentation` that `augment` stands for (`None` for `False`), a name's or itself."""
     if isinstance(augment, Augmentation):
         return augment
+    if isinstance(augment, str):
+        return find_preset(augment)
     if augment in (True, False):
         return Augmentation() if augment else None
-    raise UsageError(f"Expected True, False or an Augmentation. Received: augment={augment!r}.")
+    raise UsageError(f"Expected True, False, {', '.join(PRESETS)} or an Augmentation. Received: augment={augment!r}.")
 
 
 def _read(case, number, paths, *spans):

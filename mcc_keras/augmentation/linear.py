@@ -1,0 +1,30 @@
+"""Linear maps along one axis (blur, thick slices, ghosts, splines): a small matrix each, applied to every line."""
+
+import numpy as np
+import tensorflow as tf
+
+EQUATIONS = ("ij,jyzc->iyzc", "ij,xjzc->xizc", "ij,xyjc->xyic")
+
+
+def along_axis(image, matrix, axis):
+    """Return the image with each of its lines along an axis multiplied by a matrix (new length, length)."""
+    return tf.einsum(EQUATIONS[axis], matrix, image)
+
+
+def smooth_field(controls, shape):
+    """Return the cubic B-spline field (*shape, channels) of control values (n, n, n, channels).
+
+    The control points lie evenly, the first and the last one step beyond the volume.
+    """
+    field = controls
+    for axis, n in enumerate(shape):
+        field = along_axis(field, tf.constant(spline_weights(controls.shape[axis], n)), axis)
+    return field
+
+
+def spline_weights(controls, n):
+    """(n, controls): cubic B-spline weights of control points that reach one step beyond the volume on both sides."""
+    place = 1 + (np.arange(n) + 0.5) / n * (controls - 3)
+    t = np.abs(place[:, None] - np.arange(controls))
+    near, far = 2 / 3 - t**2 + t**3 / 2, np.maximum(2 - t, 0) ** 3 / 6
+    return np.where(t < 1, near, far).astype(np.float32)

@@ -1,0 +1,316 @@
+"""`Augmentation`: a frozen value that says what may happen to a training volume, and does it."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from numbers import Integral, Real
+
+import numpy as np
+import tensorflow as tf
+
+from mcc_keras.augmentation import acquisition, intensity, resampling, spatial
+from mcc_keras.augmentation.draws import perhaps, split
+from mcc_keras.errors import DataError, UsageError
+
+VERSION = 1
+SPATIAL = ("rotation_degrees", "scaling", "shear_degrees", "translation", "translation_mm")
+# What happens to intensities, in this order: the patient moves, the coils shade, k-space is disturbed, voxels are
+# large, the receiver is noisy, and a window is chosen.
+INTENSITIES = {
+    "motion_mm": acquisition.random_motion,
+    "bias_field": intensity.random_bias_field,
+    "ghosting": acquisition.random_ghosting,
+    "spike": acquisition.random_spike,
+    "blur": acquisition.random_blur,
+    "low_resolution": acquisition.random_low_resolution,
+    "noise": acquisition.random_noise,
+    "rician_noise": acquisition.random_rician_noise,
+    "brightness": intensity.random_brightness,
+    "contrast": intensity.random_contrast,
+    "histogram_shift": intensity.random_histogram_shift,
+    "inverted_gamma": functools.partial(intensity.random_gamma, inverted=True),
+    "gamma": intensity.random_gamma,
+    "channel_dropout": intensity.random_channel_dropout,
+}
+CHANCES = ("elastic", *SPATIAL, *INTENSITIES)
+LIMITS = {
+    **{"rotation_degrees": 180, "scaling": 4, "shear_degrees": 45, "translation": 0.99, "elastic": 0.1},
+    **{"contrast": 0.99, "ghosting": 1, "histogram_shift": 0.5, "low_resolution": 7, "blur": 10, "gamma": 3},
+    **{"inverted_gamma": 3, "bias_field": 3, "channel_dropout": 1},
+}
+INTERPOLATIONS, MASK_INTERPOLATIONS, PADDINGS = ("linear", "cubic"), ("nearest", "linear"), ("edge", "background")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What may happen to a training volume; call it with a seed, an image and its mask.
+
+    Every number is the most that happens, and 0 means never (then it costs nothing). All spatial changes are composed
+    into one resampling. Draws are uniform unless said otherwise, for each channel anew where they concern intensities.
+
+    Args:
+        flip: For each axis (right–left, anterior–posterior, inferior–superior), whether it is flipped half of the time.
+        rotation_degrees: Rotation about each axis, in [0, 180].
+        scaling: Relative change of size s, in [0, 4]: a factor from 1 / (1 + s) to 1 + s.
+        scaling_per_axis: A factor for each axis, instead of one for all.
+        shear_degrees: Angle by which an axis leans towards another, in [0, 45].
+        translation: Shift as a share of the field of view, in [0, 1).
+        translation_mm: Shift in millimetres, added to `translation`.
+        elastic: Standard deviation of the shift of a control point, as a share of the field of view, in [0, 0.1].
+        interpolation: Of the image: `"linear"`, or `"cubic"` (sharper, several times slower).
+        mask_interpolation: `"nearest"`, or `"linear"`: the label with the largest linear share (smoother, slower).
+        padding: What lies outside: `"edge"` (the outer voxels), `"background"` (the fourth smallest of the eight
+            corners, a channel) or a number. In masks, the outer voxels with `"edge"`, else 0.
+        swap_labels: Pairs of labels to swap when right and left are flipped, as ((1, 2),).
+        motion_mm: Motion between the lines of k-space, in millimetres.
+        bias_field: Standard deviation of the logarithm of a smooth multiplicative field, in [0, 3].
+        ghosting: Share by which every second to ninth line of k-space is weaker, in [0, 1].
+        spike: Height of a false wave, in standard deviations of the channel.
+        blur: Standard deviation of a Gaussian in voxels, in [0, 10].
+        low_resolution: Relative growth of the voxel, in [0, 7]; 1 means up to twice as long.
+        low_resolution_axis: Which axis has thick slices: 0, 1, 2, or `None` for all three.
+        noise: Standard deviation of Gaussian noise, in standard deviations of the channel.
+        rician_noise: The same for noise in both parts of a complex signal whose magnitude is taken.
+        brightness: Shift of all voxels, in standard deviations of the channel.
+        contrast: Relative change of contrast, in [0, 1).
+        histogram_shift: Shift of the inner knots of a broken line through the histogram, in steps, in [0, 0.5].
+        inverted_gamma: As `gamma`, on the inverted image.
+        gamma: Change of the logarithm of γ, in [0, 3].
+        channel_dropout: Share of channels that become background, in [0, 1]; never all of them.
+        probability: How often a change happens, by name: `{"noise": 0.1}`; those not named happen each time.
+
+    Raises:
+        UsageError: A number out of range, an unknown name.
+
+    Example:
+
+    >>> image, mask = tf.random.stateless_normal((8, 8, 8, 1), (1, 2)), tf.ones((8, 8, 8, 1), tf.uint8)
+    >>> policy = Augmentation(rotation_degrees=20, blur=1.0, probability={"blur": 0.2})
+    >>> moved, moved_mask = policy((1, 2), image, mask, spacing_mm=(1.0, 1.0, 1.0))
+    >>> tuple(moved.shape), moved_mask.dtype.name
+    ((8, 8, 8, 1), 'uint8')
+    >>> Augmentation.from_json(policy.to_json()) == policy
+    True
+    """
+
+    flip: tuple = (True, False, False)
+    rotation_degrees: float = 12.0
+    scaling: float = 0.12
+    scaling_per_axis: bool = True
+    shear_degrees: float = 0.0
+    translation: float = 0.05
+    translation_mm: float = 0.0
+    elastic: float = 0.02
+    interpolation: str = "linear"
+    mask_interpolation: str = "nearest"
+    padding: str | float = "edge"
+    swap_labels: tuple = ()
+    motion_mm: float = 0.0
+    bias_field: float = 0.15
+    ghosting: float = 0.0
+    spike: float = 0.0
+    blur: float = 0.0
+    low_resolution: float = 0.0
+    low_resolution_axis: int | None = None
+    noise: float = 0.1
+    rician_noise: float = 0.0
+    brightness: float = 0.15
+    contrast: float = 0.15
+    histogram_shift: float = 0.0
+    inverted_gamma: float = 0.0
+    gamma: float = 0.3
+    channel_dropout: float = 0.0
+    # Left out of the hash, which a dict has none of; two policies that differ only here are still unequal.
+    probability: Mapping = dataclasses.field(default_factory=dict, hash=False)
+
+    def __post_init__(self):
+        for name in CHANCES:
+            self._set(name, _number(getattr(self, name), name, most=LIMITS.get(name, np.inf)))
+        self._set("flip", _flags(self.flip))
+        self._set("swap_labels", _pairs(self.swap_labels))
+        self._set("probability", _probabilities(self.probability))
+        _one_of(self.interpolation, INTERPOLATIONS, "interpolation")
+        _one_of(self.mask_interpolation, MASK_INTERPOLATIONS, "mask_interpolation")
+        _one_of(self.low_resolution_axis, (None, 0, 1, 2), "low_resolution_axis")
+        _one_of(self.scaling_per_axis, (True, False), "scaling_per_axis")
+        if not (_is_real(self.padding) or isinstance(self.padding, str) and self.padding in PADDINGS):
+            raise UsageError(f"Expected {', '.join(PADDINGS)} or a number. Received: padding={self.padding!r}.")
+
+    def _set(self, name, value):
+        object.__setattr__(self, name, value)
+
+    @property
+    def flip_axes(self):
+        """Axes along which a prediction may be flipped and averaged: those flipped in training, labels unchanged."""
+        return tuple(axis for axis in range(3) if self.flip[axis] and not (axis == 0 and self.swap_labels))
+
+    def chance(self, name):
+        """Return how often a change happens: 0 where its number is 0."""
+        return self.probability.get(name, 1.0) if getattr(self, name) > 0 else 0.0
+
+    def to_dict(self):
+        """Return the settings as a dict of plain values, with a version."""
+        return {"version": VERSION, **dataclasses.asdict(self)}
+
+    def to_json(self):
+        """Return the settings as JSON text."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    @classmethod
+    def from_dict(cls, settings, *, path="augmentation"):
+        """Return the `Augmentation` that `to_dict` wrote; a setting that is missing has its default.
+
+        Raises:
+            DataError: Another version, settings that this version does not know, or values that make no sense.
+        """
+        if not isinstance(settings, Mapping) or settings.get("version") != VERSION:
+            raise DataError(path, f"expected settings of augmentation with version {VERSION}, found {settings!r:.60}")
+        settings = {name: value for name, value in settings.items() if name != "version"}
+        unknown = sorted(set(settings) - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise DataError(path, f"expected settings of augmentation, found also {', '.join(map(str, unknown))}")
+        try:
+            return cls(**settings)
+        except UsageError as error:
+            raise DataError(path, f"expected settings that make sense, found others: {error}") from error
+
+    @classmethod
+    def from_json(cls, text, *, path="augmentation.json"):
+        """Return the `Augmentation` that `to_json` wrote; `path` is named in errors.
+
+        Raises:
+            DataError: Other text, or as `from_dict`.
+        """
+        try:
+            settings = json.loads(text)
+        except (ValueError, TypeError) as error:
+            raise DataError(path, "expected settings of augmentation in JSON, found something else") from error
+        return cls.from_dict(settings, path=path)
+
+    def __call__(self, seed, image, mask, *, spacing_mm, patch_size=None, corner=None):
+        """Return the changed image and mask, of the same types.
+
+        Args:
+            seed: Integer (2,); the same seed draws the same.
+            image: float32 (x, y, z, channels), of a shape that is known.
+            mask: Integer (x, y, z, 1), of the same shape.
+            spacing_mm: (3,), voxel sizes.
+            patch_size: Three integers: only this patch is computed, and what turns into it from around it is seen.
+                `None`: the whole volume.
+            corner: Integer (3,), first voxel of the patch (0, 0, 0).
+
+        Raises:
+            UsageError: Shapes that do not fit.
+        """
+        image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
+        if image.shape.rank != 4 or image.shape[:3] != mask.shape[:3] or mask.shape.rank != 4:
+            shapes = f"image.shape={tuple(image.shape)}, mask.shape={tuple(mask.shape)}"
+            raise UsageError(f"Expected an image (x, y, z, channels) and a mask (x, y, z, 1). Received: {shapes}.")
+        patch_size = tuple(image.shape[:3]) if patch_size is None else tuple(patch_size)
+        corner = tf.zeros(3) if corner is None else tf.cast(corner, tf.float32)
+        spacing_mm = tf.cast(tf.convert_to_tensor(spacing_mm), tf.float32)
+        # On a CPU the compiled form is many times faster than one kernel an operation; it is compiled once a shape.
+        return _compiled(self, patch_size)(tf.convert_to_tensor(seed), image, mask, spacing_mm, corner)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(policy, patch_size):
+    """The whole policy as one XLA kernel: equal policies share it."""
+
+    @tf.function(jit_compile=True)
+    def augment(seed, image, mask, spacing_mm, corner):
+        place, light = split(seed, 2)
+        image, mask = _move(policy, place, image, mask, spacing_mm=spacing_mm, patch_size=patch_size, corner=corner)
+        return _shade(policy, light, image, spacing_mm=spacing_mm), mask
+
+    return augment
+
+
+def _move(policy, seed, image, mask, *, spacing_mm, patch_size, corner):
+    """Draw the points, from the result back to the volume, and read image and mask there once."""
+    flips_seed, affine_seed, gates_seed, bend_seed, bent_seed = split(seed, 5)
+    points = spatial.identity_points(patch_size)
+    if policy.chance("elastic"):
+        bend = functools.partial(spatial.random_elastic, bend_seed, deviation=policy.elastic)
+        points = perhaps(bent_seed, policy.chance("elastic"), bend, points)
+    if any(policy.chance(name) for name in SPATIAL):
+        most = {name: _most(policy, name, gate) for name, gate in zip(SPATIAL, split(gates_seed, 5), strict=True)}
+        per_axis = policy.scaling_per_axis
+        points = spatial.random_affine(affine_seed, points, spacing_mm, scaling_per_axis=per_axis, **most)
+    elif not policy.chance("elastic") and not any(policy.flip) and patch_size == image.shape[:3]:
+        return image, mask
+    flips = spatial.draw_flips(flips_seed, [axis for axis in range(3) if policy.flip[axis]])
+    points = spatial.flip(points, flips) + corner
+    outside = intensity.background_of(image) if policy.padding == "background" else policy.padding
+    mask_outside = "edge" if policy.padding == "edge" else 0
+    read = resampling.resample_nearest if policy.mask_interpolation == "nearest" else resampling.resample_labels
+    image = resampling.resample(image, points, interpolation=policy.interpolation, padding=outside)
+    return image, _swapped(read(mask, points, padding=mask_outside), policy.swap_labels, flips[0])
+
+
+def _most(policy, name, seed):
+    """The number of a spatial change, or 0 when its turn has not come."""
+    chance, most = policy.chance(name), getattr(policy, name)
+    return perhaps(seed, chance, lambda _: tf.constant(most), tf.constant(0.0)) if 0 < chance < 1 else most * chance
+
+
+def _swapped(mask, pairs, flipped):
+    result = mask
+    for first, second in pairs:
+        for old, new in ((first, second), (second, first)):
+            result = tf.where(flipped & (mask == old), tf.cast(new, mask.dtype), result)
+    return result
+
+
+def _shade(policy, seed, image, *, spacing_mm):
+    axes = range(3) if policy.low_resolution_axis is None else (policy.low_resolution_axis,)
+    more = {"motion_mm": {"spacing_mm": spacing_mm}, "low_resolution": {"axes": axes}}
+    for name, each in zip(INTENSITIES, split(seed, len(INTENSITIES)), strict=True):
+        chance, most = policy.chance(name), getattr(policy, name)
+        if chance:
+            gate, draws = split(each, 2)
+            change = functools.partial(INTENSITIES[name], draws, most=most, **more.get(name, {}))
+            image = perhaps(gate, chance, change, image)
+    return image
+
+
+def _number(value, name, *, most):
+    if not _is_real(value) or not 0 <= value <= most:
+        raise UsageError(f"Expected a number in [0, {most}]. Received: {name}={value!r}.")
+    return float(value)
+
+
+def _flags(value):
+    flags = tuple(value) if isinstance(value, list | tuple | np.ndarray) else ()
+    if len(flags) != 3 or not all(flag in (True, False) for flag in flags):
+        raise UsageError(f"Expected three truth values, one an axis. Received: flip={value!r}.")
+    return tuple(bool(flag) for flag in flags)
+
+
+def _pairs(value):
+    pairs = tuple(tuple(pair) for pair in value) if isinstance(value, list | tuple) and not _flat(value) else None
+    labels = () if pairs is None else [label for pair in pairs for label in pair]
+    right = pairs is not None and all(len(pair) == 2 for pair in pairs) and len(set(labels)) == len(labels)
+    if not right or not all(isinstance(label, Integral) and 0 < label < 256 for label in labels):
+        raise UsageError(f"Expected pairs of labels, each label once, as ((1, 2),). Received: swap_labels={value!r}.")
+    return tuple((int(first), int(second)) for first, second in pairs)
+
+
+def _flat(values):
+    return any(not isinstance(value, list | tuple) for value in values)
+
+
+def _probabilities(value):
+    if not isinstance(value, Mapping) or not set(value) <= set(CHANCES):
+        raise UsageError(f"Expected numbers by name, of {', '.join(CHANCES)}. Received: probability={value!r}.")
+    return {name: _number(chance, f"probability of {name}", most=1) for name, chance in value.items()}
+
+
+def _one_of(value, allowed, name):
+    if not any(value is choice or type(value) is type(choice) and value == choice for choice in allowed):
+        raise UsageError(f"Expected one of {', '.join(map(str, allowed))}. Received: {name}={value!r}.")
+
+
+def _is_real(value):
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_) and bool(np.isfinite(value))
