@@ -156,10 +156,22 @@ class CropLike(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Float32AveragePooling(keras.layers.AveragePooling3D):
-    """Average pooling that computes in float32 under `mixed_float16`, because CPUs have no half kernel for it."""
+    """Average pooling that computes in float32 under `mixed_float16`, because CPUs have no half kernel for it.
+
+    Under SAME padding a window at the border is the mean of the voxels inside the volume, on every backend.
+    """
 
     def call(self, inputs):
-        return _in_float32_if_half(super().call, inputs)
+        return _in_float32_if_half(self._pool, inputs)
+
+    def _pool(self, x):
+        if keras.backend.backend() != "torch" or self.padding == "valid":
+            return super().call(x)
+        # Keras 3.15 on torch repeats the border where it has to pad unevenly; TensorFlow and JAX leave padding out.
+        margins = [(0, 0), *map(_same_padding, x.shape[1:4], self.pool_size, self.strides), (0, 0)]
+        inside = ops.ones((1, *x.shape[1:4], 1), dtype=x.dtype)
+        sums, shares = (ops.average_pool(ops.pad(y, margins), self.pool_size, self.strides) for y in (x, inside))
+        return sums / shares
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -168,6 +180,12 @@ class Float32MaxPooling(keras.layers.MaxPooling3D):
 
     def call(self, inputs):
         return _in_float32_if_half(super().call, inputs)
+
+
+def _same_padding(side, size, stride):
+    """Voxels that SAME padding puts in front of and behind a side."""
+    total = max(0, (-(-side // stride) - 1) * stride + size - side)
+    return total // 2, total - total // 2
 
 
 def _in_float32_if_half(function, x):
