@@ -7,13 +7,16 @@ The folder is written under a temporary name and renamed, so that it is there wh
 stopped goes on where it was; one with other settings is refused, or makes anew what they concern (`overwrite`).
 """
 
+import contextlib
 import dataclasses
 import json
 import math
+import shutil
+import tempfile
 from pathlib import Path
 
 import joblib
-import tensorflow as tf
+import lazy_loader as lazy
 
 from mcc_keras.datasets.cases import read_image
 from mcc_keras.errors import (
@@ -27,7 +30,7 @@ from mcc_keras.errors import (
 )
 from mcc_keras.files import staged_folder, write_text
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.records.encoding import WHOLE, check_compression, encode_case
+from mcc_keras.records.encoding import WHOLE, check_compression
 from mcc_keras.records.manifest import MANIFEST, PREPROCESSING, SPLIT, read_manifest, write_manifest
 from mcc_keras.records.recipe import (
     describe_cases,
@@ -38,10 +41,22 @@ from mcc_keras.records.recipe import (
     same_split,
     source_stamps,
 )
-from mcc_keras.records.shards import Earlier, link_shard, list_shards, plan_shards, unfinished, write_shard
+from mcc_keras.records.shards import (
+    Earlier,
+    ShardTask,
+    keep_shard,
+    link_shard,
+    list_shards,
+    plan_shards,
+    unfinished,
+    write_shard,
+)
 from mcc_keras.splits import PARTS, check_shares, check_split, read_split, split_cases, write_split
 
+tf = lazy.load("tensorflow")
+
 PLAN = "plan.json"
+SCRATCH = ".scratch"
 
 
 def write_tfrecords(
@@ -177,10 +192,13 @@ class _Job:
         kept = {MANIFEST, PREPROCESSING, SPLIT, *(shard.file for shard in plan)}
         for path in folder.iterdir():
             if path.name not in kept:
-                path.unlink()
+                path.rmdir() if path.is_dir() else path.unlink()
         return prepared
 
     def _resume(self, folder):
+        for scratch in folder.glob(f"{SCRATCH}*"):
+            # Renamed first: workers of a killed call may still be at work, and find no place to write to any more.
+            shutil.rmtree(scratch.rename(folder / f".gone{scratch.name}"), ignore_errors=True)
         text = json.dumps(self.settings)
         if not (folder / PLAN).is_file() or (folder / PLAN).read_text("utf-8") != text:
             for path in folder.iterdir():
@@ -210,34 +228,47 @@ class _Job:
     def _write_shards(self, plan, folder, fitted):
         earlier = Earlier(self.old.work, self.old.shards) if self.old else Earlier()
         todo = [shard for shard in unfinished(plan, folder) if not link_shard(shard, folder, earlier)]
-        members = [(shard, case, key) for shard in todo for case, key in zip(shard.cases, shard.keys, strict=True)]
-        new = [case for _, case, key in members if key not in earlier.records]
-        encoded, failed = self._encode(new, fitted), []
-        for shard in todo:
-            payloads = []
-            for key in shard.keys:
-                case = None if key in earlier.records else next(encoded)
-                if isinstance(case, MCCKerasError):
-                    failed.append(case)
-                elif not failed:
-                    payloads.append(_serialize(case) if case else earlier.read(key))
-            if not failed:
-                write_shard(shard, folder, payloads)
+        todo.sort(key=lambda shard: -len(shard.cases))  # the short ones last, so that no process works on alone
+        scratch, failed = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=folder)), []
+        tasks = [self._task(shard, scratch, fitted, earlier, processes=len(todo)) for shard in todo]
+        with contextlib.closing(self._written(tasks)) as written:
+            for task, problems in zip(tasks, written, strict=True):
+                failed += problems
+                _raise_of_disk(problems)
+                if not failed:
+                    keep_shard(task, folder)
         if failed:
             raise DataErrors(failed)
-        return len(new)
+        return sum(len(task.new) for task in tasks)
 
-    def _encode(self, cases, fitted):
-        workers = max(1, min(self.workers, len(cases)))
-        # So many ahead that the workers need not wait while this process writes and hashes a shard of eight.
-        parallel = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch=8 * workers)
-        compression = self.settings["compression"]
-        encoded = parallel(joblib.delayed(encode_case)(case, fitted, compression) for case in cases)
-        if self.progress and cases:
-            from tqdm import tqdm
+    def _task(self, shard, scratch, fitted, earlier, *, processes):
+        spans = {key: earlier.spans[key] for key in shard.keys if key in earlier.spans}
+        compression, threads = self.settings["compression"], max(1, self.workers // processes)
+        return ShardTask(shard, scratch, fitted, compression=compression, earlier=spans, threads=threads)
 
-            encoded = tqdm(encoded, total=len(cases), desc="prepare", unit="case", disable=None)
-        return iter(encoded)
+    def _written(self, tasks):
+        """Yield for each shard, in order, the errors of its writing; a process writes one at a time."""
+        workers = max(1, min(self.workers, len(tasks)))
+        parallel = joblib.Parallel(n_jobs=workers, return_as="generator", batch_size=1, pre_dispatch="all")
+        with contextlib.ExitStack() as stack:
+            bar = stack.enter_context(_bar(sum(len(task.new) for task in tasks))) if self.progress and tasks else None
+            results = stack.enter_context(contextlib.closing(parallel(joblib.delayed(write_shard)(t) for t in tasks)))
+            for task, problems in zip(tasks, results, strict=True):
+                if bar:
+                    bar.update(len(task.new))
+                yield problems
+
+
+def _bar(total):
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc="prepare", unit="case", disable=None)
+
+
+def _raise_of_disk(problems):
+    for problem in problems:
+        if isinstance(problem, EnvironmentFailure):
+            raise problem
 
 
 def _published(work, *, overwrite):
@@ -299,18 +330,6 @@ def _call(preprocessing, settings):
 
 def _decoded(raw, dtype):
     return tf.cast(tf.io.decode_raw(raw, tf.dtypes.as_dtype(dtype)), tf.float32)
-
-
-def _serialize(case):
-    example = tf.train.Example()
-    feature = example.features.feature  # filled in place: a message that is handed over is copied each time
-    feature["case_id"].bytes_list.value.append(case.case_id.encode())
-    feature["image"].bytes_list.value.append(case.image)
-    feature["image_dtype"].bytes_list.value.append(case.image_dtype.encode())
-    feature["mask"].bytes_list.value.append(case.mask)
-    feature["shape"].int64_list.value.extend(case.shape)
-    feature["spacing_mm"].float_list.value.extend(case.spacing_mm)
-    return example.SerializeToString(deterministic=True)
 
 
 def _check_uniform(cases):

@@ -5,11 +5,9 @@ was not resampled, as uint8, int16 or uint16; anything else as float32. Masks ar
 """
 
 import dataclasses
-import functools
 import zlib
 
 import numpy as np
-import threadpoolctl
 
 from mcc_keras.datasets.prepare import prepare_case
 from mcc_keras.errors import MCCKerasError, UsageError
@@ -25,8 +23,8 @@ class EncodedCase:
     """What a record holds: image and mask in C order, the image's type and shape, the voxel size of the box."""
 
     case_id: str
-    image: bytes
-    mask: bytes
+    image: bytes | memoryview
+    mask: bytes | memoryview
     image_dtype: str
     shape: tuple
     spacing_mm: tuple
@@ -40,9 +38,7 @@ def encode_case(case, preprocessing, compression=None):
         preprocessing: `Preprocessing` with a known size.
         compression: `None` or `"gzip"`, of image and mask each.
     """
-    # Matrix products round differently on another number of threads, and that follows from the number of processes.
-    with _linear_algebra().limit(limits=1, user_api="blas"):
-        prepared = prepare_case(case, preprocessing)
+    prepared = prepare_case(case, preprocessing)
     if isinstance(prepared, MCCKerasError):
         return prepared
     dtype = exact_dtype(prepared.image)
@@ -86,11 +82,6 @@ def check_compression(compression):
         raise UsageError(f"Expected None or 'gzip'. Received: compression={compression!r}.")
 
 
-@functools.cache
-def _linear_algebra():
-    return threadpoolctl.ThreadpoolController()
-
-
 def _packed(array, compression):
     # 31: a gzip header without name and time, so that the same voxels are the same bytes
-    return zlib.compress(array, _LEVEL, wbits=31) if compression else array.tobytes()
+    return zlib.compress(array, _LEVEL, wbits=31) if compression else memoryview(array.reshape(-1)).cast("B")

@@ -6,20 +6,24 @@ earlier set holds already, by the key of what they were made of.
 """
 
 import dataclasses
+import functools
+import hashlib
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import tensorflow as tf
+import threadpoolctl
 
-from mcc_keras.errors import EnvironmentFailure
-from mcc_keras.files import write_text, written_aside
-from mcc_keras.records.manifest import describe_file, find_damage
+from mcc_keras.errors import EnvironmentFailure, MCCKerasError
+from mcc_keras.files import written_aside
+from mcc_keras.records.encoding import encode_case
+from mcc_keras.records.example import encode_example, frame_record
+from mcc_keras.records.manifest import find_damage
 
 SHARD_BYTES = 16 * 2**20
 SHARD_CASES = 8  # a changed scan, or a stop, costs at most so many cases
-FRAME = 12, 4  # a TFRecord is framed by 12 bytes before and 4 behind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +70,11 @@ class Earlier:
         damaged = find_damage(work, {shard["file"]: shard for shard in listed}) if listed else {}
         sound = [shard for shard in listed if shard["file"] not in damaged]
         self.whole = {_keys(shard): (work / shard["file"], shard) for shard in sound}
-        self.records = {record["key"]: (work / shard["file"], record) for shard in sound for record in shard["records"]}
+        self.spans = {
+            record["key"]: (work / shard["file"], record["position"], record["bytes"])
+            for shard in sound
+            for record in shard["records"]
+        }
 
     def link(self, shard, path):
         """Give a shard of the same records a second name; return whether there was one."""
@@ -79,13 +87,6 @@ class Earlier:
             except OSError:
                 shutil.copyfile(found, aside)
         return True
-
-    def read(self, key):
-        """Return the bytes of one record."""
-        path, record = self.records[key]
-        with open(path, "rb") as file:
-            file.seek(record["position"])
-            return file.read(record["bytes"])
 
 
 def unfinished(plan, folder):
@@ -106,38 +107,105 @@ def link_shard(shard, folder, earlier):
     if not earlier.link(shard, folder / shard.file):
         return False
     _, entry = earlier.whole[shard.keys]
-    _write_note(folder / shard.file, entry["records"])
+    with written_aside(_note_path(folder / shard.file)) as aside:
+        note = {"file": shard.file, "bytes": entry["bytes"], "sha256": entry["sha256"], "records": entry["records"]}
+        aside.write_text(json.dumps(note), encoding="utf-8")
     return True
 
 
-def write_shard(shard, folder, payloads):
-    """Write the records of a shard, then its note.
+@dataclasses.dataclass(frozen=True, eq=False)
+class ShardTask:
+    """A shard for a worker process to write.
 
-    Raises:
-        EnvironmentFailure: The disk is full, or cannot be written.
+    Args:
+        shard: The `Shard`.
+        scratch: Folder of the call. A worker that outlives a killed call finds it gone, and can leave nothing anywhere.
+        preprocessing: The fitted `Preprocessing`.
+        compression: `None` or `"gzip"`.
+        earlier: Key → (path, position, bytes) of the records that are copied from an earlier set.
+        threads: Cases that are prepared at a time, for where there are more cores than shards.
     """
-    path, position, records = folder / shard.file, 0, []
-    with written_aside(path) as aside:
+
+    shard: Shard
+    scratch: Path
+    preprocessing: object
+    compression: str | None
+    earlier: dict
+    threads: int = 1
+
+    @property
+    def new(self):
+        """The cases that must be prepared."""
+        pairs = zip(self.shard.cases, self.shard.keys, strict=True)
+        return [case for case, key in pairs if key not in self.earlier]
+
+
+def write_shard(task):
+    """Write the records of a shard, and a note of them, into the scratch folder; runs in worker processes.
+
+    Returns:
+        List of errors: of every case that cannot be prepared, or of the disk.
+    """
+    # Sums round differently on another number of threads, and that follows from the number of processes.
+    with _linear_algebra().limit(limits=1, user_api="blas"), ThreadPoolExecutor(task.threads) as pool:
+        encode = functools.partial(encode_case, preprocessing=task.preprocessing, compression=task.compression)
+        encoded = (map if task.threads == 1 else pool.map)(encode, task.new)
+        failed = []
         try:
-            with tf.io.TFRecordWriter(str(aside)) as writer:
-                for case, key, payload in zip(shard.cases, shard.keys, payloads, strict=True):
-                    writer.write(payload)
-                    entry = {"case_id": case.case_id, "position": position + FRAME[0], "bytes": len(payload)}
-                    records.append({**entry, "key": key})
-                    position += len(payload) + sum(FRAME)
-        except tf.errors.OpError as error:
-            raise _disk_failure(path, error.message) from error
-        if aside.stat().st_size != position:  # closing the writer reports no failure
-            raise _disk_failure(path, f"{aside.stat().st_size} bytes of {position} could be written")
-    _write_note(path, records)
+            _write_records(task, encoded, failed)
+        except OSError as error:
+            reason = error.strerror or error
+            problem = f"{task.shard.file}: cannot be written ({reason}). Make room, or choose another disk."
+            failed.append(EnvironmentFailure(problem))
+    return failed
 
 
-def _disk_failure(path, reason):
-    return EnvironmentFailure(f"{path.name}: cannot be written ({reason}). Make room, or choose another disk.")
+def keep_shard(task, folder):
+    """Move what a worker has written to where it belongs: the shard first, so that a note always has its shard."""
+    name = task.shard.file
+    for path in (Path(name), _note_path(Path(name))):
+        os.replace(task.scratch / path, folder / path)
 
 
-def _write_note(path, records):
-    write_text(_note_path(path), json.dumps({"file": path.name, **describe_file(path), "records": records}))
+def _write_records(task, encoded, failed):
+    path, records, digest, position = task.scratch / task.shard.file, [], hashlib.sha256(), 0
+    with open(path, "wb") as file:
+        for case, key in zip(task.shard.cases, task.shard.keys, strict=True):
+            payload = _payload(task.earlier.get(key), encoded, failed)
+            if failed:
+                continue
+            before, behind = frame_record(payload)
+            for part in (before, payload, behind):
+                file.write(part)
+                digest.update(part)
+            entry = {"case_id": case.case_id, "position": position + len(before), "bytes": len(payload)}
+            records.append({**entry, "key": key})
+            position += len(before) + len(payload) + len(behind)
+    if not failed:
+        _write_note(path, {"bytes": position, "sha256": digest.hexdigest()}, records)
+
+
+def _payload(span, encoded, failed):
+    if span is not None:
+        path, position, count = span
+        with open(path, "rb") as file:
+            file.seek(position)
+            return file.read(count)
+    case = next(encoded)
+    if isinstance(case, MCCKerasError):
+        failed.append(case)
+        return None
+    return None if failed else encode_example(case)
+
+
+@functools.cache
+def _linear_algebra():
+    return threadpoolctl.ThreadpoolController()
+
+
+def _write_note(path, described, records):
+    note = {"file": path.name, **described, "records": records}
+    _note_path(path).write_text(json.dumps(note), encoding="utf-8")
 
 
 def _note(shard, folder):

@@ -1,7 +1,6 @@
 import nibabel as nib
 import numpy as np
 import pytest
-import threadpoolctl
 
 from mcc_keras.datasets import Case
 from mcc_keras.errors import LabelError
@@ -45,24 +44,3 @@ def test_voxels_that_nothing_changes_are_stored_as_they_were(case):
 def test_an_error_of_ours_comes_back_as_a_value(case):
     nib.save(nib.Nifti1Image(np.full((4, 4, 4), 7, np.uint8), np.eye(4)), case.mask)
     assert isinstance(encode_case(case, Preprocessing(size=4)), LabelError)
-
-
-class Watched(Preprocessing):
-    """Notes how many threads linear algebra may use while a case is prepared."""
-
-    threads = []  # noqa: RUF012
-
-    def grid(self, image, affine):
-        self.threads.extend(blas_threads())
-        return super().grid(image, affine)
-
-
-def blas_threads():
-    return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
-
-
-def test_sums_are_taken_on_one_thread_so_that_their_rounding_does_not_depend_on_the_processes(case):
-    before = blas_threads()
-    encode_case(case, Watched(size=4))
-    assert set(Watched.threads) == {1}
-    assert blas_threads() == before
