@@ -219,7 +219,7 @@ class _Gzip:
 
     def head(self, count):
         head = b""
-        for chunk in self._chunks(_PIECE):
+        for chunk in self._chunks(count):
             head += chunk
             if len(head) >= count:
                 break

@@ -193,16 +193,20 @@ class Preprocessing:
             (*size) uint8.
         """
         mask, labels = np.asarray(mask), np.zeros(self.size, np.uint8)
-        best, total = np.zeros(self.size, np.float32), np.zeros(self.size, np.float32)
-        for label in range(1, num_labels + 1):
-            found = grid.share_in_box(mask == label)
-            if found is None:
-                continue
-            where, share = found
+        found = {label: grid.share_in_box(mask == label) for label in range(1, num_labels + 1)}
+        found = {label: share for label, share in found.items() if share}
+        if not found:
+            return labels
+        reached = zip(*(where for where, _ in found.values()), strict=True)
+        ends = [(min(part.start for part in axis), max(part.stop for part in axis)) for axis in reached]
+        region = labels[tuple(slice(*pair) for pair in ends)]
+        best, total = np.zeros(region.shape, np.float32), np.zeros(region.shape, np.float32)
+        for label, (where, share) in found.items():
+            where = tuple(slice(part.start - low, part.stop - low) for part, (low, _) in zip(where, ends, strict=True))
             total[where] += share
-            np.copyto(labels[where], label, where=share > best[where])
+            np.copyto(region[where], label, where=share > best[where])
             np.maximum(best[where], share, out=best[where])
-        labels[best <= 1 - total] = 0
+        region[best <= 1 - total] = 0
         return labels
 
     def restore(self, box, grid):
