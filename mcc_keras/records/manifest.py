@@ -22,6 +22,7 @@ SCHEMA = 2
 MANIFEST, PREPROCESSING, SPLIT = "manifest.json", "preprocessing.json", "split.json"
 SHARDS = "*.tfrecord"
 AGAIN = "Prepare the data again, with overwrite."
+_CHECKSUM, _END = ',\n "sha256": ', "\n}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +191,7 @@ def write_manifest(folder, *, settings, shards, command=None):
     files = {name: describe_file(folder / name) for name in (PREPROCESSING, SPLIT)}
     counts = count_records(shards)
     content = {"schema": SCHEMA, "command": command, "settings": settings, "counts": counts, "files": files}
-    return write_text(folder / MANIFEST, _with_checksum({**content, "shards": shards}))
+    return write_text(folder / MANIFEST, _with_checksum(json.dumps({**content, "shards": shards}, indent=1)))
 
 
 def describe_file(path):
@@ -248,14 +249,15 @@ def _read(work):
         raise RecordError(path, f"expected a manifest, found {error!r}", AGAIN) from error
     if schema != SCHEMA:
         raise RecordError(path, f"expected schema {SCHEMA}, found {schema}", AGAIN)
-    if _with_checksum(content) != text:
+    if _with_checksum(text.rpartition(_CHECKSUM)[0] + _END) != text:
         raise RecordError(path, "expected the checksum of its own text, found another", AGAIN)
     return content
 
 
-def _with_checksum(content):
-    digest = hashlib.sha256(json.dumps(content, indent=1).encode()).hexdigest()
-    return json.dumps({**content, "sha256": digest}, indent=1) + "\n"
+def _with_checksum(text):
+    """Return JSON text with its own SHA-256 as the last entry."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f'{text.removesuffix(_END)}{_CHECKSUM}"{digest}"{_END}\n'
 
 
 def _changed_sources(listed, workers):

@@ -1,5 +1,7 @@
 """What records follow from: sources by their SHA-256, labels, preprocessing, split; and how two sets differ in it."""
 
+import contextlib
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -22,15 +24,16 @@ def describe_cases(cases, *, workers=None):
         case.case_id: [file for path in (*case.images, case.mask) for file in source_files(path)] for case in cases
     }
     hashes = hash_files([file for some in files.values() for file in some], workers=workers)
+    place = functools.cache(lambda path: str(Path(path).resolve()))
     return [
         {
             "case_id": case.case_id,
             "group": case.group,
-            "images": [str(Path(path).resolve()) for path in case.images],
-            "mask": str(Path(case.mask).resolve()),
+            "images": [place(path) for path in case.images],
+            "mask": place(case.mask),
             "affine": case.affine,
             "sources": [
-                {"file": str(file.resolve()), "bytes": hashes[file][0], "sha256": hashes[file][1]}
+                {"file": place(file), "bytes": hashes[file][0], "sha256": hashes[file][1]}
                 for file in files[case.case_id]
             ],
         }
@@ -41,7 +44,10 @@ def describe_cases(cases, *, workers=None):
 def source_stamps(cases):
     """Return file → (bytes, time of its last change), which a file that is written to does not keep."""
     files = [file for case in cases for path in (*case.images, case.mask) for file in source_files(path)]
-    states = {file: file.stat() for file in files if file.exists()}
+    states = {}
+    for file in files:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            states[file] = file.stat()
     return {file: (state.st_size, state.st_mtime_ns) for file, state in states.items()}
 
 
