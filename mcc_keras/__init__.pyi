@@ -26,6 +26,7 @@ from .models import VNet as VNet
 from .models import VoxResNet as VoxResNet
 from .pipeline import load_dataset as load_dataset
 from .preprocessing import Preprocessing as Preprocessing
+from .preview import preview_augmentation as preview_augmentation
 from .records.manifest import verify_records as verify_records
 from .serving import export_saved_model as export_saved_model
 from .splits import fold_cases as fold_cases

@@ -94,6 +94,15 @@ def build_parser():
     verify.add_argument("--sources", action="store_true", help="also the scans and masks that they were made from")
     _workers(verify)
 
+    augment = _command(commands, "augment", _preview, "draw what augmentation makes of a case, before and after")
+    _source(augment)
+    augment.add_argument("--preview", dest="path", required=True, metavar="FILE", help="the picture to write: page.png")
+    _augment(augment)
+    augment.add_argument("--case", dest="case_id", metavar="ID", help="which case (the first with a mask)")
+    augment.add_argument("--draws", type=int, default=4, help="rows below the case as it is (%(default)s)")
+    augment.add_argument("--seed", type=int, default=0, help="seed of the draws (%(default)s)")
+    _overwrite(augment)
+
     train = _command(commands, "train", _train, "train Dense V-Net on records")
     train.add_argument("work", metavar="WORK", help="folder that `prepare` wrote")
     train.add_argument("run", metavar="RUN", help="new folder for the run")
@@ -109,9 +118,9 @@ def build_parser():
         default="float32",
         help="Keras' dtype policy (%(default)s)",
     )
-    train.add_argument(
-        "--augment", action=argparse.BooleanOptionalAction, default=True, help="change the cases anew in each epoch"
-    )
+    changes = train.add_mutually_exclusive_group()
+    _augment(changes)
+    changes.add_argument("--no-augment", dest="augment", action="store_false", help="leave the cases as they are")
     train.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation (%(default)s)")
 
     evaluate = _command(commands, "evaluate", _evaluate, "score a run on the original grids, case by case")
@@ -185,6 +194,12 @@ def _verify(work, **options):
     found = mk.verify_records(work, **options)
     print(found.to_text())
     return mk.errors.DataError.exit_code if found.problems else 0
+
+
+def _preview(source, path, **options):
+    cases = mk.find_cases(source, **{name: options.pop(name) for name in CASE_OPTIONS})
+    _start_tensorflow()
+    print(mk.preview_augmentation(cases, path, **options))
 
 
 def _train(work, run, **options):
@@ -290,6 +305,15 @@ def _images_and_output(parser):
 
 def _overwrite(parser):
     parser.add_argument("--overwrite", action="store_true", help="replace what an earlier call wrote")
+
+
+def _augment(parser):
+    parser.add_argument(
+        "--augment",
+        metavar="NAME",
+        default=True,
+        help="change the cases anew in each epoch: default, light, paper or strong (default)",
+    )
 
 
 def _largest_component(parser):

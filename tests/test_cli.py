@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import mcc_keras as mk
+from mcc_keras.augmentation import PRESETS
 from mcc_keras.cli import build_parser, main
 from mcc_keras.splits import read_split
 
@@ -24,6 +25,7 @@ FUNCTIONS = {
     "check": (mk.find_cases, mk.check_cases),
     "prepare": (mk.find_cases, mk.Preprocessing, mk.write_tfrecords),
     "verify": (mk.verify_records,),
+    "augment": (mk.find_cases, mk.preview_augmentation),
     "train": (mk.train,),
     "evaluate": (mk.evaluate,),
     "predict": (mk.segment,),
@@ -70,6 +72,15 @@ def test_the_readme_tells_of_every_loss():
 
 def test_the_losses_to_choose_from_are_the_registry():
     assert list(options_of("train")["loss"].choices) == sorted(mk.losses.LOSSES)
+
+
+def test_the_presets_that_help_names_are_the_presets():
+    assert f"{', '.join([*PRESETS][:-1])} or {[*PRESETS][-1]}" in options_of("augment")["augment"].help
+    parse = build_parser().parse_args
+    found = [
+        parse(["train", "work", "run", *words]).augment for words in ([], ["--augment", "light"], ["--no-augment"])
+    ]
+    assert found == [True, "light", False]
 
 
 def complaints(capsys, *arguments):

@@ -1,0 +1,103 @@
+"""`preview_augmentation`: a page of slices, a case as it is and as training will see it, to be looked at."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mcc_keras.datasets import find_cases
+from mcc_keras.datasets.cases import read_image
+from mcc_keras.datasets.prepare import prepare_case
+from mcc_keras.errors import CaseError, MCCKerasError, OutputExistsError, UsageError
+from mcc_keras.files import written_aside
+from mcc_keras.pipeline import augmentation_policy
+from mcc_keras.plots import find_slices, new_figure, plot_slice
+from mcc_keras.preprocessing import Preprocessing
+
+MOST_DRAWS = 30
+
+
+def preview_augmentation(
+    cases, path, *, augment=True, seed=0, draws=4, case_id=None, preprocessing=None, overwrite=False
+):
+    """Write a picture of one case and of what an augmentation makes of it, with the outline of its mask.
+
+    Every row has an axial, a coronal and a sagittal slice through the middle of the mask, all in the first row's window
+    of intensities, so that a change of brightness is seen.
+
+    Args:
+        cases: A folder, a `dataset.json` or a CSV file, or what `find_cases` returned.
+        path: The picture to write; its suffix says how (.png, .pdf, .svg).
+        augment: As in `load_dataset`: `True`, a preset's name or an `Augmentation`.
+        seed: Integer seed of the draws.
+        draws: Rows below the first, 1 to 30.
+        case_id: Which case; by default the first with a mask.
+        preprocessing: `Preprocessing` of the records; by default the scan keeps its voxel size.
+        overwrite: Replace a picture that is there.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        UsageError: `augment` makes no sense, or is `False`; an unknown suffix.
+        OutputExistsError: The picture is there already.
+        CaseError: There is no such case with a mask.
+
+    Example:
+
+    >>> import tempfile
+    >>> from mcc_keras.datasets import write_synthetic
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     source = write_synthetic(f"{folder}/scans", num_cases=3, size=(16, 16, 8), layout="pairs")
+    ...     preview_augmentation(source, f"{folder}/page.png", augment="paper", draws=1).name
+    'page.png'
+    """
+    policy, path = augmentation_policy(augment), Path(path)
+    if policy is None:
+        raise UsageError(f"Expected an augmentation to look at. Received: augment={augment!r}.")
+    if not (isinstance(draws, int) and 1 <= draws <= MOST_DRAWS):
+        raise UsageError(f"Expected 1 to {MOST_DRAWS} draws. Received: draws={draws!r}.")
+    suffixes = {f".{suffix}" for suffix in new_figure((1, 1)).canvas.get_supported_filetypes()}
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(f"Expected a picture: one of {', '.join(sorted(suffixes))}. Received: path={str(path)!r}.")
+    if path.exists() and not overwrite:
+        raise OutputExistsError(path, "a file", "Choose another name, or allow overwriting.")
+    case = _choose(find_cases(cases) if isinstance(cases, str | Path) else cases, case_id)
+    if preprocessing is None:
+        preprocessing = Preprocessing(spacing_mm="median").fit([read_image(case)])
+    prepared = prepare_case(case, preprocessing)
+    if isinstance(prepared, MCCKerasError):
+        raise prepared
+    figure = draw_page(prepared, [prepared_draw(policy, prepared, seed=(seed, draw)) for draw in range(draws)])
+    with written_aside(path) as aside:
+        figure.savefig(aside, dpi=110, format=path.suffix[1:].lower())
+    return path
+
+
+def prepared_draw(policy, prepared, *, seed):
+    """Return image and mask of a `PreparedCase` as a policy changes them with one seed: arrays (x, y, z, …)."""
+    image, mask = policy(seed, prepared.image, prepared.mask[..., None], spacing_mm=prepared.spacing_mm)
+    return image.numpy(), mask.numpy()[..., 0]
+
+
+def draw_page(prepared, changed):
+    """Return a figure with one row for a `PreparedCase` and one for each (image, mask) that was made of it."""
+    rows = [("as it is", prepared.image, prepared.mask)]
+    rows += [(f"draw {index}", image, mask) for index, (image, mask) in enumerate(changed, start=1)]
+    figure = new_figure((8, 2.7 * len(rows)))
+    figure.suptitle(f"{prepared.case_id}: slices through the middle of the mask", fontsize=10)
+    affine, window = np.diag([*prepared.spacing_mm, 1.0]), np.percentile(prepared.image[..., 0], (1, 99.5))
+    for (title, image, mask), axes in zip(rows, figure.subplots(len(rows), 3, squeeze=False), strict=True):
+        for slice_, ax in zip(find_slices(image[..., 0], affine, truth=mask), axes, strict=True):
+            plot_slice(slice_, window=window, ax=ax)
+            ax.set_title(f"{title}, {slice_.orientation}", fontsize=9)
+    return figure
+
+
+def _choose(cases, case_id):
+    with_mask = {case.case_id: case for case in cases if case.mask is not None}
+    if case_id is None and with_mask:
+        return next(iter(with_mask.values()))
+    if case_id not in with_mask:
+        names = ", ".join(list(with_mask)[:5]) or "none"
+        raise CaseError(case_id or "cases", f"expected a case with a mask, found {names}")
+    return with_mask[case_id]
