@@ -3,6 +3,7 @@ from . import errors as errors
 from . import losses as losses
 from . import metrics as metrics
 from . import models as models
+from . import pipeline as pipeline
 from .augmentation import Augmentation as Augmentation
 from .checks import check_cases as check_cases
 from .client import segment_remote as segment_remote

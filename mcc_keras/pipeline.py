@@ -1,7 +1,8 @@
 """`load_dataset`: prepared records → shuffled, augmented, batched `tf.data.Dataset` of fixed shapes.
 
-Names are shuffled and not volumes: a case is read from its place in the shard when its turn comes. Every random draw
-is stateless, keyed on (seed, epoch, case); one pass over the dataset is one epoch, and the next pass draws anew.
+Case numbers are shuffled and not volumes: a case is read from its place in the shard when its turn comes. Every random
+draw is stateless, keyed on (seed, epoch, case, visit, patch); one pass over the dataset is one epoch, and the next pass
+draws anew. So the batches are the same on a rerun, in another process and with any number of parallel calls.
 """
 
 import numpy as np
@@ -9,29 +10,78 @@ import tensorflow as tf
 
 from mcc_keras.augmentation import PRESETS, Augmentation, find_preset
 from mcc_keras.errors import UsageError
+from mcc_keras.patches import Patches
+from mcc_keras.record_cache import open_records
+from mcc_keras.sampling import class_groups, named_groups, order_cases
 from mcc_keras.tfrecords import parse_example, read_manifest
+from mcc_keras.throughput import Throughput, measure
+
+__all__ = ["PARTS", "Throughput", "augmentation_policy", "load_dataset", "measure"]
 
 PARTS = ("train", "validation", "test")
+PREFETCH = 2  # batches made ahead; a number, since what AUTOTUNE may buffer grows with the size of the volumes
 
 
-def load_dataset(work, part, *, batch_size=1, augment=False, seed=0, shuffle=None):
-    """Return the cases of one part as a `tf.data.Dataset` for `model.fit`.
+def load_dataset(
+    work,
+    part,
+    *,
+    batch_size=1,
+    augment=False,
+    seed=0,
+    shuffle=None,
+    patch_size=None,
+    patches_per_volume=1,
+    foreground_share=0.5,
+    foreground="voxels",
+    oversize="pad",
+    balance=None,
+    cases_per_epoch=None,
+    drop_remainder=False,
+    ignore_class=None,
+    cache=None,
+    parallel_calls=None,
+):
+    """Return the cases of one part as a `tf.data.Dataset` for `model.fit`, under TensorFlow as under JAX.
 
     Args:
         work: Folder that `write_tfrecords` wrote.
         part: `"train"`, `"validation"` or `"test"`.
-        batch_size: Cases a batch; the last batch of an epoch may be smaller.
-        augment: `True` (the default `Augmentation`), `False`, or an `Augmentation`.
-        seed: Integer seed of order and augmentation.
+        batch_size: Volumes, or patches, a batch; the last batch of an epoch may be smaller.
+        augment: `True` (the default `Augmentation`), `False`, a preset's name, or an `Augmentation`.
+        seed: Integer seed of order, patches and augmentation.
         shuffle: New order in every epoch; `None` means for the training part only.
+        patch_size: (x, y, z) in voxels, to cut patches; `None` gives whole volumes. With augmentation, patches are cut
+            from the augmented volume, so that what a rotation brings in is anatomy and not padding.
+        patches_per_volume: Patches from one reading of a volume, which share its augmentation. They do not follow each
+            other: a batch takes one patch from each of several volumes.
+        foreground_share: Probability that a patch is centred on a foreground voxel, in [0, 1].
+        foreground: That voxel is one of all foreground `"voxels"` with equal probability, or first one of the
+            `"labels"` in the mask is drawn, then one of its voxels.
+        oversize: A patch larger than the volume is padded with background, with a warning (`"pad"`), or an error
+            (`"refuse"`).
+        balance: `"class"` draws for each place in an epoch first a class, then one of the cases that hold it, each with
+            equal probability; cases without foreground are one more class. A dict case id → group does so with any
+            groups, such as data sets or a column: `{case.case_id: case.columns["site"] for case in cases}`.
+        cases_per_epoch: Cases an epoch; `None` is as many as there are. Shuffled epochs go on where the last one
+            stopped, so that all cases come equally often.
+        drop_remainder: Leave out a last batch that is smaller, for a fixed batch axis.
+        ignore_class: Number of the last class, whose voxels shall not count: give it a place of its own with
+            `find_cases(…, labels=(1, 2, 255))`, which makes 255 class 3. A third element then holds the weight of each
+            voxel, 1 or 0, and the class is background in the mask. Ours and Keras' losses take such weights.
+        cache: Where records are read from: `None`, the shards; `"memory"` or `"disk"`, a copy that is uncompressed and
+            not augmented; `"auto"`, memory if the copy takes at most half of what is free, else, of compressed records,
+            disk on the same condition, else the shards.
+        parallel_calls: Volumes that are augmented at a time; `None` lets TensorFlow choose. It changes no batch.
 
     Returns:
         Dataset of (image, mask). image: float32 (batch, x, y, z, channels). mask: (batch, x, y, z, 1), float32 0 or 1
         for one foreground class, int32 classes 0 … K otherwise. Its attribute `epoch` is a `tf.Variable`: the number of
-        passes begun; assign to it to go on from there.
+        passes begun; assign to it to go on from there, and `skip` the batches of that pass that have been used.
 
     Raises:
         RecordError: `work` holds no records, or damaged ones.
+        EnvironmentFailure: The cache takes more than half of the free memory or disk.
         UsageError: A part without cases, or an argument that makes no sense.
 
     Example:
@@ -45,40 +95,40 @@ def load_dataset(work, part, *, batch_size=1, augment=False, seed=0, shuffle=Non
     ...     box = Preprocessing(size=(16, 16, 8))
     ...     _ = write_tfrecords(find_cases(source), f"{folder}/work", preprocessing=box, workers=1)
     ...     image, mask = next(iter(load_dataset(f"{folder}/work", "train", batch_size=2)))
-    >>> tuple(image.shape), tuple(mask.shape)
-    ((2, 16, 16, 8, 1), (2, 16, 16, 8, 1))
+    ...     patches, _ = next(iter(load_dataset(f"{folder}/work", "train", batch_size=2, patch_size=(8, 8, 8))))
+    >>> tuple(image.shape), tuple(mask.shape), tuple(patches.shape)
+    ((2, 16, 16, 8, 1), (2, 16, 16, 8, 1), (2, 8, 8, 8, 1))
     """
-    if part not in PARTS:
-        raise UsageError(f"Expected a part: one of {', '.join(PARTS)}. Received: part={part!r}.")
-    if not (isinstance(batch_size, int | np.integer) and batch_size > 0):
-        raise UsageError(f"Expected a positive integer. Received: batch_size={batch_size!r}.")
+    _check(part, batch_size=batch_size, cases_per_epoch=cases_per_epoch, parallel_calls=parallel_calls)
+    patches = _patches(patch_size, patches_per_volume, foreground_share, foreground, oversize)
     manifest = read_manifest(work)
-    paths, *spans = zip(*manifest.records(part), strict=True)
-    table = tf.constant(paths), *(tf.constant(span, tf.int64) for span in spans)
-    shuffle = part == "train" if shuffle is None else shuffle
-    policy = augmentation_policy(augment)
-    binary = manifest.num_classes == 1
+    policy, num_cases = augmentation_policy(augment), len(manifest.records(part))
+    if patches:
+        patches.check(manifest.image_shape[:3])
+    maker = _Maker(manifest, seed, policy, patches=patches, ignore_class=ignore_class)
+    groups = _groups(manifest, part, balance)
+    read, maker.compression = open_records(manifest, part, cache=cache)
+    length = cases_per_epoch or num_cases
+    ordered = {"num_cases": num_cases, "length": length, "groups": groups}
+    ordered["shuffle"] = part == "train" if shuffle is None else shuffle
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch")
 
-    def cases_of_epoch(number):
-        order = tf.range(len(paths))
-        if shuffle:
-            order = tf.random.experimental.stateless_shuffle(order, seed=tf.stack([seed, number]))
-        return tf.data.Dataset.from_tensor_slices(order).flat_map(lambda case: _read(case, number, *table))
+    def batches_of_epoch(number):
+        def read_case(case, visit):
+            return read(case).map(lambda serialized: (number, case, visit, serialized))
 
-    def to_pair(case, number, serialized):
-        example = parse_example(serialized, manifest.image_shape, compression=manifest.compression)
-        image, mask = example["image"], example["mask"][..., None]
-        if policy is not None:
-            key = tf.random.fold_in(tf.stack([tf.cast(seed, tf.int64), number]), tf.cast(case, tf.int64))
-            image, mask = policy(key, image, mask, spacing_mm=example["spacing_mm"])
-        return image, tf.cast(mask, tf.float32 if binary else tf.int32)
+        data = tf.data.Dataset.from_tensor_slices(order_cases(seed, number, **ordered)).flat_map(read_case)
+        data = data.map(maker, num_parallel_calls=parallel_calls or tf.data.AUTOTUNE, deterministic=True)
+        if patches:
+            data = data.batch(batch_size).map(_take_turns).unbatch()
+        return data.batch(batch_size, drop_remainder=drop_remainder).prefetch(PREFETCH)
 
-    dataset = tf.data.Dataset.from_tensors(tf.constant(1, tf.int64)).map(epoch.assign_add).flat_map(cases_of_epoch)
-    dataset = dataset.map(to_pair, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    dataset = dataset.batch(batch_size)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-len(paths) // batch_size)))
-    dataset = dataset.prefetch(tf.data.AUTOTUNE)
+    # An epoch is made as a whole inside `flat_map`. Outside, with the counter above it, TensorFlow would take away the
+    # prefetching and the parallel calls as soon as kernels are set to be deterministic, since a variable is written.
+    dataset = tf.data.Dataset.from_tensors(tf.constant(1, tf.int64)).map(epoch.assign_add).flat_map(batches_of_epoch)
+    examples = length * (patches.per_volume if patches else 1)
+    steps = examples // batch_size if drop_remainder else -(-examples // batch_size)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
     dataset.epoch = epoch
     return dataset
 
@@ -89,15 +139,77 @@ def augmentation_policy(augment):
         return augment
     if isinstance(augment, str):
         return find_preset(augment)
-    if augment in (True, False):
+    if isinstance(augment, bool | np.bool_):
         return Augmentation() if augment else None
     raise UsageError(f"Expected True, False, {', '.join(PRESETS)} or an Augmentation. Received: augment={augment!r}.")
 
 
-def _read(case, number, paths, *spans):
-    """The one record of a case, read from its place in the shard, with the case's number and the epoch's."""
-    before, length, behind = (span[case] for span in spans)
-    record = tf.data.FixedLengthRecordDataset(
-        paths[case], record_bytes=length, header_bytes=before, footer_bytes=behind
-    )
-    return record.map(lambda serialized: (case, number, serialized))
+class _Maker:
+    """From a serialized record to what a batch is made of: one (image, mask), or patches stacked."""
+
+    def __init__(self, manifest, seed, policy, *, patches, ignore_class):
+        classes = len(manifest.labels)
+        if ignore_class is not None and not (ignore_class == classes > 1):
+            last = f"the last of several foreground classes, here {classes}" if classes > 1 else "None for one class"
+            raise UsageError(f"Expected {last}. Received: ignore_class={ignore_class!r}.")
+        self.shape, self.compression = manifest.image_shape, manifest.compression
+        self.seed, self.policy, self.patches, self.ignore_class = seed, policy, patches, ignore_class
+        self.classes = classes - (ignore_class is not None)
+
+    def __call__(self, number, case, visit, serialized):
+        example = parse_example(serialized, self.shape, compression=self.compression)
+        image, mask = example["image"], example["mask"][..., None]
+        key = tf.stack([tf.cast(self.seed, tf.int64), number])
+        for part in (case, visit):
+            key = tf.random.fold_in(key, part)
+        change, place = tf.unstack(tf.random.split(key))
+        if self.policy is not None:
+            image, mask = self.policy(change, image, mask, spacing_mm=example["spacing_mm"])
+        if self.patches:
+            image, mask = self.patches(place, image, mask, classes=self.classes)
+        dtype = tf.float32 if self.classes == 1 else tf.int32
+        if self.ignore_class is None:
+            return image, tf.cast(mask, dtype)
+        counts = mask != self.ignore_class
+        return image, tf.cast(tf.where(counts, mask, 0), dtype), tf.cast(counts, tf.float32)
+
+
+def _patches(size, per_volume, share, foreground, oversize):
+    settings = {"per_volume": per_volume, "foreground_share": share, "foreground": foreground, "oversize": oversize}
+    patches = Patches(size=(1, 1, 1) if size is None else size, **settings)
+    if size is None and per_volume != 1:
+        raise UsageError(f"Expected patch_size for patches_per_volume. Received: patches_per_volume={per_volume}.")
+    return None if size is None else patches
+
+
+def _groups(manifest, part, balance):
+    if balance is None:
+        return None
+    if balance != "class":
+        return named_groups(balance, [case.case_id for case in manifest.cases(part)])
+    read, compression = open_records(manifest, part)
+    numbers = tf.range(1, len(manifest.labels) + 1)
+
+    def present(serialized):
+        mask = parse_example(serialized, manifest.image_shape, compression=compression)["mask"]
+        return tf.map_fn(lambda n: tf.reduce_any(tf.cast(mask, tf.int32) == n), numbers, fn_output_signature=tf.bool)
+
+    cases = tf.data.Dataset.range(len(manifest.records(part))).flat_map(read)
+    return class_groups(list(cases.map(present).as_numpy_iterator()))
+
+
+def _take_turns(*parts):
+    """(volumes, patches, …) → (volumes · patches, …): the first patch of each volume, then the second of each."""
+    turned = (tf.transpose(part, [1, 0, *range(2, len(part.shape))]) for part in parts)
+    return tuple(tf.reshape(part, (-1, *part.shape[2:])) for part in turned)
+
+
+def _check(part, **counts):
+    if part not in PARTS:
+        raise UsageError(f"Expected a part: one of {', '.join(PARTS)}. Received: part={part!r}.")
+    for name, value in counts.items():
+        optional = name != "batch_size"
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not (whole and value > 0 or optional and value is None):
+            expected = "a positive integer or None" if optional else "a positive integer"
+            raise UsageError(f"Expected {expected}. Received: {name}={value!r}.")

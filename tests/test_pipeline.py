@@ -1,25 +1,74 @@
+import hashlib
+import json
+import os
 import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mcc_keras.augmentation import Augmentation
 from mcc_keras.datasets import find_cases
 from mcc_keras.errors import UsageError
 from mcc_keras.pipeline import load_dataset
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.tfrecords import write_tfrecords
+from mcc_keras.tfrecords import read_manifest, write_tfrecords
 
-PRINT_DIGEST = """
-import hashlib, sys
+PATCHES = {"batch_size": 3, "patch_size": (6, 6, 4), "patches_per_volume": 2, "augment": True, "seed": 5}
+# The pipeline in another process; then, with deterministic kernels, how long a step waits for the next of six volumes:
+# without a pause, and after a pause in which a pipeline that runs ahead makes it.
+ELSEWHERE = f"""
+import hashlib, json, sys, time
+from statistics import median
+import tensorflow as tf
 from mcc_keras.pipeline import load_dataset
+
+def waits(dataset, pause):
+    batches, seconds = iter(dataset), []
+    for _ in range(6):
+        begin = time.perf_counter()
+        next(batches)
+        seconds.append(time.perf_counter() - begin)
+        time.sleep(pause)
+    return median(seconds[1:])
+
 digest = hashlib.sha256()
-for image, mask in load_dataset(sys.argv[1], "train", batch_size=2, augment=True, seed=5):
+for image, mask in load_dataset(sys.argv[1], "train", **{PATCHES}):
     digest.update(image.numpy().tobytes() + mask.numpy().tobytes())
-print(digest.hexdigest())
+tf.config.experimental.enable_op_determinism()
+dataset = load_dataset(sys.argv[2], "train", augment=True)
+waits(dataset, 0)
+print(json.dumps([digest.hexdigest(), waits(dataset, 0.15), waits(dataset, 0)]))
 """
+FIT_ON_JAX = """
+import sys
+import keras
+from mcc_keras.pipeline import load_dataset
+model = keras.Sequential([keras.Input((8, 8, 8, 1)), keras.layers.Conv3D(1, 1, activation="sigmoid")])
+model.compile("sgd", loss="binary_crossentropy")
+data = load_dataset(sys.argv[1], "train", batch_size=2, augment=True)
+history = model.fit(data, epochs=2, verbose=0)
+assert int(data.epoch) == 2
+print(keras.backend.backend(), len(history.history["loss"]))
+"""
+BOX = Preprocessing(size=8)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    from mcc_keras.datasets import write_synthetic
+
+    folder = tmp_path_factory.mktemp("several") / "scans"
+    return find_cases(write_synthetic(folder, num_cases=4, size=(16, 16, 8), layout="decathlon", num_labels=2))
+
+
+@pytest.fixture(scope="module")
+def work_of_several(several, tmp_path_factory):
+    work = tmp_path_factory.mktemp("several") / "work"
+    write_tfrecords(several, work, preprocessing=BOX, split=(0.5, 0.5, 0), workers=1)
+    return work
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +84,28 @@ def work(tmp_path_factory):
 def one_pass(dataset):
     images, masks = zip(*[(image.numpy(), mask.numpy()) for image, mask in dataset], strict=True)
     return np.concatenate(images), np.concatenate(masks)
+
+
+@pytest.fixture(scope="module")
+def elsewhere(work, tmp_path_factory):
+    from mcc_keras.datasets import write_synthetic
+
+    folder = tmp_path_factory.mktemp("elsewhere")
+    source = write_synthetic(folder / "scans", num_cases=6, size=(16, 16, 16), layout="pairs")
+    large = folder / "work"
+    write_tfrecords(find_cases(source), large, preprocessing=Preprocessing(size=64), split=(1, 0, 0), workers=1)
+    command = [sys.executable, "-c", ELSEWHERE, str(work), str(large)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def find(patch, volumes):
+    """The (volume, corner) from which a patch was cut."""
+    for case, volume in enumerate(volumes):
+        windows = np.lib.stride_tricks.sliding_window_view(volume[..., 0], patch.shape[:3])
+        places = np.argwhere((windows == patch[..., 0]).all(axis=(3, 4, 5)))
+        if len(places):
+            return case, tuple(places[0])
+    raise AssertionError("the patch comes from no volume")
 
 
 def test_batches_have_fixed_shapes_and_the_last_may_be_smaller(work):
@@ -79,11 +150,136 @@ def test_another_seed_draws_something_else(work):
     assert not np.allclose(first, other)
 
 
-def test_another_process_draws_the_same(work):
-    command = [sys.executable, "-c", PRINT_DIGEST, str(work)]
-    first, second = (subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2))
-    assert len(first.strip()) == 64
-    assert first == second
+def test_another_process_draws_the_same(work, elsewhere):
+    digest = hashlib.sha256()
+    for image, mask in load_dataset(work, "train", **PATCHES):
+        digest.update(image.numpy().tobytes() + mask.numpy().tobytes())
+    assert elsewhere[0] == digest.hexdigest()
+
+
+def test_one_parallel_call_and_eight_draw_the_same(work):
+    first, other = (one_pass(load_dataset(work, "train", **PATCHES, parallel_calls=calls)) for calls in (1, 8))
+    assert all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_a_resume_in_the_middle_of_an_epoch_goes_on_with_the_same_batches(work):
+    dataset = load_dataset(work, "train", **PATCHES)
+    one_pass(dataset)
+    second = one_pass(dataset)[0]
+    resumed = load_dataset(work, "train", **PATCHES)
+    resumed.epoch.assign(1)
+    assert np.array_equal(one_pass(resumed.skip(2))[0], second[6:])
+    assert np.array_equal(one_pass(resumed)[0], one_pass(dataset)[0])
+
+
+def test_a_global_seed_makes_random_ops_repeat_every_epoch_and_ours_do_not_listen_to_it(work):
+    tf.random.set_seed(1)
+    trap = tf.data.Dataset.range(3).map(lambda _: tf.random.uniform((), seed=2))
+    assert list(trap.as_numpy_iterator()) == list(trap.as_numpy_iterator())  # what would happen
+    first = load_dataset(work, "train", augment=True, seed=5, shuffle=False)
+    passes = [one_pass(first)[0] for _ in range(2)]
+    assert not np.allclose(*passes)
+    tf.random.set_seed(2)
+    assert np.array_equal(one_pass(load_dataset(work, "train", augment=True, seed=5, shuffle=False))[0], passes[0])
+
+
+def test_deterministic_kernels_leave_it_running_ahead(elsewhere):
+    _, after_a_pause, without = elsewhere
+    assert after_a_pause < without / 2
+
+
+def test_batches_of_patches_mix_volumes_and_the_patches_of_one_differ(work):
+    settings = {"patch_size": (4, 4, 4), "patches_per_volume": 3, "foreground_share": 0.0, "shuffle": False}
+    whole = one_pass(load_dataset(work, "train"))[0]
+    dataset = load_dataset(work, "train", batch_size=2, **settings)
+    batches = [image.numpy() for image, _ in dataset]
+    assert len(dataset) == len(batches) == -(-7 * 3 // 2)
+    assert [image.shape for image in batches] == [(2, 4, 4, 4, 1)] * 10 + [(1, 4, 4, 4, 1)]
+    sources = [[find(patch, whole) for patch in image] for image in batches[:3]]
+    assert all(len({case for case, _ in batch}) == 2 for batch in sources)
+    first = sources[0][0][0]
+    assert len({corner for batch in sources for case, corner in batch if case == first}) == 3
+
+
+def test_patches_around_foreground_hold_some_after_augmentation_too(work):
+    settings = {"patch_size": (3, 3, 3), "foreground_share": 1.0, "patches_per_volume": 4, "augment": True}
+    _, masks = one_pass(load_dataset(work, "train", **settings))
+    whole = one_pass(load_dataset(work, "train", augment=True))[1]
+    there = whole.any(axis=(1, 2, 3, 4))  # the smallest structures get lost
+    assert there.sum() > 3
+    assert np.array_equal(masks.any(axis=(1, 2, 3, 4)), np.repeat(there, 4))
+
+
+def test_a_patch_larger_than_the_volume_is_padded_with_a_warning(work):
+    with pytest.warns(UserWarning, match=r"patch_size=\(8, 8, 12\)"):
+        dataset = load_dataset(work, "validation", patch_size=(8, 8, 12))
+    whole, padded = one_pass(load_dataset(work, "validation"))[0], one_pass(dataset)[0]
+    assert np.array_equal(padded[:, :, :, 2:10], whole)
+    assert (padded[:, :, :, :2] == whole.min(axis=(1, 2, 3, 4), keepdims=True)).all()
+
+
+def test_an_epoch_may_have_a_length_of_its_own_and_leave_out_the_rest(work):
+    dataset = load_dataset(work, "train", batch_size=3, cases_per_epoch=10, drop_remainder=True)
+    assert [image.shape[0] for image, _ in dataset] == [3, 3, 3]
+    assert len(dataset) == 3
+    assert dataset.element_spec[0].shape[0] == 3
+
+
+def test_a_case_that_comes_twice_in_an_epoch_is_augmented_anew(work):
+    images, _ = one_pass(load_dataset(work, "train", cases_per_epoch=14, shuffle=False, augment=True))
+    assert not np.allclose(images[:7], images[7:])
+
+
+def test_groups_of_cases_come_equally_often(work):
+    ids = [case.case_id for case in read_manifest(work).cases("train")]
+    balance = {case_id: case_id == ids[0] for case_id in ids}
+    first = one_pass(load_dataset(work, "train", shuffle=False))[0][0]
+    images, _ = one_pass(load_dataset(work, "train", balance=balance, cases_per_epoch=100))
+    share = np.mean([np.array_equal(image, first) for image in images])
+    assert share == pytest.approx(0.5, abs=0.175)  # 100 draws: 3.5 standard errors
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_a_copy_in_memory_or_on_disk_gives_the_same_batches(tmp_path, several, compression):
+    work = tmp_path / "work"
+    write_tfrecords(several, work, preprocessing=BOX, workers=1, compression=compression)
+    plain = one_pass(load_dataset(work, "train", augment=True))
+    for cache in ("memory", "disk", "auto"):
+        cached = load_dataset(work, "train", augment=True, cache=cache)
+        assert all(np.array_equal(a, b) for a, b in zip(plain, one_pass(cached), strict=True))
+    kept = load_dataset(work, "train", cache="memory")
+    for path in work.glob("*.tfrecord"):
+        path.unlink()
+    assert one_pass(kept)[0].shape == plain[0].shape
+
+
+def test_masks_are_integer_classes_for_several(several, work_of_several):
+    _, mask = one_pass(load_dataset(work_of_several, "train"))
+    assert (read_manifest(work_of_several).num_classes, mask.dtype) == (3, np.int32)
+
+
+def test_voxels_of_the_class_to_ignore_weigh_nothing(work_of_several):
+    plain = one_pass(load_dataset(work_of_several, "validation"))[1]
+    _, masks, weights = next(iter(load_dataset(work_of_several, "validation", batch_size=2, ignore_class=2)))
+    assert (plain == 2).any()
+    assert np.array_equal(weights, np.where(plain == 2, 0, 1).astype(np.float32))
+    assert np.array_equal(masks, np.where(plain == 2, 0, plain).astype(np.float32))
+    assert masks.dtype == tf.float32  # one class is left
+
+
+def test_class_balance_finds_the_cases_that_hold_a_class(work_of_several):
+    images, masks = one_pass(load_dataset(work_of_several, "train", balance="class", cases_per_epoch=20))
+    assert images.shape[0] == 20
+    assert set(np.unique(masks)) == {0, 1, 2}
+
+
+def test_the_jax_backend_trains_on_it(work):
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    if subprocess.run([sys.executable, "-c", "import jax"], capture_output=True, check=False).returncode:
+        pytest.skip(f"no jax beside TensorFlow in {sys.executable}")
+    command = [sys.executable, "-c", FIT_ON_JAX, str(work)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout.split() == ["jax", "2"], done.stderr[-2000:]
 
 
 def test_fit_sees_a_new_epoch_each_time(work):
@@ -119,16 +315,23 @@ def test_masks_are_binary_floats_for_one_class(work):
     assert set(np.unique(mask)) == {0, 1}
 
 
-def test_masks_are_integer_classes_for_several(tmp_path):
-    from mcc_keras.datasets import write_synthetic
+BAD = [
+    {"part": "dev"},
+    {"batch_size": 0},
+    {"batch_size": 1.5},
+    {"augment": "heavy"},
+    {"cases_per_epoch": 0},
+    {"parallel_calls": -1},
+    {"patch_size": (8, 8)},
+    {"patches_per_volume": 2},
+    {"patch_size": (8, 8, 9), "oversize": "refuse"},
+    {"balance": "site"},
+    {"ignore_class": 1},
+    {"cache": "ram"},
+]
 
-    source = write_synthetic(tmp_path / "scans", num_cases=3, size=(16, 16, 8), layout="decathlon", num_labels=2)
-    manifest = write_tfrecords(find_cases(source), tmp_path / "work", preprocessing=Preprocessing(size=8), workers=1)
-    _, mask = one_pass(load_dataset(tmp_path / "work", "train"))
-    assert (manifest.num_classes, mask.dtype) == (3, np.int32)
 
-
-@pytest.mark.parametrize("arguments", [{"part": "dev"}, {"batch_size": 0}, {"batch_size": 1.5}, {"augment": "heavy"}])
+@pytest.mark.parametrize("arguments", BAD)
 def test_arguments_that_make_no_sense_are_refused(work, arguments):
     with pytest.raises(UsageError, match=next(iter(arguments))):
         load_dataset(work, **{"part": "train"} | arguments)
