@@ -375,7 +375,7 @@ def test_the_checksum_of_every_member_is_compared():
     whole = gzip.compress(b"abc") + gzip.compress(b"def")
     assert b"".join(nifti.inflate(whole, 1)) == b"abcdef"
     wrong = gzip.compress(b"abc")[:-8] + bytes(8) + gzip.compress(b"def")
-    with pytest.raises(zlib.error, match="incorrect data check"):
+    with pytest.raises(zlib.error, match="(?i)incorrect (data check|checksum)"):
         list(nifti.inflate(wrong, 1 << 10))
 
 
