@@ -1,0 +1,91 @@
+"""How fast a volume and its mask are augmented, beside MONAI and TorchIO, on a CPU.
+
+    python benchmarks/augmentation.py                  every line: a few minutes on two quiet cores
+    python benchmarks/augmentation.py affine strong    the lines named
+
+One volume of 128³ float32 with a mask, already in memory. Ours is one call of an `Augmentation` as `load_dataset` makes
+it; MONAI and TorchIO run in the interpreter that MCC_KERAS_PEERS_PYTHON names, or this one, with one and with two
+threads, and what one of them lacks of the list is written for it in one line of torch (peers/augmenting.py). They take
+turns, each with its own draws. A round is several volumes, since the changes of `strong` happen with their
+probabilities; the first round of each, in which ours is compiled, is printed and not counted; a form that takes twice
+as long as the fastest peer is not asked again. A ratio is ours / the fastest peer, by medians of the rounds. Last, one
+line a claim: name, ratio, goal.
+"""
+
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import tensorflow as tf
+from peers.process import Process
+
+from mcc_keras.augmentation import PRESETS, Augmentation
+from mcc_keras.augmentation.presets import NOTHING
+
+PEERS = Path(__file__).parent / "peers"
+PYTHON = os.environ.get("MCC_KERAS_PEERS_PYTHON", sys.executable)
+SIDE, ROUNDS, LIBRARIES, THREADS = 128, 5, ("monai", "torchio"), (1, 2)
+AFFINE = {**NOTHING, "flip": (False,) * 3, "rotation_degrees": 10, "scaling": 0.1, "translation": 0.05}
+# name: (goal, ours, volumes in a round)
+LINES = {
+    "affine": (0.25, Augmentation(**AFFINE), 5),
+    "affine_elastic": (0.05, Augmentation(**{**AFFINE, "elastic": 0.02}), 2),
+    "strong": (0.2, PRESETS["strong"], 20),
+}
+
+
+def ours(policy, volumes):
+    """Return a function that takes a seed and returns the seconds a volume."""
+    image = np.random.default_rng(0).normal(size=(SIDE, SIDE, SIDE, 1)).astype(np.float32)
+    image, mask = tf.constant(image), tf.constant((image > 1).astype(np.uint8))
+    spacing_mm = tf.constant([1.0, 1.0, 1.0])
+
+    def run(seed):
+        start = time.perf_counter()
+        for volume in range(volumes):
+            found, labels = policy((seed, volume), image, mask, spacing_mm=spacing_mm)
+            found.numpy(), labels.numpy()  # waits until they are there
+        return (time.perf_counter() - start) / volumes
+
+    return run
+
+
+def race(name):
+    """Time all forms in turns, print the table, and return ours / the fastest peer."""
+    _, policy, volumes = LINES[name]
+    with Process(PYTHON, PEERS / "augmenting.py") as peers:
+        runs = {"ours": ours(policy, volumes)}
+        for library in LIBRARIES:
+            peers.ask("prepare", library=library, work=name, side=SIDE)
+            for threads in THREADS:
+                runs[f"{library}, {threads} threads"] = lambda seed, library=library, threads=threads: peers.ask(
+                    "run", library=library, threads=threads, volumes=volumes, seed=seed
+                )
+        first = {form: run(0) for form, run in runs.items()}
+        fastest = min(seconds for form, seconds in first.items() if form != "ours")
+        asked = {form: run for form, run in runs.items() if form == "ours" or first[form] < 2 * fastest}
+        times = [{form: run(seed) for form, run in asked.items()} for seed in range(1, ROUNDS + 1)]
+    medians = {form: statistics.median(each[form] for each in times) for form in asked}
+    print(f"{name}: {SIDE}³, {volumes} volumes a round\n{'':22}{'first round, s':>16}{'median, ms a volume':>22}")
+    for form in runs:
+        median = f"{1000 * medians[form]:.0f}" if form in medians else "not asked again"
+        print(f"{form:22}{volumes * first[form]:16.2f}{median:>22}")
+    print(flush=True)
+    return medians["ours"] / min(seconds for form, seconds in medians.items() if form != "ours")
+
+
+def main(names):
+    unknown = set(names) - set(LINES)
+    if unknown:
+        sys.exit(f"expected lines of {', '.join(LINES)}; received {', '.join(sorted(unknown))}")
+    claims = [f"{name} {race(name):.3f} {LINES[name][0]}" for name in names or LINES]
+    print("\n".join(claims))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
