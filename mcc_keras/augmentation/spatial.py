@@ -35,7 +35,9 @@ def draw_flips(seed, axes):
 def affine(points, matrix, shift):
     """Return points moved about the volume's centre: matrix (3, 3) and shift (3,), in voxels."""
     centre = (extent_of(points) - 1) / 2
-    return tf.linalg.matvec(matrix, points - centre) + centre + shift
+    offset = points - centre
+    # Not `matvec`: sums of products are compiled into the loop that reads the volume, and no point is ever stored.
+    return sum(offset[..., axis : axis + 1] * matrix[:, axis] for axis in range(3)) + centre + shift
 
 
 def random_affine(
