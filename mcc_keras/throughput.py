@@ -44,6 +44,15 @@ class Throughput:
         """Share of a step spent waiting, in [0, 1]."""
         return min(1.0, self.seconds_waiting / self.seconds) if self.seconds else 0.0
 
+    def __add__(self, other):
+        """Return the two one after the other."""
+        return Throughput(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)))
+
+    def to_dict(self):
+        """Return the measured numbers and the two rates, as a dict of plain values."""
+        rates = {"volumes_per_second": self.volumes_per_second, "waiting_share": self.waiting_share}
+        return {name: round(value, 4) for name, value in (dataclasses.asdict(self) | rates).items()}
+
     def to_text(self):
         """Return one line."""
         done = f"{self.volumes} volumes in {self.steps} steps, {self.seconds:.1f} s"
@@ -97,18 +106,19 @@ def measure(dataset, *, step=None, step_seconds=None, steps=None, warm_up=1):
 
 
 class Clock:
-    """Sums the time that a consumer waits for the data set that `watch` returns; `seconds` may be set to 0."""
+    """Sums what a consumer of the data set that `watch` returns has waited for, and counts what it got."""
 
     def __init__(self):
-        self.seconds, self._asked = 0.0, 0.0
+        self.seconds, self.steps, self.volumes, self._asked = 0.0, 0, 0, 0.0
 
     def _ask(self, number):
         self._asked = time.perf_counter()
         return number
 
-    def _answer(self, number):
+    def _answer(self, volumes):
         self.seconds += time.perf_counter() - self._asked
-        return number
+        self.steps, self.volumes = self.steps + 1, self.volumes + int(volumes)
+        return volumes
 
 
 def watch(dataset):
@@ -120,7 +130,8 @@ def watch(dataset):
     )
 
     def answer(number, batch):
-        with tf.control_dependencies([tf.numpy_function(clock._answer, [number], tf.int64)]):
+        volumes = tf.shape(tf.nest.flatten(batch)[0], tf.int64)[0] + 0 * number
+        with tf.control_dependencies([tf.numpy_function(clock._answer, [volumes], tf.int64)]):
             return tf.nest.map_structure(tf.identity, batch)
 
     watched = tf.data.Dataset.zip((asked, dataset)).map(answer)  # zip asks its parts one after the other

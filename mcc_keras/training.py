@@ -25,6 +25,7 @@ from mcc_keras.models import DenseVNet
 from mcc_keras.pipeline import augmentation_policy, load_dataset
 from mcc_keras.runs import HISTORY, LOGS, MODEL, PREPROCESSING, finish_run, start_run
 from mcc_keras.tfrecords import read_manifest
+from mcc_keras.throughput import Throughput, watch
 
 WEIGHT_DECAY, CLIP_NORM, WARMUP_STEPS = 1e-4, 1.0, 50
 DEFAULT_EPOCHS = 100
@@ -61,13 +62,14 @@ def train(
         batch_size: Volumes a step.
         learning_rate: Largest learning rate, > 0.
         precision: `"float32"`, `"mixed_bfloat16"` (faster where the processor has it) or `"mixed_float16"` (for GPUs).
-        augment: `True`, `False` or an `Augmentation`. Axes that are flipped in training are flipped and averaged in
-            prediction, too.
+        augment: `True`, `False`, a preset's name or an `Augmentation`. Axes that are flipped in training are flipped
+            and averaged in prediction, too.
         seed: Integer seed of weights, order and augmentation.
         verbose: As in `model.fit`; `"auto"` is a bar on a terminal and a line an epoch elsewhere.
 
     Returns:
-        The `Run`.
+        The `Run`. Its history and TensorBoard's log tell the volumes a second and the share of a step spent waiting for
+        data (`waiting_share`) of each epoch, its `settings["speed"]` those of the run.
 
     Raises:
         UsageError: An argument makes no sense, an unknown loss for example; nothing has been written.
@@ -87,7 +89,7 @@ def train(
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     policy = augmentation_policy(augment)
-    data = load_dataset(work, "train", batch_size=batch_size, augment=policy or False, seed=seed)
+    data, clock = watch(load_dataset(work, "train", batch_size=batch_size, augment=policy or False, seed=seed))
     has_validation = bool(manifest.counts.get("validation"))
     validation = load_dataset(work, "validation", batch_size=batch_size) if has_validation else None
     model = _build(manifest, loss_function, learning_rate=learning_rate, precision=precision)
@@ -95,12 +97,12 @@ def train(
     write_text(folder / PREPROCESSING, manifest.preprocessing.to_json())
     schedule = Schedule(learning_rate, total_steps=budget["epochs"] * len(data), minutes=minutes)
     best, history = BestModel(folder / MODEL, MONITOR if has_validation else None), HistoryFile(folder / HISTORY)
-    board = keras.callbacks.TensorBoard(folder / LOGS, write_graph=False, profile_batch=0)
+    board, speed = keras.callbacks.TensorBoard(folder / LOGS, write_graph=False, profile_batch=0), SpeedLog(clock)
     model.fit(
         data,
         validation_data=validation,
         epochs=budget["epochs"],
-        callbacks=[schedule, best, history, board, keras.callbacks.TerminateOnNaN()],
+        callbacks=[speed, schedule, best, history, board, keras.callbacks.TerminateOnNaN()],
         shuffle=False,  # the dataset does it
         verbose=_verbosity(verbose),
     )
@@ -130,6 +132,7 @@ def train(
             "flip_axes": policy.flip_axes if policy else (),
             "steps": schedule.step,
             "seconds": round(history.seconds, 1),
+            "speed": speed.totals.to_dict(),
             "best": {"epoch": best.epoch, "val_dice": best.value},
             "versions": _versions(),
         },
@@ -179,6 +182,36 @@ class BestModel(keras.callbacks.Callback):
         self.epoch, self.value = epoch + 1, value
         with written_aside(self.path) as aside:
             self.model.save(aside, include_optimizer=False)
+
+
+class SpeedLog(keras.callbacks.Callback):
+    """Adds to the log of each epoch, and sums in `totals`, how fast training went and how long it waited for data.
+
+    Validation does not count. The first epoch is slower, since it compiles.
+    """
+
+    def __init__(self, clock):
+        super().__init__()
+        self.clock, self.totals = clock, Throughput(0, 0, 0.0, 0.0)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.before = self.clock.steps, self.clock.volumes, self.clock.seconds
+        self.begun, self.opening = time.perf_counter(), None
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.opening is None:  # Keras opens the data set between the two
+            self.opening = time.perf_counter() - self.begun
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.ended = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        steps, volumes, waited = self.before
+        now = self.clock
+        waited = now.seconds - waited + self.opening
+        done = Throughput(now.steps - steps, now.volumes - volumes, self.ended - self.begun, waited)
+        logs.update(volumes_per_second=done.volumes_per_second, waiting_share=done.waiting_share)
+        self.totals += done
 
 
 class HistoryFile(keras.callbacks.Callback):

@@ -50,6 +50,12 @@ def test_the_text_says_both_in_one_line():
     assert text == "4.00 volumes/s (8 volumes in 4 steps, 2.0 s); waiting for data: 25% of a step."
 
 
+def test_two_measurements_add_up_to_one():
+    both = Throughput(1, 2, 1.0, 0.5) + Throughput(3, 6, 3.0, 0.5)
+    assert both == Throughput(4, 8, 4.0, 1.0)
+    assert both.to_dict() | {"volumes_per_second": 2.0, "waiting_share": 0.25, "volumes": 8} == both.to_dict()
+
+
 def test_a_clock_on_a_dataset_sees_what_fit_waits_for():
     watched, clock = watch(slow(6, 0.1))
     assert len(watched) == 6
@@ -57,6 +63,7 @@ def test_a_clock_on_a_dataset_sees_what_fit_waits_for():
     model.compile("sgd", loss="mse")
     begin = time.perf_counter()
     model.fit(watched, verbose=0, shuffle=False)
+    assert (clock.steps, clock.volumes) == (6, 6)
     assert 5 * 0.1 <= clock.seconds <= time.perf_counter() - begin
 
 

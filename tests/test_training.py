@@ -37,6 +37,15 @@ def test_a_run_folder_holds_everything_that_later_stages_need(run, work):
     assert any((run.folder / "logs").rglob("events*"))
 
 
+def test_the_log_says_how_fast_training_went_and_how_long_it_waited_for_data(run):
+    assert [0 < row["waiting_share"] < 1 < row["volumes_per_second"] * row["seconds"] for row in run.history] == [
+        True
+    ] * 2
+    speed = run.settings["speed"]
+    assert (speed["steps"], speed["volumes"]) == (4, 6)  # two epochs of three cases in batches of two
+    assert 0 < speed["seconds_waiting"] < speed["seconds"] < run.settings["seconds"]
+
+
 def test_the_epoch_with_the_best_validation_dice_is_kept(run):
     dice = [row["val_dice"] for row in run.history]
     assert run.settings["best"]["epoch"] == 1 + int(np.argmax(dice))

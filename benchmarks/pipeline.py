@@ -1,0 +1,127 @@
+"""What the pipeline costs an epoch, and whether its memory grows with the data.
+
+    python benchmarks/pipeline.py
+
+`pipeline_overhead`: an epoch of Dense V-Net at 64³, batches of 2, fed by float32 records with the preset "strong",
+against as many steps on one batch that lies in memory. Network and pipeline share the cores, so the whole epoch is
+compared and not the waiting, which is printed beside it. Both are trained in turns in one process, each after an
+untimed epoch, which compiles; the ratio is the median over the rounds of fed / held.
+
+`pipeline_memory`: the most memory that an epoch over 200 volumes of 128³ takes, against 20 volumes, each in a process
+of its own that reads batches of 2 and does nothing with them. The records hold int16, as scans that are not normalised
+do: 200 of float32 would fill 1.9 GB of disk, and what the pipeline holds, float32 batches, is the same. No
+augmentation, then with "strong"; the larger ratio counts.
+
+Records are made of noise, in a temporary folder that is removed. Prints a table and, last, `name ratio goal`.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import nibabel as nib
+import numpy as np
+
+GOALS = {"pipeline_overhead": 1.2, "pipeline_memory": 1.1}
+PRESET = "strong"
+SIZE, STEPS, ROUNDS = 64, 12, 5
+LARGE, COUNTS = 128, (20, 200)
+
+
+def write_records(folder, *, count, size, normalise):
+    """Prepare `count` training cases of size³ noise with a ball as the organ; return the WORK folder."""
+    from mcc_keras.datasets import find_cases
+    from mcc_keras.preprocessing import Preprocessing
+    from mcc_keras.tfrecords import write_tfrecords
+
+    scans, rng = folder / "scans", np.random.default_rng(0)
+    scans.mkdir(parents=True)
+    axis = np.linspace(-1, 1, size)
+    mask = (axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2 < 0.1).astype(np.uint8)
+    image = rng.normal(500, 100, mask.shape).astype(np.int16)
+    for index in range(count):
+        for array, name in ((np.roll(image, index), f"case{index:03d}"), (mask, f"case{index:03d}_mask")):
+            nib.save(nib.Nifti1Image(array, np.diag([1.0, 1.0, 1.0, 1.0])), scans / f"{name}.nii")
+    box = Preprocessing(size=size, normalise=normalise, clip_percentiles=None)
+    write_tfrecords(find_cases(scans), folder / "work", preprocessing=box, split=(1.0, 0.0, 0.0), workers=2)
+    shutil.rmtree(scans)
+    return folder / "work"
+
+
+def overhead(folder):
+    """Print a line a round; return the median ratio of an epoch fed by records and one on a batch in memory."""
+    import keras
+    import tensorflow as tf
+
+    from mcc_keras import DenseVNet, MCCLoss
+    from mcc_keras.pipeline import load_dataset
+    from mcc_keras.throughput import watch
+
+    work = write_records(folder / "small", count=2 * STEPS, size=SIZE, normalise="zscore")
+    data, clock = watch(load_dataset(work, "train", batch_size=2, augment=PRESET))
+    batch = next(iter(load_dataset(work, "train", batch_size=2)))
+    held = tf.data.Dataset.from_tensors(batch).repeat(STEPS)
+    keras.utils.set_random_seed(0)
+    model = DenseVNet((SIZE, SIZE, SIZE, 1), 1)
+    model.compile(keras.optimizers.AdamW(1e-3), loss=MCCLoss())
+
+    def epoch(dataset):
+        begin = time.perf_counter()
+        model.fit(dataset, verbose=0, shuffle=False)
+        return time.perf_counter() - begin
+
+    print(f"{'':8}{'fed, s':>10}{'held, s':>10}{'ratio':>8}{'waiting':>10}{'volumes/s':>12}")
+    ratios = []
+    for number in range(ROUNDS + 1):
+        clock.seconds = 0.0
+        fed, still = epoch(data), epoch(held)
+        name = f"round {number}" if number else "untimed"
+        row = f"{name:8}{fed:10.2f}{still:10.2f}{fed / still:8.2f}{clock.seconds / fed:10.1%}{2 * STEPS / fed:12.1f}"
+        print(row, flush=True)
+        ratios.append(fed / still)
+    return statistics.median(ratios[1:])
+
+
+def print_peak(work, augment):
+    """In a process of its own: read one epoch, print the most memory this process has taken, in MB."""
+    from mcc_keras.pipeline import load_dataset
+
+    for _ in load_dataset(work, "train", batch_size=2, augment=json.loads(augment)):
+        pass
+    # Not `ru_maxrss`, in which a process begins with the peak of the one that started it.
+    status = Path("/proc/self/status").read_text("ascii")
+    print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
+
+
+def memory(folder):
+    """Print a line a setting; return the larger ratio of peaks."""
+    works = [write_records(folder / str(n), count=n, size=LARGE, normalise="none") for n in COUNTS]
+    ratios = []
+    print(f"\n{'peak, MB':16}" + "".join(f"{count:>6} volumes" for count in COUNTS) + f"{'ratio':>8}")
+    for augment in (False, PRESET):
+        command = [sys.executable, __file__, "--peak"]
+        peaks = [float(subprocess.check_output([*command, str(w), json.dumps(augment)]).split()[-1]) for w in works]
+        ratios.append(peaks[1] / peaks[0])
+        print(f"{augment or 'no augmentation':16}{peaks[0]:14.0f}{peaks[1]:14.0f}{ratios[-1]:8.3f}", flush=True)
+    return max(ratios)
+
+
+def main():
+    folder = Path(tempfile.mkdtemp())
+    try:
+        found = {"pipeline_overhead": overhead(folder), "pipeline_memory": memory(folder)}
+    finally:
+        shutil.rmtree(folder)
+    print("\n" + "\n".join(f"{name} {ratio:.3f} {GOALS[name]}" for name, ratio in found.items()))
+
+
+if __name__ == "__main__":
+    print_peak(*sys.argv[2:]) if sys.argv[1:2] == ["--peak"] else main()
