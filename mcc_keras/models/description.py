@@ -6,6 +6,7 @@ import math
 import keras
 
 from mcc_keras.errors import UsageError
+from mcc_keras.models.arguments import check_count, is_count
 from mcc_keras.models.deconvolution import Deconvolution
 from mcc_keras.models.dense_block import DenseBlock
 from mcc_keras.models.resampling import TrilinearUpsampling
@@ -39,9 +40,11 @@ class Description:
 def describe(model, input_shape=None, *, batch_size=1):
     """Describe a network of this package: parameters, multiply-adds, activation memory and receptive field.
 
-    Multiply-adds are those of the convolutions. Activation memory is the sum of all layer outputs, including those
-    inside dense blocks, in float32: what a training step keeps, before gradients and optimizer. The receptive field is
-    that of the longest way through the network.
+    Multiply-adds are those of the convolutions. Activation memory is the sum of the input and all layer outputs in
+    float32, dense blocks and trilinear passes taken apart: what a training step has to make before gradients and
+    optimizer, if nothing is fused or freed. The receptive field is that of the longest way through the network, where
+    each window of k voxels adds `(k - 1)` times the distance of its voxels, as in the papers. Behind a finer grid the
+    true extent depends on the voxel's place, and differs from it by less than one voxel of the coarsest grid.
 
     Args:
         model: A network of this package.
@@ -52,7 +55,8 @@ def describe(model, input_shape=None, *, batch_size=1):
         A `Description`; `print` it.
 
     Raises:
-        UsageError: A side is neither known from the model nor given.
+        UsageError: A side is neither known from the model nor given, is shorter than the network takes, or makes no
+            sense; or `batch_size` is not an integer of at least 1.
 
     Example:
 
@@ -60,18 +64,15 @@ def describe(model, input_shape=None, *, batch_size=1):
     >>> round(describe(DenseVNet((64, 64, 64, 1), 2)).multiply_adds / 1e9, 1)
     2.5
     """
-    sides = tuple(input_shape or model.input_shape[1:])[:3]
-    if len(sides) != 3 or any(side is None for side in sides):
-        raise UsageError(
-            f"`input_shape` must give the three sides, because the model leaves them open. "
-            f"Received: input_shape={input_shape!r}, model.input_shape={model.input_shape}"
-        )
+    check_count("batch_size", batch_size)
+    sides = _sides(model, input_shape)
     shapes, reach = {}, {}
     multiply_adds = values = 0
     for layer in model.layers:
         outputs = _tensors(layer.output)
         if isinstance(layer, keras.layers.InputLayer):
             shapes[id(outputs[0])], reach[id(outputs[0])] = (1, *sides, layer.output.shape[-1]), (1, 1.0)
+            values += math.prod(shapes[id(outputs[0])])
             continue
         inputs = [shapes[id(tensor)] for tensor in _tensors(layer.input)]
         output = tuple(layer.compute_output_shape(inputs if len(inputs) > 1 else inputs[0]))
@@ -79,16 +80,30 @@ def describe(model, input_shape=None, *, batch_size=1):
         ways = [reach[id(tensor)] for tensor in _tensors(layer.input)]
         reach[id(outputs[0])] = _reach(layer, max(ways))
         multiply_adds += _multiply_adds(layer, inputs[0], output)
-        values += _values(layer, output)
+        values += _values(layer, inputs[0], output)
     return Description(
         model.name,
         (*sides, model.input_shape[-1]),
         sum(math.prod(weight.shape) for weight in model.trainable_weights),
         model.count_params(),
         multiply_adds,
-        values * batch_size * BYTES_PER_VALUE,
+        round(values) * batch_size * BYTES_PER_VALUE,
         max(field for field, _ in reach.values()),
     )
+
+
+def _sides(model, input_shape):
+    """Return the three sides to compute for: those that were given, or those of the model."""
+    channels = model.input_shape[-1]
+    shape = model.input_shape[1:] if input_shape is None else input_shape
+    shape = tuple(shape) if isinstance(shape, (tuple, list)) else ()
+    if len(shape) not in (3, 4) or not all(map(is_count, shape[:3])) or shape[3:] not in ((), (channels,)):
+        raise UsageError(
+            f"`input_shape` must give three sides, each a positive integer, and no channels or {channels}; without it "
+            f"the model must have been built with sides that are known. Received: input_shape={input_shape!r}, "
+            f"model.input_shape={model.input_shape}"
+        )
+    return shape[:3]
 
 
 def _tensors(tensors):
@@ -105,10 +120,15 @@ def _multiply_adds(layer, input_shape, output_shape):
     return 0
 
 
-def _values(layer, output_shape):
-    # A dense layer keeps its convolution, its normalised form and its output; the last are the block's own output.
-    inside = 2 * layer.depth * layer.growth_rate if isinstance(layer, DenseBlock) else 0
-    return math.prod(output_shape[1:4]) * (output_shape[4] + inside)
+def _values(layer, input_shape, output_shape):
+    if isinstance(layer, DenseBlock):
+        # Each layer makes a convolution, its normalised form, its positive part, and joins it to all before it.
+        new, known = layer.growth_rate, input_shape[4]
+        return math.prod(output_shape[1:4]) * sum(known + (3 + i) * new for i in range(1, layer.depth + 1))
+    if isinstance(layer, TrilinearUpsampling) and layer.factor > 1:
+        # One axis after the other, the last axis first.
+        return math.prod(output_shape[1:]) * (1 + 1 / layer.factor + 1 / layer.factor**2)
+    return math.prod(output_shape[1:])
 
 
 def _reach(layer, way):

@@ -1,22 +1,41 @@
-"""V-Net, VoxResNet and 3D U-Net against the figures of their papers."""
+"""The parameter counts of all networks, against their papers and against what the README tells of their widths."""
 
 import math
+import re
+from pathlib import Path
 
 import keras
 import pytest
 
-from mcc_keras.models import UNet3D, VNet, VoxResNet, describe
+from mcc_keras.models import DenseVNet, UNet3D, VNet, VoxResNet
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def trainable(network, *arguments, **keywords):
+    """Count the weights of a network whose weights are never made: a wide V-Net has a gibibyte of them."""
+    with keras.StatelessScope(initialize_variables=False):
+        count = sum(math.prod(weight.shape) for weight in network(*arguments, **keywords).trainable_weights)
+    keras.backend.clear_session()
+    return count
 
 
 @pytest.mark.parametrize(
-    ("network", "channels", "trainable"),
-    [(VNet, 1, 65_175_314), (VNet, 4, 65_181_314), (VoxResNet, 1, 1_788_056), (UNet3D, 1, 19_073_730)],
+    ("network", "channels", "classes", "count"),
+    [
+        (VNet, 1, 2, 65_175_314),
+        (VNet, 1, 9, 65_175_545),
+        (VNet, 4, 2, 65_181_314),
+        (VoxResNet, 1, 2, 1_788_056),
+        (UNet3D, 1, 2, 19_073_730),
+    ],
 )
-def test_parameters_are_those_of_the_specification(network, channels, trainable):
-    model = network((None, None, None, channels), 2)
-    assert sum(math.prod(weight.shape) for weight in model.trainable_weights) == trainable
-    keras.backend.clear_session()
+def test_parameters_are_those_of_the_specification(network, channels, classes, count):
+    assert trainable(network, (None, None, None, channels), classes) == count
 
 
-def test_vnet_sees_551_voxels_as_its_paper_says():
-    assert describe(VNet((16, 16, 16, 1), 1, width=0.125)).receptive_field == 551
+@pytest.mark.parametrize("network", [DenseVNet, VNet, VoxResNet, UNet3D])
+def test_the_readme_tells_the_parameters_of_every_width(network):
+    (row,) = re.findall(rf"^\| `{network.__name__}` \|(.*) \|$", README.read_text("utf-8"), re.MULTILINE)
+    told = [int(count.replace(",", "")) for count in row.split("|")[-3:]]
+    assert told == [trainable(network, (None, None, None, 1), 2, width=width) for width in (0.5, 1, 2)]
