@@ -8,12 +8,13 @@ Two sets of gzipped NIfTI files with masks: 100 of about 35 × 50 × 35 (like a 
 with the same transforms: order 1 for the image, nearest for the mask. Two workers
 each (theirs: a DataLoader whose workers persist, at one thread each). Both warm: imports and the first of the runs are
 not counted. They take turns; medians. Prints a table and, last, one line a claim: name, ratio ours / theirs, goal; then
-the most memory that a worker of ours took, in volumes of float32, and its goal.
+the most memory that a worker of ours took, in volumes of float32, while it wrote a shard of three large scans, and its
+goal.
 """
 
 import json
 import os
-import resource
+import pickle
 import shutil
 import statistics
 import subprocess
@@ -28,8 +29,8 @@ import nibabel as nib
 import numpy as np
 
 from mcc_keras.datasets import find_cases
-from mcc_keras.datasets.prepare import prepare_case
 from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.records.shards import ShardTask, plan_shards, write_shard
 
 PYTHON = os.environ.get("MCC_KERAS_PEERS_PYTHON", sys.executable)
 GOAL, MEMORY_GOAL, WORKERS = 0.67, 4.0, 2
@@ -106,19 +107,41 @@ def ours(cases, preprocessing):
     return seconds
 
 
-def peak_volumes(case, preprocessing):
-    """Return by how much a fresh process grows at most while it prepares a case, in float32 volumes of the scan."""
-    voxels = np.prod(nib.load(case.images[0]).shape)
-    before, after = os.pipe()
-    child = os.fork()
-    if not child:
-        start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        prepare_case(case, preprocessing)
-        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start
-        os.write(after, str(grown * 1024).encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    return int(os.read(before, 64)) / (4 * voxels)
+def peak_volumes(cases, preprocessing):
+    """Return by how much a worker grows at most while it writes a shard, in float32 volumes of the scan.
+
+    A process of its own, which has written a shard of a few voxels before: imports do not count.
+    """
+    read = subprocess.run(
+        [sys.executable, __file__, "--memory"],
+        input=pickle.dumps((cases, preprocessing)),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return int(read.stdout) / (4 * np.prod(nib.load(cases[0].images[0]).shape))
+
+
+def grow(cases, preprocessing):
+    """Print the bytes by which this process grows while it writes a shard of the cases."""
+    with tempfile.TemporaryDirectory() as folder:
+        tiny = write_scans(Path(folder) / "tiny", 1, (8, 8, 8), (1.0, 1.0, 1.0))
+        write(tiny, folder, preprocessing=Preprocessing(size=8))
+        before = peak()
+        write(cases, folder, preprocessing=preprocessing)
+        print(peak() - before)
+
+
+def write(cases, folder, *, preprocessing):
+    (shard,) = plan_shards({"train": cases}, {case.case_id: case.case_id for case in cases}, record_bytes=1)
+    problems = write_shard(ShardTask(shard, Path(folder), preprocessing, compression=None, earlier={}))
+    if problems:
+        raise problems[0]
+
+
+def peak():
+    """Return the most memory that this process has held, in bytes; `resource` would count that of its parent, too."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def main():
@@ -138,7 +161,7 @@ def main():
     for name, (count, shape, spacing, size, runs) in SETS.items():
         cases = write_scans(root / name, count, shape, spacing)
         preprocessing = Preprocessing(size=size, clip_percentiles=None)
-        memory = peak_volumes(cases[0], preprocessing)
+        memory = peak_volumes(cases[:3], preprocessing)
         both = [(ours(cases, preprocessing), theirs(cases, preprocessing)) for _ in range(runs + 1)][1:]
         medians = [statistics.median(times) for times in zip(*both, strict=True)]
         ratio = statistics.median(mine / their for mine, their in both)
@@ -153,4 +176,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    grow(*pickle.loads(sys.stdin.buffer.read())) if "--memory" in sys.argv else main()

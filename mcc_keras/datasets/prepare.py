@@ -29,8 +29,8 @@ def prepare_case(case, preprocessing):
         volume = read_image(case)
         mask = read_mask(case, volume)
         grid = preprocessing.grid(volume.array, volume.affine)
+        mask = preprocessing.apply_mask(mask, grid, num_labels=len(case.labels))  # first: the larger one is let go
         image = preprocessing.apply(volume.array, grid)
-        box_mask = preprocessing.apply_mask(mask, grid, num_labels=len(case.labels))
     except MCCKerasError as error:
         return error
-    return PreparedCase(case.case_id, image, box_mask, grid.spacing_mm)
+    return PreparedCase(case.case_id, image, mask, grid.spacing_mm)

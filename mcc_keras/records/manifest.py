@@ -22,6 +22,7 @@ SCHEMA = 2
 MANIFEST, PREPROCESSING, SPLIT = "manifest.json", "preprocessing.json", "split.json"
 SHARDS = "*.tfrecord"
 AGAIN = "Prepare the data again, with overwrite."
+_DEPTH = 3
 _CHECKSUM, _END = ',\n "sha256": ', "\n}"
 
 
@@ -191,7 +192,7 @@ def write_manifest(folder, *, settings, shards, command=None):
     files = {name: describe_file(folder / name) for name in (PREPROCESSING, SPLIT)}
     counts = count_records(shards)
     content = {"schema": SCHEMA, "command": command, "settings": settings, "counts": counts, "files": files}
-    return write_text(folder / MANIFEST, _with_checksum(json.dumps({**content, "shards": shards}, indent=1)))
+    return write_text(folder / MANIFEST, _with_checksum(_to_text({**content, "shards": shards})))
 
 
 def describe_file(path):
@@ -252,6 +253,17 @@ def _read(work):
     if _with_checksum(text.rpartition(_CHECKSUM)[0] + _END) != text:
         raise RecordError(path, "expected the checksum of its own text, found another", AGAIN)
     return content
+
+
+def _to_text(value, depth=0):
+    """Return JSON with a line for each setting, case and shard; `indent` would take the time of ten cases."""
+    if depth == _DEPTH or not isinstance(value, dict | list) or not value:
+        return json.dumps(value)
+    inner, end = "\n" + " " * (depth + 1), "\n" + " " * depth
+    if isinstance(value, list):
+        return f"[{inner}{f',{inner}'.join(_to_text(item, depth + 1) for item in value)}{end}]"
+    entries = (f"{json.dumps(name)}: {_to_text(item, depth + 1)}" for name, item in value.items())
+    return f"{{{inner}{f',{inner}'.join(entries)}{end}}}"
 
 
 def _with_checksum(text):

@@ -181,6 +181,7 @@ def _write_records(task, encoded, failed):
             entry = {"case_id": case.case_id, "position": position + len(before), "bytes": len(payload)}
             records.append({**entry, "key": key})
             position += len(before) + len(payload) + len(behind)
+            del payload, part  # before the next case is read
     if not failed:
         _write_note(path, {"bytes": position, "sha256": digest.hexdigest()}, records)
 

@@ -1,6 +1,7 @@
 """What a case was made of: its files, each with size and SHA-256, so that a change is noticed wherever it happens."""
 
 import hashlib
+import itertools
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ PARTNERS = {".hdr": ".img", ".img": ".hdr", ".hdr.gz": ".img.gz", ".img.gz": ".h
 HEADERS = (".mhd", ".nhdr")
 _DATA_FILE = re.compile(rb"^[ \t]*(?:ElementDataFile[ \t]*=|data ?file:)[ \t]*([^\r\n]+?)[ \t\r]*$", re.I | re.M)
 _HEADER_BYTES = 1 << 16
+_AT_ONCE = 16  # small files: handing one to a thread takes as long as hashing it
 
 
 def source_files(path):
@@ -61,8 +63,11 @@ def hash_files(paths, *, workers=None):
     workers = min(workers or joblib.cpu_count(), len(paths))
     if workers <= 1:
         return {path: _hash(path) for path in paths}
+    size = max(1, min(_AT_ONCE, len(paths) // (4 * workers)))
+    some = [paths[start : start + size] for start in range(0, len(paths), size)]
     with ThreadPoolExecutor(workers) as pool:
-        return dict(zip(paths, pool.map(_hash, paths), strict=True))
+        hashes = pool.map(lambda files: [_hash(file) for file in files], some)
+        return dict(zip(paths, itertools.chain.from_iterable(hashes), strict=True))
 
 
 def _hash(path):
