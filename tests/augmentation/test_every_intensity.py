@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from mcc_keras import augmentation
-from mcc_keras.augmentation.policy import INTENSITIES, LIMITS
+from mcc_keras.augmentation.kernel import INTENSITIES
+from mcc_keras.augmentation.policy import LIMITS
 
 STRENGTH = {"motion_mm": 3.0, "spike": 1.0, "low_resolution": 2.0, "blur": 1.5, "channel_dropout": 0.7}
 

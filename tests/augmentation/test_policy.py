@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from mcc_keras.augmentation import Augmentation
-from mcc_keras.augmentation.policy import _compiled
+from mcc_keras.augmentation.kernel import compiled
 from mcc_keras.augmentation.presets import NOTHING
 from mcc_keras.errors import DataError, UsageError
 
@@ -79,7 +79,7 @@ def test_a_policy_that_allows_nothing_is_the_identity_bit_for_bit_and_costs_noth
     assert np.array_equal(same, image)
     assert np.array_equal(same_mask, mask)
     arguments = map(tf.convert_to_tensor, ([1, 2], image, mask, SPACING, (0.0, 0.0, 0.0)))
-    graph = _compiled(policy, SHAPE).get_concrete_function(*arguments).graph
+    graph = compiled(policy, SHAPE).get_concrete_function(*arguments).graph
     dear = {"GatherV2", "Einsum", "StatelessRandomNormalV2", "StatelessRandomUniformV2"}
     assert dear.isdisjoint(operation.type for operation in graph.get_operations())
 
@@ -88,8 +88,8 @@ def test_a_policy_is_compiled_once_a_shape_whatever_the_seed():
     image, mask = coordinates((4, 4, 4))
     for seed in range(3):
         Augmentation(**{**STILL, "brightness": 0.1234})((1, seed), image, mask, spacing_mm=SPACING)
-    compiled = _compiled(Augmentation(**{**STILL, "brightness": 0.1234}), (4, 4, 4))
-    assert compiled.experimental_get_tracing_count() == 1
+    kernel = compiled(Augmentation(**{**STILL, "brightness": 0.1234}), (4, 4, 4))
+    assert kernel.experimental_get_tracing_count() == 1
 
 
 def test_the_same_seed_draws_the_same_and_another_seed_something_else():
