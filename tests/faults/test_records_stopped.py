@@ -124,6 +124,25 @@ def test_killed_while_replacing_a_set_leaves_the_old_one_or_the_new_one(prepare,
     assert not list(tmp_path.glob(".*"))
 
 
+def test_workers_that_outlive_their_killed_call_do_not_meddle_with_the_next(prepare, tmp_path):
+    prepare("whole", seed=5)
+    expected, work = all_bytes(tmp_path / "whole"), tmp_path / "work"
+    begun_shards = ".work.unfinished/.scratch*/*"
+    for _ in range(3):
+        process = prepare("work", elsewhere=True, workers=2)
+        while process.is_alive() and not list(tmp_path.glob(begun_shards)):
+            time.sleep(0.001)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        prepare("work", seed=5)  # other records under the same names, while the workers still write theirs
+        assert all_bytes(work) == expected
+        time.sleep(0.5)
+        assert all_bytes(work) == expected
+        assert [path.name for path in tmp_path.glob(".*")] == []
+        shutil.rmtree(work)
+
+
 def test_a_scan_that_is_written_to_while_it_is_prepared_publishes_nothing(prepare, tmp_path):
     process = prepare("work", elsewhere=True)
     begun(tmp_path / "work", process)
