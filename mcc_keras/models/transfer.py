@@ -5,6 +5,8 @@ from pathlib import Path
 
 import keras
 
+from mcc_keras.errors import DataError, UsageError
+
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
@@ -21,7 +23,8 @@ class Transfer:
 def transfer_weights(source, model):
     """Copy every weight of `source` that has the same path and shape in `model`.
 
-    A network with another number of classes takes everything but its classifier.
+    A network with another number of classes takes everything but its classifier and spatial prior; one with another
+    number of channels takes everything but the layers that see the image itself.
 
     Args:
         source: A model, or the path of a `.keras` file.
@@ -29,6 +32,10 @@ def transfer_weights(source, model):
 
     Returns:
         A `Transfer` with `copied` and `left`; `print` it.
+
+    Raises:
+        DataError: The file is not there, or holds no model that Keras can read.
+        UsageError: No kernel fits, so that `model` would start from scratch without a word.
 
     Example:
 
@@ -39,9 +46,9 @@ def transfer_weights(source, model):
       final_conv/bias: shape (3,), in the source (1,)
     """
     if isinstance(source, (str, Path)):
-        source = keras.saving.load_model(source, compile=False)
+        source = _read(Path(source))
     weights = {weight.path: weight for weight in source.weights}
-    copied, left = [], {}
+    fitting, left = [], {}
     for weight in model.weights:
         found = weights.get(weight.path)
         if found is None:
@@ -49,6 +56,23 @@ def transfer_weights(source, model):
         elif tuple(found.shape) != tuple(weight.shape):
             left[weight.path] = f"shape {tuple(weight.shape)}, in the source {tuple(found.shape)}"
         else:
-            weight.assign(found.value)
-            copied.append(weight.path)
-    return Transfer(tuple(copied), left)
+            fitting.append((weight, found))
+    # A bias of one class fits between any two networks.
+    if not any(len(weight.shape) > 1 for weight, _ in fitting):
+        raise UsageError(
+            f"No kernel of `source` has the path and shape of one of `model`: they must be the same kind of network. "
+            f"Received: source={source.name!r}, model={model.name!r}"
+        )
+    for weight, found in fitting:
+        weight.assign(found.value)
+    return Transfer(tuple(weight.path for weight, _ in fitting), left)
+
+
+def _read(path):
+    if not path.is_file():
+        raise DataError(path, "expected a `.keras` file, found nothing there")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        # Keras raises what zipfile, json and its own classes happen to raise.
+        raise DataError(path, f"expected a `.keras` file that Keras can read: {error}") from error
