@@ -27,7 +27,7 @@ _HEADER_BYTES = {348: "Nifti1Header", 540: "Nifti2Header"}
 _MARKS = {"Nifti1Header": (344, b"n+1\0"), "Nifti2Header": (4, b"n+2\0\r\n\x1a\n")}
 # Codes of the NIfTI standard: integers of 8 to 64 bits, float32 and float64. Complex and colour voxels are refused.
 _DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
-_PIECE, _CHUNK = 1 << 16, 1 << 20
+_PIECE, _CHUNK = 1 << 14, 1 << 20
 _DEFLATE_LIMIT = 1032  # deflate cannot shrink further, so a header that promises more is false
 _RATIO_FREE_BYTES = 1 << 30  # empty masks shrink a thousandfold: the ratio is asked for above a gibibyte only
 _UNKNOWN_FLAGS = 0b11100000  # bits of a gzip header that the standard (RFC 1952) keeps free

@@ -54,9 +54,9 @@ class Grid:
         counts = [high[axis] - low[axis] for axis in axes]
         if self.target_mm is None:
             return [(n, m, n / m) for n, m in zip(counts, self.size, strict=True)]
-        spacing = np.linalg.norm(np.asarray(self.affine, np.float64)[:3, :3], axis=0)
         return [
-            (n, m, mm / spacing[axis]) for n, m, mm, axis in zip(counts, self.size, self.target_mm, axes, strict=True)
+            (n, m, mm / self._stored_mm[axis])
+            for n, m, mm, axis in zip(counts, self.size, self.target_mm, axes, strict=True)
         ]
 
     @property
@@ -77,7 +77,8 @@ class Grid:
         """Size of a voxel of the box in millimetres."""
         if self.target_mm is not None:
             return self.target_mm
-        return tuple(float(mm) for mm in np.linalg.norm(self.box_affine[:3, :3], axis=0))
+        steps = zip(self.turn[0], self.steps, strict=True)
+        return tuple(float(self._stored_mm[axis] * _start(*step)[1]) for axis, step in steps)
 
     @functools.cached_property
     def inside(self):
@@ -119,6 +120,10 @@ class Grid:
         image = np.zeros(self.shape, np.float32)
         image[tuple(slice(*ends) for ends in self.crop)] = part
         return image
+
+    @functools.cached_property
+    def _stored_mm(self):
+        return np.linalg.norm(np.asarray(self.affine, np.float64)[:3, :3], axis=0)
 
     @property
     def _crop(self):
@@ -257,12 +262,12 @@ def _start(n_from, n_to, scale):
 
 
 def _along(matrix, image, axis):
-    known = np.flatnonzero(matrix.any(axis=1))
+    known, source = np.nonzero(matrix)
     if not known.size:
         return np.zeros((*image.shape[:axis], len(matrix), *image.shape[axis + 1 :]), image.dtype)
-    source = matrix[known].argmax(axis=1)
     step = int(source[1] - source[0]) if source.size > 1 else 1
-    if abs(step) != 1 or (np.diff(source) != step).any() or (matrix[known, source] != 1).any():
+    one_each = abs(step) == 1 and (np.diff(source) == step).all() and (np.diff(known) > 0).all()
+    if not one_each or (matrix[known, source] != 1).any():
         return _multiply(matrix, image, axis)
     # Every voxel comes from one voxel or from none: it is moved, not computed.
     moved = image[(slice(None),) * axis + (slice(source.min(), source.max() + 1),)]
