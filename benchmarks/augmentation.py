@@ -35,7 +35,7 @@ AFFINE = {**NOTHING, "flip": (False,) * 3, "rotation_degrees": 10, "scaling": 0.
 LINES = {
     "affine": (0.25, Augmentation(**AFFINE), 5),
     "affine_elastic": (0.05, Augmentation(**{**AFFINE, "elastic": 0.02}), 2),
-    "strong": (0.2, PRESETS["strong"], 20),
+    "strong": (0.2, PRESETS["strong"], 10),
 }
 
 
