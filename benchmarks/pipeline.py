@@ -6,8 +6,8 @@
 against as many steps on one batch that lies in memory. Network and pipeline share the cores, so the whole epoch is
 compared and not the waiting, which is printed beside it. Both are trained in turns in one process, each after an
 untimed epoch, which compiles; the ratio is the median over the rounds of fed / held. The same of the processor's time
-stands beside it, which other programs on the machine disturb less. An epoch is 40 steps, as of a small data set: opening
-the dataset takes part of a second, which counts, and counts more the shorter an epoch is.
+stands beside it, which other programs on the machine disturb less. An epoch is 40 steps, as of a small data set:
+opening the dataset takes part of a second, which counts, and counts more the shorter an epoch is.
 
 `pipeline_memory`: the most memory that an epoch over 200 volumes of 128³ takes, against 20 volumes, each in a process
 of its own that reads batches of 2 and does nothing with them. The records hold int16, as scans that are not normalised
