@@ -16,7 +16,6 @@ import tempfile
 from pathlib import Path
 
 import joblib
-import lazy_loader as lazy
 
 from mcc_keras.datasets.cases import read_image
 from mcc_keras.errors import (
@@ -52,8 +51,6 @@ from mcc_keras.records.shards import (
     write_shard,
 )
 from mcc_keras.splits import PARTS, check_shares, check_split, read_split, split_cases, write_split
-
-tf = lazy.load("tensorflow")
 
 PLAN = "plan.json"
 SCRATCH = ".scratch"
@@ -151,6 +148,8 @@ def parse_example(serialized, image_shape, *, compression=None):
     Returns:
         Dict of tensors: `image` float32 of `image_shape`, `mask` uint8 (x, y, z), `spacing_mm` float32 (3,), `case_id`.
     """
+    import tensorflow as tf  # here, so that writing starts at once
+
     features = {
         "image": tf.io.FixedLenFeature((), tf.string),
         "image_dtype": tf.io.FixedLenFeature((), tf.string),
@@ -329,6 +328,8 @@ def _call(preprocessing, settings):
 
 
 def _decoded(raw, dtype):
+    import tensorflow as tf
+
     return tf.cast(tf.io.decode_raw(raw, tf.dtypes.as_dtype(dtype)), tf.float32)
 
 
