@@ -32,6 +32,8 @@ BACKEND = keras.backend.backend()
 on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="SavedModel and reload are tested with TensorFlow")
 STEPS = 60
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+# The supervised VoxResNet stands for the plain one, whose layers it has, under the halves.
+PAIRS = [(name, policy) for name in NETWORKS for policy in POLICIES if name != "voxresnet" or policy == "float32"]
 # JAX compiles for a minute what it then runs once: small volumes keep that short.
 SIDE = 8 if BACKEND == "jax" else 16
 
@@ -138,8 +140,7 @@ def test_volumes_of_a_batch_do_not_mix_at_inference(network):
     assert np.abs(first[1] - second[1]).max() > 1e-3
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("name", "policy"), PAIRS)
 def test_it_takes_a_step_under_every_policy_and_answers_in_float32(name, policy):
     model, loss = trained(name, policy)
     output = answer(model, volume(cube(NETWORKS[name])))
@@ -220,14 +221,13 @@ def test_the_bias_starts_the_output_at_the_foreground_fraction(network):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A folder with every network under every policy, trained for a step, as `.keras` file, and its output."""
+    """A folder with the networks under the policies, trained for a step, as `.keras` file, and its output."""
     folder = tmp_path_factory.mktemp("models")
     np.save(folder / "image.npy", volume())
-    for name in NETWORKS:
-        for policy in POLICIES:
-            model, _ = trained(name, policy)
-            model.save(folder / f"{name}-{policy}.keras")
-            np.save(folder / f"{name}-{policy}.npy", array(model(volume(), training=False)))
+    for name, policy in PAIRS:
+        model, _ = trained(name, policy)
+        model.save(folder / f"{name}-{policy}.keras")
+        np.save(folder / f"{name}-{policy}.npy", array(model(volume(), training=False)))
     return folder
 
 
@@ -248,7 +248,7 @@ print(len(paths))
 def test_a_fresh_process_reloads_every_network_under_every_policy_without_being_told_its_classes(saved):
     command = [sys.executable, "-c", OPEN, saved, "*.keras", "1e-6"]
     done = subprocess.run(command, check=True, timeout=300, capture_output=True, text=True)
-    assert int(done.stdout) == len(NETWORKS) * len(POLICIES)
+    assert int(done.stdout) == len(PAIRS)
 
 
 @on_tensorflow
@@ -269,14 +269,14 @@ def test_the_same_file_gives_the_same_output_on(backend, saved):
 
 
 @on_tensorflow
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("name", "policy"), PAIRS)
 def test_the_exported_savedmodel_gives_the_same_output(name, policy, tmp_path):
     import tensorflow as tf
 
     model, _ = trained(name, policy)
     model.export(tmp_path / "served", verbose=False)
     served = tf.saved_model.load(tmp_path / "served")
-    # A graph fuses operations, and so rounds halves at other places than an eager call.
-    tolerance = {"float32": 1e-5, "mixed_float16": 2e-3, "mixed_bfloat16": 2e-2}[policy]
-    np.testing.assert_allclose(served.serve(volume()), model(volume(), training=False), atol=tolerance)
+    # Against the model's own graph for the same signature: another graph fuses other operations, and an eager call
+    # none, so that they round halves at other places (as much as 0.007 and 0.02 apart; 0.0 here).
+    graph = tf.function(lambda image: model(image, training=False), [tf.TensorSpec((None, 16, 16, 16, 1))])
+    np.testing.assert_allclose(served.serve(volume()), graph(volume()), rtol=0, atol=1e-6)
