@@ -29,6 +29,8 @@ NETWORKS = {
 ROOT = Path(__file__).parents[2]
 PYTHON = os.environ.get("MCC_KERAS_PEERS_PYTHON", sys.executable)
 BACKEND = keras.backend.backend()
+# XLA need not optimise what runs once.
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="SavedModel and reload are tested with TensorFlow")
 STEPS = 60
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -254,8 +256,7 @@ def test_a_fresh_process_reloads_every_network_under_every_policy_without_being_
 @on_tensorflow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_the_same_file_gives_the_same_output_on(backend, saved):
-    # XLA need not optimise what runs once.
-    flags = {"KERAS_BACKEND": backend, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    flags = {"KERAS_BACKEND": backend, "XLA_FLAGS": QUICK}
     environment = {**os.environ, **flags, "PYTHONPATH": str(ROOT)}
     probe = subprocess.run(
         [PYTHON, "-c", f"import {backend}, keras"], env=environment, capture_output=True, check=False
