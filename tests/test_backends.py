@@ -1,4 +1,4 @@
-"""The promises of losses and metrics on the other backends of Keras, each in a process of its own.
+"""The promises of losses, metrics and networks on the other backends of Keras, each in a process of its own.
 
 They run in this environment if it has the backend, or in the one whose interpreter MCC_KERAS_PEERS_PYTHON names.
 """
@@ -10,16 +10,25 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+TESTS = Path(__file__).parent
 PYTHON = os.environ.get("MCC_KERAS_PEERS_PYTHON", sys.executable)
 BACKENDS = ("jax", "torch")
-SUITES = (
-    "losses/test_every_loss.py",
-    "losses/test_properties.py",
-    "metrics/test_every_metric.py",
-    "metrics/test_matthews.py",
-    "test_confusion.py",
-)
+SUITES = {
+    "losses and metrics": (
+        "losses/test_every_loss.py",
+        "losses/test_properties.py",
+        "metrics/test_every_metric.py",
+        "metrics/test_matthews.py",
+        "test_confusion.py",
+    ),
+    "networks": ("models/test_every_model.py",),
+}
+# Of the networks what differs by backend; the supervised VoxResNet stands for the plain one, whose layers it has.
+CHOICE = {
+    "losses and metrics": "",
+    "networks": "(distribution or finite_gradient or do_not_mix or takes_a_step or overfits)"
+    " and not (voxresnet and not deep)",
+}
 # JAX compiles each operation for each shape: optimising what runs once takes longer than running it, and much comes
 # back, within a run and in the next one.
 QUICK = {
@@ -29,32 +38,32 @@ QUICK = {
 }
 
 
-@pytest.fixture(scope="module")
-def started(pytestconfig):
+@pytest.fixture(scope="module", params=SUITES)
+def started(request, tmp_path_factory):
     """Start the backends side by side, since each leaves a core idle; those that are missing are None."""
-    compiled = pytestconfig.cache.mkdir("jax")
-    processes = {backend: start(backend, compiled) for backend in BACKENDS}
+    cache = getattr(request.config, "cache", None)
+    compiled = cache.mkdir("jax") if cache else tmp_path_factory.mktemp("jax")
+    processes = {backend: start(backend, request.param, compiled=compiled) for backend in BACKENDS}
     yield processes
     for process in filter(None, processes.values()):
         process.kill()
         process.wait()
 
 
-def start(backend, compiled):
-    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT), **QUICK}
+def start(backend, promises, *, compiled):
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(TESTS.parent), **QUICK}
     environment["JAX_COMPILATION_CACHE_DIR"] = str(compiled)
     needed = f"import {backend}, keras, sklearn, pytest, hypothesis"
     if subprocess.run([PYTHON, "-c", needed], env=environment, capture_output=True, check=False).returncode:
         return None
-    command = [PYTHON, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(ROOT), "--import-mode=importlib"]
-    command += ["-p", "no:cacheprovider", *(f"tests/{suite}" for suite in SUITES)]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    command = [PYTHON, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(TESTS.parent)]
+    command += ["--import-mode=importlib", "-p", "no:cacheprovider", "-k", CHOICE[promises]]
+    command += [str(TESTS / suite) for suite in SUITES[promises]]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_every_loss_and_every_metric_keeps_every_promise_on(backend, started):
+def test_every_promise_is_kept_on(backend, started):
     if started[backend] is None:
         pytest.skip(f"no {backend} in {PYTHON}; set MCC_KERAS_PEERS_PYTHON to an interpreter that has it")
     output, _ = started[backend].communicate()

@@ -61,7 +61,8 @@ def test_the_published_form_changes_its_sign_with_the_prediction_turned(seed, sh
 def test_the_published_form_does_not_change_with_tiling(seed, share):
     y, p = pair(seed, share)
     tiled = (np.tile(x, (1, 2, 2, 2, 1)) for x in (y, p))
-    np.testing.assert_allclose(mcc(*tiled, smooth=0.0), mcc(y, p, smooth=0.0), atol=1e-6)
+    # Eight times the voxels are summed in another order, by some compilers one after the other in float32.
+    np.testing.assert_allclose(mcc(*tiled, smooth=0.0), mcc(y, p, smooth=0.0), atol=5e-6)
 
 
 @quick
