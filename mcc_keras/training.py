@@ -50,9 +50,9 @@ def train(
     """Train Dense V-Net on prepared records and keep the epoch with the best validation Dice.
 
     Two runs with the same arguments on the same machine and number of threads give the same weights: the seed is set
-    for Python, NumPy and Keras, and TensorFlow is told to use deterministic kernels for the rest of the process. What is
-    left is the order in which it adds three gradients, the first that is ready first; while other programs compete for
-    the cores, only `TF_NUM_INTEROP_THREADS=1`, set before TensorFlow is imported, keeps that order.
+    for Python, NumPy and Keras, and TensorFlow is told to use deterministic kernels for the rest of the process. What
+    is left is the order in which it adds three gradients, the first that is ready first; while other programs compete
+    for the cores, only `TF_NUM_INTEROP_THREADS=1`, set before TensorFlow is imported, keeps that order.
 
     Args:
         work: Folder that `write_tfrecords` wrote.
