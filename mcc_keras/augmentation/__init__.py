@@ -4,7 +4,7 @@ Everything comes in pairs: `x(image, …)` is a pure function of its arguments, 
 calls it. Spatial changes (flips, affine, elastic) only move sampling points; `resample` then reads image and mask once.
 `Augmentation` is a policy: all of it as one value, compiled as one kernel.
 
-Contract: image float32 (x, y, z, channels); mask integer (x, y, z, 1); points float32 (x, y, z, 3), in voxels; seed
+Contract: image float32 (x, y, z, channels); mask integer (x, y, z, 1); points float32 (3, x, y, z), in voxels; seed
 integer (2,), as `tf.random.stateless_uniform` takes it; the shape is known when the graph is built.
 """
 

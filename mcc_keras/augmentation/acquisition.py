@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from mcc_keras.augmentation.draws import along_any_axis, normal, split, uniform
 from mcc_keras.augmentation.intensity import deviation_of, range_of
-from mcc_keras.augmentation.linear import along_axis
+from mcc_keras.augmentation.linear import LAST_TO_FIRST, along_axis
 from mcc_keras.augmentation.spatial import identity_points
 
 MOVES = 3  # times that a patient moves during a scan
@@ -53,7 +53,7 @@ def blur(image, deviation, *, most):
         deviation: Standard deviation in voxels, a number that the graph may draw.
         most: Its largest value, known when the graph is built: the kernel reaches four times as far.
     """
-    for axis in range(3):
+    for axis in LAST_TO_FIRST:
         image = along_axis(image, _gaussian(image.shape[axis], deviation, math.ceil(4 * most)), axis)
     return image
 
@@ -63,14 +63,14 @@ def random_blur(seed, image, most):
     return blur(image, uniform(seed, (), 0.0, most), most=most)
 
 
-def low_resolution(image, factor, *, axes=(0, 1, 2)):
+def low_resolution(image, factor, *, axes=LAST_TO_FIRST):
     """Return the image as voxels `factor` times as long would show it: their means, read linearly in between."""
     for axis in axes:
         image = along_axis(image, _thick(image.shape[axis], factor), axis)
     return image
 
 
-def random_low_resolution(seed, image, most, *, axes=(0, 1, 2)):
+def random_low_resolution(seed, image, most, *, axes=LAST_TO_FIRST):
     """Draw the factor from [1, 1 + `most`]."""
     return low_resolution(image, uniform(seed, (), 1.0, 1.0 + most), axes=axes)
 
@@ -106,8 +106,8 @@ def spike(image, height, *, frequency, phase):
         frequency: Integer (3,), periods along each axis.
         phase: In radians.
     """
-    size = tf.constant(list(image.shape[:3]), tf.float32)
-    turns = tf.linalg.matvec(identity_points(image.shape[:3]), tf.cast(frequency, tf.float32) / size)
+    waves = tf.unstack(tf.cast(frequency, tf.float32) / tf.constant(image.shape[:3].as_list(), tf.float32))
+    turns = sum(wave * place for wave, place in zip(waves, tf.unstack(identity_points(image.shape[:3])), strict=True))
     return image + height * tf.cos(2 * np.pi * turns + phase)[..., None]
 
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from mcc_keras.augmentation import acquisition, intensity, resampling, spatial
 from mcc_keras.augmentation.draws import perhaps, split
+from mcc_keras.augmentation.linear import LAST_TO_FIRST
 
 SPATIAL = ("rotation_degrees", "scaling", "shear_degrees", "translation", "translation_mm")
 # What happens to intensities, in this order: the patient moves, the coils shade, k-space is disturbed, voxels are
@@ -55,7 +56,7 @@ def _move(policy, seed, image, mask, *, spacing_mm, patch_size, corner):
     elif not policy.chance("elastic") and not any(policy.flip) and patch_size == image.shape[:3]:
         return image, mask
     flips = spatial.draw_flips(flips_seed, [axis for axis in range(3) if policy.flip[axis]])
-    points = spatial.flip(points, flips) + corner
+    points = spatial.translate(spatial.flip(points, flips), corner)
     outside = intensity.background_of(image) if policy.padding == "background" else policy.padding
     mask_outside = "edge" if policy.padding == "edge" else 0
     read = resampling.resample_nearest if policy.mask_interpolation == "nearest" else resampling.resample_labels
@@ -78,7 +79,7 @@ def _swapped(mask, pairs, flipped):
 
 
 def _shade(policy, seed, image, *, spacing_mm):
-    axes = range(3) if policy.low_resolution_axis is None else (policy.low_resolution_axis,)
+    axes = LAST_TO_FIRST if policy.low_resolution_axis is None else (policy.low_resolution_axis,)
     more = {"motion_mm": {"spacing_mm": spacing_mm}, "low_resolution": {"axes": axes}}
     for name, each in zip(INTENSITIES, split(seed, len(INTENSITIES)), strict=True):
         chance, most = policy.chance(name), getattr(policy, name)

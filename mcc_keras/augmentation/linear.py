@@ -3,6 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
+# A product along the first axis leaves the voxels in their order. Were it not the last one, XLA would turn the volume in
+# memory, and turn it even where a change does not happen, so that both outcomes of its condition lie alike.
+LAST_TO_FIRST = (2, 1, 0)
 EQUATIONS = ("ij,jyzc->iyzc", "ij,xjzc->xizc", "ij,xyjc->xyic")
 
 
@@ -17,8 +20,8 @@ def smooth_field(controls, shape):
     The control points lie evenly, the first and the last one step beyond the volume.
     """
     field = controls
-    for axis, n in enumerate(shape):
-        field = along_axis(field, tf.constant(spline_weights(controls.shape[axis], n)), axis)
+    for axis in LAST_TO_FIRST:
+        field = along_axis(field, tf.constant(spline_weights(controls.shape[axis], shape[axis])), axis)
     return field
 
 

@@ -11,15 +11,15 @@ ANISOTROPIC = 3.0  # from this ratio of voxel sizes on, nothing turns from one a
 
 
 def identity_points(shape):
-    """Return the points that sample every voxel where it is: (x, y, z, 3), in voxels."""
+    """Return the points that sample every voxel where it is: (3, x, y, z), in voxels."""
     axes = [tf.range(n, dtype=tf.float32) for n in shape]
-    return tf.stack(tf.meshgrid(*axes, indexing="ij"), axis=-1)
+    return tf.stack(tf.meshgrid(*axes, indexing="ij"))
 
 
 def flip(points, flips):
     """Return points mirrored along the axes where `flips` (3,) is true."""
-    last = extent_of(points) - 1
-    return tf.where(flips, last - points, points)
+    each = zip(tf.unstack(points), points.shape[1:], tf.unstack(flips), strict=True)
+    return tf.stack([tf.where(flipped, n - 1.0 - place, place) for place, n, flipped in each])
 
 
 def random_flip(seed, points, axes):
@@ -32,12 +32,19 @@ def draw_flips(seed, axes):
     return tf.constant([axis in axes for axis in range(3)]) & (uniform(seed, (3,)) < 0.5)
 
 
+def translate(points, shift):
+    """Return points moved by shift (3,), in voxels."""
+    return tf.stack([place + step for place, step in zip(tf.unstack(points), tf.unstack(shift), strict=True)])
+
+
 def affine(points, matrix, shift):
     """Return points moved about the volume's centre: matrix (3, 3) and shift (3,), in voxels."""
-    centre = (extent_of(points) - 1) / 2
-    offset = points - centre
-    # Not `matvec`: sums of products are compiled into the loop that reads the volume, and no point is ever stored.
-    return sum(offset[..., axis : axis + 1] * matrix[:, axis] for axis in range(3)) + centre + shift
+    centre = [(n - 1) / 2 for n in points.shape[1:]]
+    offset = [place - middle for place, middle in zip(tf.unstack(points), centre, strict=True)]
+    # Not a matrix product: sums are compiled into the loop that reads the volume, and no point is ever stored.
+    return tf.stack(
+        [sum(matrix[row, axis] * offset[axis] for axis in range(3)) + (centre[row] + shift[row]) for row in range(3)]
+    )
 
 
 def random_affine(
@@ -59,7 +66,7 @@ def random_affine(
 
     Args:
         seed: Integer (2,).
-        points: (x, y, z, 3), in voxels.
+        points: (3, x, y, z), in voxels.
         spacing_mm: (3,), voxel sizes.
         rotation_degrees: Largest angle about each axis.
         scaling: Largest relative change of size, s: a factor between 1 / (1 + s) and 1 + s, uniform in its logarithm.
@@ -75,23 +82,25 @@ def random_affine(
     zoom = tf.exp(uniform(size, (3 if scaling_per_axis else 1,), -1.0, 1.0) * tf.math.log1p(1.0 * scaling))
     shear = tf.eye(3) + kept * tf.tan(uniform(lean, (3, 3), -1.0, 1.0) * (shear_degrees * (np.pi / 180)))
     matrix = rotation(angles) @ shear * zoom * spacing_mm / spacing_mm[:, None]
-    most = translation * extent_of(points) + translation_mm / spacing_mm
+    most = translation * size_of(points) + translation_mm / spacing_mm
     return affine(points, matrix, uniform(shift, (3,), -1.0, 1.0) * most)
 
 
 def elastic(points, shifts):
-    """Return points moved by a cubic B-spline whose control points move by shifts (n, n, n, 3), in voxels."""
-    return points + smooth_field(shifts, points.shape[:3])
+    """Return points moved by a cubic B-spline whose control points move by shifts (3, n, n, n), in voxels."""
+    fields = [smooth_field(shift[..., None], points.shape[1:])[..., 0] for shift in tf.unstack(shifts)]
+    return tf.stack([place + field for place, field in zip(tf.unstack(points), fields, strict=True)])
 
 
 def random_elastic(seed, points, deviation):
     """Move the control points by normal shifts whose standard deviation is a share of the field of view."""
-    return elastic(points, normal(seed, (CONTROL_POINTS,) * 3 + (3,)) * deviation * extent_of(points))
+    most = tf.reshape(deviation * size_of(points), (3, 1, 1, 1))
+    return elastic(points, normal(seed, (3, *(CONTROL_POINTS,) * 3)) * most)
 
 
-def extent_of(volume):
-    """Return the size of a volume in voxels: (3,) float32."""
-    return tf.constant(list(volume.shape[:3]), tf.float32)
+def size_of(points):
+    """Return the size in voxels of what the points sample: (3,) float32."""
+    return tf.constant(points.shape[1:].as_list(), tf.float32)
 
 
 def rotation(angles):

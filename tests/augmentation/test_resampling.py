@@ -18,22 +18,22 @@ def keys(t):
 
 
 def points_around(seed=1):
-    return np.random.default_rng(seed).uniform(-2, 14, (5, 6, 7, 3)).astype(np.float32)
+    return np.random.default_rng(seed).uniform(-2, 14, (3, 5, 6, 7)).astype(np.float32)
 
 
 def test_linear_sampling_is_scipys():
     image, rng = volume(), np.random.default_rng(1)
-    points = rng.uniform(-2, 14, (5, 6, 7, 3)).astype(np.float32)
+    points = rng.uniform(-2, 14, (3, 5, 6, 7)).astype(np.float32)
     found = augmentation.resample(tf.constant(image), tf.constant(points))[..., 0]
-    expected = ndimage.map_coordinates(image[..., 0], np.moveaxis(points, -1, 0), order=1, mode="nearest")
+    expected = ndimage.map_coordinates(image[..., 0], points, order=1, mode="nearest")
     assert np.allclose(found, expected, atol=1e-5)
 
 
 def test_nearest_sampling_is_scipys():
     mask, rng = volume().astype(np.int32), np.random.default_rng(1)
-    points = rng.uniform(-2, 14, (5, 6, 7, 3)).astype(np.float32)
+    points = rng.uniform(-2, 14, (3, 5, 6, 7)).astype(np.float32)
     found = augmentation.resample_nearest(tf.constant(mask), tf.constant(points))[..., 0]
-    expected = ndimage.map_coordinates(mask[..., 0], np.moveaxis(points, -1, 0), order=0, mode="nearest")
+    expected = ndimage.map_coordinates(mask[..., 0], points, order=0, mode="nearest")
     assert np.array_equal(found, expected)
 
 
@@ -45,9 +45,9 @@ def test_identity_points_return_the_volume_bit_for_bit(shape):
 
 
 def test_cubic_sampling_is_keys_kernel():
-    image, points = volume(), np.clip(points_around(), 0, [11, 9, 7]).astype(np.float32)
+    image, points = volume(), np.clip(points_around(), 0, np.array([11, 9, 7], np.float32)[:, None, None, None])
     padded = np.pad(image[..., 0], 2, mode="edge")
-    weights = [keys(points[..., axis, None] - np.arange(-2, n + 2)) for axis, n in enumerate(image.shape[:3])]
+    weights = [keys(points[axis, ..., None] - np.arange(-2, n + 2)) for axis, n in enumerate(image.shape[:3])]
     expected = np.einsum("xyzi,xyzj,xyzk,ijk->xyz", *weights, padded)
     found = augmentation.resample(tf.constant(image), tf.constant(points), interpolation="cubic")
     assert np.allclose(found[..., 0], expected, atol=1e-4)
@@ -56,8 +56,7 @@ def test_cubic_sampling_is_keys_kernel():
 def test_every_label_is_read_linearly_and_the_largest_share_wins():
     mask = np.random.default_rng(3).integers(0, 5, (12, 10, 8, 1)).astype(np.uint8)
     points = points_around()
-    places = np.moveaxis(points, -1, 0)
-    shares = [ndimage.map_coordinates(1.0 * (mask[..., 0] == k), places, order=1, mode="nearest") for k in range(5)]
+    shares = [ndimage.map_coordinates(1.0 * (mask[..., 0] == k), points, order=1, mode="nearest") for k in range(5)]
     first, second = np.sort(shares, axis=0)[:-3:-1]
     found = augmentation.resample_labels(tf.constant(mask), tf.constant(points))[..., 0].numpy()
     sure = first - second > 1e-4
@@ -69,7 +68,7 @@ def test_every_label_is_read_linearly_and_the_largest_share_wins():
 @pytest.mark.parametrize("padding", [-3.0, 0])
 def test_what_lies_outside_is_what_was_chosen(padding):
     image, points = volume(channels=2), points_around()
-    outside = ((points < -0.5) | (points > np.array([11.5, 9.5, 7.5]))).any(-1)
+    outside = ((points < -0.5) | (points > np.array([11.5, 9.5, 7.5])[:, None, None, None])).any(0)
     found = augmentation.resample(tf.constant(image), points, padding=padding).numpy()
     assert (found[outside] == padding).all()
     edge = augmentation.resample(tf.constant(image), points).numpy()
@@ -81,5 +80,5 @@ def test_what_lies_outside_is_what_was_chosen(padding):
 
 
 def test_each_channel_has_its_own_outside():
-    found = augmentation.resample(tf.ones((2, 2, 2, 2)), tf.fill((1, 1, 1, 3), 9.0), padding=tf.constant([-1.0, 5.0]))
+    found = augmentation.resample(tf.ones((2, 2, 2, 2)), tf.fill((3, 1, 1, 1), 9.0), padding=tf.constant([-1.0, 5.0]))
     assert found.numpy().ravel().tolist() == [-1, 5]

@@ -51,7 +51,7 @@ def test_rotation_keeps_lengths_in_millimetres():
     moved = augmentation.random_affine(
         (1, 2), points, tf.constant(SPACING), rotation_degrees=40, scaling=0, translation=0
     ).numpy()
-    edge = (moved[8, 0, 0] - moved[0, 0, 0]) * SPACING
+    edge = (moved[:, 8, 0, 0] - moved[:, 0, 0, 0]) * SPACING
     assert np.linalg.norm(edge) == pytest.approx(8 * SPACING[0], rel=1e-4)
 
 
@@ -60,21 +60,22 @@ def test_a_strongly_anisotropic_volume_turns_in_its_plane_only():
     moved = augmentation.random_affine(
         (1, 2), points, tf.constant([1.0, 1.0, 4.0]), rotation_degrees=30, scaling=0, translation=0
     )
-    assert np.allclose(moved[..., 2], points[..., 2], atol=1e-4)
-    assert not np.allclose(moved[..., :2], points[..., :2], atol=0.1)
+    assert np.allclose(moved[2], points[2], atol=1e-4)
+    assert not np.allclose(moved[:2], points[:2], atol=0.1)
 
 
 def test_equal_shifts_of_all_control_points_are_a_translation():
     points = augmentation.identity_points((8, 9, 10))
-    shifts = tf.broadcast_to(tf.constant([1.0, 2.0, -3.0]), (5, 5, 5, 3))
-    assert np.allclose(augmentation.elastic(points, shifts) - points, [1, 2, -3], atol=1e-5)
+    shifts = tf.reshape(tf.constant([1.0, 2.0, -3.0]), (3, 1, 1, 1))
+    moves = augmentation.elastic(points, tf.broadcast_to(shifts, (3, 5, 5, 5))) - points
+    assert np.allclose(moves, shifts, atol=1e-5)
 
 
 def test_shifts_in_millimetres_and_in_shares_add_up():
     points = augmentation.identity_points((10, 10, 10))
     kinds = [{"translation_mm": 3.0}, {"translation": 0.2}, {"translation_mm": 3.0, "translation": 0.2}]
     by_mm, by_share, by_both = (
-        (augmentation.random_affine((1, 2), points, tf.constant(SPACING), **kind) - points)[0, 0, 0].numpy()
+        (augmentation.random_affine((1, 2), points, tf.constant(SPACING), **kind) - points)[:, 0, 0, 0].numpy()
         for kind in kinds
     )
     assert (np.abs(by_mm * SPACING) <= 3).all()
@@ -86,7 +87,8 @@ def test_shifts_in_millimetres_and_in_shares_add_up():
 def matrix_of(**settings):
     """The affine map that was drawn, in millimetres, read from what it does to the axes."""
     points = augmentation.identity_points((3, 3, 3))
-    moved = augmentation.random_affine((7, 8), points, tf.constant(SPACING), **settings).numpy() * SPACING
+    moved = augmentation.random_affine((7, 8), points, tf.constant(SPACING), **settings).numpy()
+    moved = np.moveaxis(moved, 0, -1) * SPACING
     ahead = [moved[2, 1, 1] - moved[0, 1, 1], moved[1, 2, 1] - moved[1, 0, 1], moved[1, 1, 2] - moved[1, 1, 0]]
     return np.stack(ahead, axis=1) / (2 * np.array(SPACING))
 
@@ -112,7 +114,7 @@ def test_shear_leans_every_axis_by_at_most_its_angle():
 def test_nothing_turns_or_leans_between_axes_of_very_different_voxel_size(spacing, still):
     points = augmentation.identity_points((7, 7, 7))
     moved = augmentation.random_affine((1, 2), points, tf.constant(spacing), rotation_degrees=30, shear_degrees=20)
-    moves = np.abs(moved - points).max((0, 1, 2))
+    moves = np.abs(moved - points).max((1, 2, 3))
     assert moves[still] < 1e-5
     assert (np.delete(moves, still) > 0.05).all()
 
