@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-# A product along the first axis leaves the voxels in their order. If it were not the last one, XLA would turn the volume
-# in memory, even where a change does not happen: both outcomes of its condition must lie alike.
+# A product along the first axis leaves the voxels in their order. If it were not the last one, XLA would turn the
+# volume in memory, even where a change does not happen: both outcomes of its condition must lie alike.
 LAST_TO_FIRST = (2, 1, 0)
 EQUATIONS = ("ij,jyzc->iyzc", "ij,xjzc->xizc", "ij,xyjc->xyic")
 
