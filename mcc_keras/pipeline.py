@@ -5,6 +5,7 @@ draw is stateless, keyed on (seed, epoch, case, visit, patch); one pass over the
 draws anew. So the batches are the same on a rerun, in another process and with any number of parallel calls.
 """
 
+import joblib
 import numpy as np
 import tensorflow as tf
 
@@ -19,7 +20,8 @@ from mcc_keras.throughput import Throughput, measure
 __all__ = ["PARTS", "Throughput", "augmentation_policy", "load_dataset", "measure"]
 
 PARTS = ("train", "validation", "test")
-PREFETCH = 2  # batches made ahead; a number, since what AUTOTUNE may buffer grows with the size of the volumes
+PREFETCH = 2  # batches made ahead
+MOST_CALLS = 16  # volumes that are augmented at a time, at most: each is held in memory
 
 
 def load_dataset(
@@ -72,7 +74,7 @@ def load_dataset(
         cache: Where records are read from: `None`, the shards; `"memory"` or `"disk"`, a copy that is uncompressed and
             not augmented; `"auto"`, memory if the copy takes at most half of what is free, else, of compressed records,
             disk on the same condition, else the shards.
-        parallel_calls: Volumes that are augmented at a time; `None` lets TensorFlow choose. It changes no batch.
+        parallel_calls: Volumes that are augmented at a time; `None` is one a core, 16 at most. It changes no batch.
 
     Returns:
         Dataset of (image, mask). image: float32 (batch, x, y, z, channels). mask: (batch, x, y, z, 1), float32 0 or 1
@@ -111,6 +113,7 @@ def load_dataset(
     length = cases_per_epoch or num_cases
     ordered = {"num_cases": num_cases, "length": length, "groups": groups}
     ordered["shuffle"] = part == "train" if shuffle is None else shuffle
+    parallel_calls = parallel_calls or min(joblib.cpu_count(), MOST_CALLS)
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch")
 
     def batches_of_epoch(number):
@@ -118,7 +121,7 @@ def load_dataset(
             return read(case).map(lambda serialized: (number, case, visit, serialized))
 
         data = tf.data.Dataset.from_tensor_slices(order_cases(seed, number, **ordered)).flat_map(read_case)
-        data = data.map(maker, num_parallel_calls=parallel_calls or tf.data.AUTOTUNE, deterministic=True)
+        data = data.map(maker, num_parallel_calls=parallel_calls, deterministic=True)
         if patches:
             data = data.batch(batch_size).map(_take_turns).unbatch()
         return data.batch(batch_size, drop_remainder=drop_remainder).prefetch(PREFETCH)
@@ -128,9 +131,20 @@ def load_dataset(
     dataset = tf.data.Dataset.from_tensors(tf.constant(1, tf.int64)).map(epoch.assign_add).flat_map(batches_of_epoch)
     examples = length * (patches.per_volume if patches else 1)
     steps = examples // batch_size if drop_remainder else -(-examples // batch_size)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps)).with_options(fixed_options())
     dataset.epoch = epoch
     return dataset
+
+
+def fixed_options():
+    """Return `tf.data.Options` under which TensorFlow tunes nothing while a data set is read.
+
+    Its tuning thread has nothing to tune here, and where it is on, the end of a pass now and then waits for the thread
+    to wake: after 10 seconds, 20, 41 and so on from the start of the pass.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def augmentation_policy(augment):

@@ -15,6 +15,7 @@ from mcc_keras.errors import UsageError
 from mcc_keras.pipeline import load_dataset
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.tfrecords import read_manifest, write_tfrecords
+from mcc_keras.throughput import watch
 
 PATCHES = {"batch_size": 3, "patch_size": (6, 6, 4), "patches_per_volume": 2, "augment": True, "seed": 5}
 # To reach one of the six volumes reads at most all of their bytes; twice as many are read only if others are, too.
@@ -347,3 +348,9 @@ def test_an_augmentation_of_ones_own_is_used(work):
     )  # fmt: skip
     plain = one_pass(load_dataset(work, "validation"))[0]
     assert np.allclose(one_pass(load_dataset(work, "validation", augment=still))[0], plain, atol=1e-4)
+
+
+def test_no_thread_tunes_what_is_fixed(work):
+    dataset = load_dataset(work, "train", batch_size=2, augment=True)
+    assert dataset.options().autotune.enabled is False
+    assert watch(dataset)[0].options().autotune.enabled is False
