@@ -1,10 +1,10 @@
-"""Patches: which boxes are cut from a volume, a chosen share of them around foreground.
+"""Patches: which boxes of a volume are shown, a chosen share of them around foreground.
 
-Patches are cut from a volume that has been augmented as a whole. So a patch that is turned shows what lies beside it
-and no padding, and a patch around foreground holds foreground after the deformation, too. One augmentation serves all
-patches of one reading; the next reading draws anew.
+Where a patch lies is said by the point in its centre. An `Augmentation` follows that point to where it moves it and
+computes no voxel but those of the patch: they are the voxels of the whole volume, moved as a whole. So a patch that is
+turned shows what lies beside it and no padding, and a patch around foreground holds it after the deformation, too.
 
-Contract: image float32 (x, y, z, channels); mask integer (x, y, z, 1); corner int64 (3,); seed integer (2,).
+Contract: mask integer (x, y, z, 1); points float32 (3,); corner integer (3,); seed integer (2,).
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ import warnings
 
 import tensorflow as tf
 
+from mcc_keras.augmentation.boxes import centre_of
 from mcc_keras.errors import UsageError
 
 FOREGROUNDS = ("voxels", "labels")
@@ -20,7 +21,7 @@ OVERSIZES = ("pad", "refuse")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Patches:
-    """How patches are cut; call it with a seed, an image and its mask.
+    """Which patches are shown of a volume; call it with a seed and a mask.
 
     Args:
         size: (x, y, z) in voxels.
@@ -63,39 +64,24 @@ class Patches:
             raise UsageError(f"Expected a patch within the volume. Received: {text}. Choose a smaller one, or 'pad'.")
         warnings.warn(f"{text}: every patch is padded with background.", stacklevel=3)
 
-    def __call__(self, seed, image, mask, *, classes):
-        """Return patches (per_volume, *size, channels) and masks (per_volume, *size, 1).
+    def __call__(self, seed, mask, *, classes):
+        """Return the centres of the patches of one reading, a list of `per_volume` points (3,) in voxels.
 
         Args:
             seed: Key of this reading of this case.
-            image: The image.
-            mask: Its mask; classes 1 to `classes` are foreground.
+            mask: The mask, at least as large as a patch; classes 1 to `classes` are foreground.
             classes: Number of foreground classes.
         """
-        image, mask = pad(image, self.size), pad(mask, self.size)
         place = foreground_by_voxels if self.foreground == "voxels" else foreground_by_labels
         draw = place(mask, classes)
-        corners = []
+        centres = []
         for number in range(self.per_volume):
             kind, there, anywhere = tf.unstack(tf.random.split(tf.random.fold_in(seed, number), 3))
             found, voxel = draw(there)
             wanted = tf.random.stateless_uniform((), kind, alg="philox") < self.foreground_share
-            around = corner_around(voxel, self.size, mask.shape[:3])
-            corners.append(tf.where(wanted & found, around, random_corner(anywhere, self.size, mask.shape[:3])))
-        cuts = [(cut(image, corner, self.size), cut(mask, corner, self.size)) for corner in corners]
-        return tuple(tf.stack(some) for some in zip(*cuts, strict=True))
-
-
-def cut(volume, corner, size):
-    """Return the box of `size` that begins at the corner."""
-    box = tf.slice(volume, tf.concat([corner, [0]], 0), (*size, volume.shape[-1]))
-    return tf.ensure_shape(box, (*size, volume.shape[-1]))
-
-
-def corner_around(voxel, size, shape):
-    """Return the corner of the box whose centre is the voxel (the upper of two), moved into the volume."""
-    size, shape = tf.constant(size, tf.int64), tf.constant(list(shape), tf.int64)
-    return tf.clip_by_value(voxel - size // 2, 0, shape - size)
+            elsewhere = centre_of(random_corner(anywhere, self.size, mask.shape[:3]), self.size)
+            centres.append(tf.where(wanted & found, tf.cast(voxel, tf.float32), elsewhere))
+        return centres
 
 
 def random_corner(seed, size, shape):
@@ -124,8 +110,8 @@ def foreground_by_labels(mask, classes):
     return draw
 
 
-def pad(volume, size):
-    """Return the volume made at least as large as `size`, on both sides, with the lowest value of each channel.
+def pad(volume, size, *, value=None):
+    """Return the volume made at least as large as `size`, on both sides, with the value, or the lowest of each channel.
 
     Example:
 
@@ -137,7 +123,8 @@ def pad(volume, size):
         return volume
     widths = [(n // 2, n - n // 2) for n in lacking] + [(0, 0)]
     inside = tf.pad(tf.ones_like(volume, tf.bool), widths)
-    return tf.where(inside, tf.pad(volume, widths), tf.reduce_min(volume, axis=(0, 1, 2)))
+    outside = tf.reduce_min(volume, axis=(0, 1, 2)) if value is None else tf.cast(value, volume.dtype)
+    return tf.where(inside, tf.pad(volume, widths), outside)
 
 
 def _inside(mask, low, high):

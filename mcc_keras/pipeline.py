@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from mcc_keras.augmentation import PRESETS, Augmentation, find_preset
+from mcc_keras.augmentation.boxes import corner_about, cut
 from mcc_keras.errors import UsageError
-from mcc_keras.patches import Patches
+from mcc_keras.patches import Patches, pad
 from mcc_keras.record_cache import open_records
 from mcc_keras.sampling import class_groups, named_groups, order_cases
 from mcc_keras.tfrecords import parse_example, read_manifest
@@ -53,10 +54,10 @@ def load_dataset(
         augment: `True` (the default `Augmentation`), `False`, a preset's name, or an `Augmentation`.
         seed: Integer seed of order, patches and augmentation.
         shuffle: New order in every epoch; `None` means for the training part only.
-        patch_size: (x, y, z) in voxels, to cut patches; `None` gives whole volumes. With augmentation, patches are cut
-            from the augmented volume, so that what a rotation brings in is anatomy and not padding.
-        patches_per_volume: Patches from one reading of a volume, which share its augmentation. They do not follow each
-            other: a batch takes one patch from each of several volumes.
+        patch_size: (x, y, z) in voxels, for patches; `None` gives whole volumes. What augmentation turns into a patch
+            is the anatomy around it and not padding, and no more than the patch is computed.
+        patches_per_volume: Patches from one reading of a volume, each with an augmentation of its own. They do not
+            follow each other: a batch takes one patch from each of several volumes.
         foreground_share: Probability that a patch is centred on a foreground voxel, in [0, 1].
         foreground: That voxel is one of all foreground `"voxels"` with equal probability, or first one of the
             `"labels"` in the mask is drawn, then one of its voxels.
@@ -177,15 +178,27 @@ class _Maker:
         for part in (case, visit):
             key = tf.random.fold_in(key, part)
         change, place = tf.unstack(tf.random.split(key))
-        if self.policy is not None:
-            image, mask = self.policy(change, image, mask, spacing_mm=example["spacing_mm"])
         if self.patches:
-            image, mask = self.patches(place, image, mask, classes=self.classes)
+            image, mask = self._patches_of(change, place, image, mask, spacing_mm=example["spacing_mm"])
+        elif self.policy is not None:
+            image, mask = self.policy(change, image, mask, spacing_mm=example["spacing_mm"])
         dtype = tf.float32 if self.classes == 1 else tf.int32
         if self.ignore_class is None:
             return image, tf.cast(mask, dtype)
         counts = mask != self.ignore_class
         return image, tf.cast(tf.where(counts, mask, 0), dtype), tf.cast(counts, tf.float32)
+
+    def _patches_of(self, change, place, image, mask, *, spacing_mm):
+        size, shown = self.patches.size, []
+        image, mask = pad(image, size), pad(mask, size, value=0)
+        for number, centre in enumerate(self.patches(place, mask, classes=self.classes)):
+            if self.policy is not None:
+                seed, where = tf.random.fold_in(change, number), {"patch_size": size, "centre": centre}
+                shown.append(self.policy(seed, image, mask, spacing_mm=spacing_mm, **where))
+            else:
+                corner = corner_about(centre, size, mask.shape[:3])
+                shown.append((cut(image, corner, size), cut(mask, corner, size)))
+        return tuple(tf.stack(part) for part in zip(*shown, strict=True))
 
 
 def _patches(size, per_volume, share, foreground, oversize):

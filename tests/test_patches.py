@@ -2,55 +2,47 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mcc_keras.augmentation.boxes import corner_about
 from mcc_keras.errors import UsageError
 from mcc_keras.patches import Patches, pad
 
 SHAPE = (12, 10, 8)
 
 
-def numbered(voxels=()):
-    """An image whose voxels tell their place, and a mask with the given voxels, a dict place → class."""
-    image = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(*SHAPE, 1)
+def masked(voxels=()):
+    """A mask with the given voxels, a dict place → class."""
     mask = np.zeros((*SHAPE, 1), np.uint8)
     for place, label in dict(voxels).items():
         mask[place] = label
-    return tf.constant(image), tf.constant(mask)
+    return tf.constant(mask)
 
 
-def corners(patches, image, mask, *, seeds, classes=1):
+def corners(patches, mask, *, seeds, classes=1):
     @tf.function
-    def both(seed):
-        return patches(seed, image, mask, classes=classes)
+    def drawn(seed):
+        return [corner_about(centre, patches.size, SHAPE) for centre in patches(seed, mask, classes=classes)]
 
-    firsts = np.concatenate([both(tf.constant([0, seed]))[0][:, 0, 0, 0, 0].numpy() for seed in range(seeds)])
-    return np.stack(np.unravel_index(firsts.astype(int), SHAPE), axis=-1)
-
-
-def test_image_and_mask_are_cut_at_the_same_place():
-    image, _ = numbered()
-    images, masks = Patches(size=(4, 3, 2), per_volume=5)((1, 2), image, tf.cast(image, tf.int32), classes=1)
-    assert images.shape == (5, 4, 3, 2, 1)
-    assert np.array_equal(images, masks)
+    return np.concatenate([np.stack(drawn(tf.constant([0, seed]))) for seed in range(seeds)])
 
 
 def test_patches_anywhere_reach_every_corner_equally_often():
-    image, mask = numbered()
-    found = corners(Patches(size=(11, 10, 7), per_volume=20, foreground_share=0.0), image, mask, seeds=20)
+    mask = masked()
+    found = corners(Patches(size=(11, 10, 7), per_volume=20, foreground_share=0.0), mask, seeds=20)
     places, counts = np.unique(found, axis=0, return_counts=True)
     assert places.tolist() == [[0, 0, 0], [0, 0, 1], [1, 0, 0], [1, 0, 1]]
     assert counts == pytest.approx([100] * 4, abs=30)  # 400 draws: 3.5 standard deviations
 
 
 def test_patches_around_foreground_are_centred_on_it_as_far_as_the_edge_allows():
-    image, mask = numbered({(6, 5, 4): 1})
-    assert (corners(Patches(size=(4, 4, 4), foreground_share=1), image, mask, seeds=3) == [4, 3, 2]).all()
-    image, mask = numbered({(0, 9, 4): 1})
-    assert (corners(Patches(size=(4, 4, 4), foreground_share=1), image, mask, seeds=3) == [0, 6, 2]).all()
+    mask = masked({(6, 5, 4): 1})
+    assert (corners(Patches(size=(4, 4, 4), foreground_share=1), mask, seeds=3) == [4, 3, 2]).all()
+    mask = masked({(0, 9, 4): 1})
+    assert (corners(Patches(size=(4, 4, 4), foreground_share=1), mask, seeds=3) == [0, 6, 2]).all()
 
 
 def test_the_share_around_foreground_is_the_one_that_was_asked_for():
-    image, mask = numbered({(6, 5, 4): 1})
-    found = corners(Patches(size=(4, 4, 4), per_volume=20, foreground_share=0.3), image, mask, seeds=30)
+    mask = masked({(6, 5, 4): 1})
+    found = corners(Patches(size=(4, 4, 4), per_volume=20, foreground_share=0.3), mask, seeds=30)
     centred = (found == [4, 3, 2]).all(axis=1).mean()
     assert centred == pytest.approx(0.3 + 0.7 / (9 * 7 * 5), abs=0.065)  # 600 draws: 3.5 standard errors
 
@@ -58,17 +50,17 @@ def test_the_share_around_foreground_is_the_one_that_was_asked_for():
 @pytest.mark.parametrize(("foreground", "share"), [("voxels", 2 / 10), ("labels", 1 / 2)])
 def test_foreground_is_drawn_over_voxels_or_over_labels(foreground, share):
     voxels = {(6, 5, 4): 1, (6, 5, 5): 1} | {(3, y, z): 2 for y in (4, 5) for z in (3, 4, 5, 2)}
-    image, mask = numbered(voxels)
+    mask = masked(voxels)
     patches = Patches(size=(3, 3, 3), per_volume=20, foreground_share=1, foreground=foreground)
-    found = corners(patches, image, mask, seeds=30, classes=2)
+    found = corners(patches, mask, seeds=30, classes=2)
     assert (found[:, 0] == 5).mean() == pytest.approx(share, abs=0.075)  # 600 draws: 3.5 standard errors
 
 
 @pytest.mark.parametrize("foreground", ["voxels", "labels"])
 def test_without_foreground_or_with_ignored_voxels_only_patches_lie_anywhere(foreground):
-    image, mask = numbered({(6, 5, 4): 3})
+    mask = masked({(6, 5, 4): 3})
     patches = Patches(size=(4, 4, 4), per_volume=10, foreground_share=1, foreground=foreground)
-    assert len(np.unique(corners(patches, image, mask, seeds=3, classes=2), axis=0)) > 20
+    assert len(np.unique(corners(patches, mask, seeds=3, classes=2), axis=0)) > 20
 
 
 def test_a_small_volume_is_padded_with_the_lowest_value_of_each_channel():
@@ -76,6 +68,11 @@ def test_a_small_volume_is_padded_with_the_lowest_value_of_each_channel():
     padded = pad(tf.constant(image), (4, 4, 4)).numpy()
     expected = np.stack([np.pad(c, [(1, 1), (0, 0), (0, 1)], constant_values=c.min()) for c in image.T.swapaxes(1, 3)])
     assert np.array_equal(padded, np.moveaxis(expected, 0, -1))
+
+
+def test_a_mask_without_background_is_padded_with_background():
+    padded = pad(tf.ones((2, 5, 3, 1), tf.uint8), (4, 5, 3), value=0).numpy()
+    assert padded[:, 0, 0, 0].tolist() == [0, 1, 1, 0]
 
 
 def test_a_patch_larger_than_the_volume_warns_or_is_refused():

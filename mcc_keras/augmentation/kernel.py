@@ -1,11 +1,13 @@
-"""What an `Augmentation` does, in one compiled kernel: draw points, read once, then change intensities in order."""
+"""What an `Augmentation` does, in one compiled kernel: deform, reading once, then change intensities in order."""
 
 import functools
 
 import tensorflow as tf
 
 from mcc_keras.augmentation import acquisition, intensity, resampling, spatial
-from mcc_keras.augmentation.draws import perhaps, split
+from mcc_keras.augmentation.boxes import corner_about, cut
+from mcc_keras.augmentation.deformation import Deformation
+from mcc_keras.augmentation.draws import perhaps, split, uniform
 from mcc_keras.augmentation.linear import LAST_TO_FIRST
 
 SPATIAL = ("rotation_degrees", "scaling", "shear_degrees", "translation", "translation_mm")
@@ -34,34 +36,50 @@ def compiled(policy, patch_size):
     """The whole policy as one XLA kernel: equal policies share it."""
 
     @tf.function(jit_compile=True)
-    def augment(seed, image, mask, spacing_mm, corner):
+    def augment(seed, image, mask, spacing_mm, centre):
         place, light = split(seed, 2)
-        image, mask = _move(policy, place, image, mask, spacing_mm=spacing_mm, patch_size=patch_size, corner=corner)
+        image, mask = _move(policy, place, image, mask, spacing_mm=spacing_mm, patch_size=patch_size, centre=centre)
         return _shade(policy, light, image, spacing_mm=spacing_mm), mask
 
     return augment
 
 
-def _move(policy, seed, image, mask, *, spacing_mm, patch_size, corner):
-    """Draw the points, from the result back to the volume, and read image and mask there once."""
-    flips_seed, affine_seed, gates_seed, bend_seed, bent_seed = split(seed, 5)
-    points = spatial.identity_points(patch_size)
-    if policy.chance("elastic"):
-        bend = functools.partial(spatial.random_elastic, bend_seed, deviation=policy.elastic)
-        points = perhaps(bent_seed, policy.chance("elastic"), bend, points)
-    if any(policy.chance(name) for name in SPATIAL):
-        most = {name: _most(policy, name, gate) for name, gate in zip(SPATIAL, split(gates_seed, 5), strict=True)}
-        per_axis = policy.scaling_per_axis
-        points = spatial.random_affine(affine_seed, points, spacing_mm, scaling_per_axis=per_axis, **most)
-    elif not policy.chance("elastic") and not any(policy.flip) and patch_size == image.shape[:3]:
+def _move(policy, seed, image, mask, *, spacing_mm, patch_size, centre):
+    """Draw a deformation, and read image and mask once where it says."""
+    shape = tuple(image.shape[:3])
+    deformation = _draw(policy, seed, shape, spacing_mm)
+    if deformation is None and patch_size == shape:
         return image, mask
-    flips = spatial.draw_flips(flips_seed, [axis for axis in range(3) if policy.flip[axis]])
-    points = spatial.translate(spatial.flip(points, flips), corner)
+    if deformation is None:
+        corner = corner_about(centre, patch_size, shape)
+        return cut(image, corner, patch_size), cut(mask, corner, patch_size)
+    whole = patch_size == shape
+    corner = (0, 0, 0) if whole else corner_about(deformation.place_of(centre), patch_size, shape)
+    points = deformation.points(patch_size, corner)
     outside = intensity.background_of(image) if policy.padding == "background" else policy.padding
     mask_outside = "edge" if policy.padding == "edge" else 0
     read = resampling.resample_nearest if policy.mask_interpolation == "nearest" else resampling.resample_labels
     image = resampling.resample(image, points, interpolation=policy.interpolation, padding=outside)
-    return image, _swapped(read(mask, points, padding=mask_outside), policy.swap_labels, flips[0])
+    mask = read(mask, points, padding=mask_outside)
+    return image, _swapped(mask, policy.swap_labels, deformation.flips[0])
+
+
+def _draw(policy, seed, shape, spacing_mm):
+    """A `Deformation`, or `None` where the policy allows none."""
+    flips_seed, affine_seed, gates_seed, bend_seed, bent_seed = split(seed, 5)
+    bends, moves = policy.chance("elastic"), any(policy.chance(name) for name in SPATIAL)
+    if not (bends or moves or any(policy.flip)):
+        return None
+    parts = {}
+    if bends:
+        parts["bend"] = spatial.draw_elastic(bend_seed, shape, policy.elastic)
+        parts["bent"] = uniform(bent_seed, ()) < bends
+    if moves:
+        most = {name: _most(policy, name, gate) for name, gate in zip(SPATIAL, split(gates_seed, 5), strict=True)}
+        most["scaling_per_axis"] = policy.scaling_per_axis
+        parts["matrix"], parts["shift"] = spatial.draw_affine(affine_seed, shape, spacing_mm, **most)
+    flips = spatial.draw_flips(flips_seed, [axis for axis in range(3) if policy.flip[axis]])
+    return Deformation(shape, flips, **parts)
 
 
 def _most(policy, name, seed):

@@ -14,14 +14,18 @@ def along_axis(image, matrix, axis):
     return tf.einsum(EQUATIONS[axis], matrix, image)
 
 
-def smooth_field(controls, shape):
+def smooth_field(controls, shape, *, corner=(0, 0, 0), box=None):
     """Return the cubic B-spline field (*shape, channels) of control values (n, n, n, channels).
 
-    The control points lie evenly, the first and the last one step beyond the volume.
+    The control points lie evenly, the first and the last one step beyond the volume. With `box`, only the voxels of
+    this box at the corner are computed.
     """
     field = controls
     for axis in LAST_TO_FIRST:
-        field = along_axis(field, tf.constant(spline_weights(controls.shape[axis], shape[axis])), axis)
+        weights = tf.constant(spline_weights(controls.shape[axis], shape[axis]))
+        if box is not None:
+            weights = tf.gather(weights, corner[axis] + tf.range(box[axis]))
+        field = along_axis(field, weights, axis)
     return field
 
 

@@ -167,7 +167,7 @@ class Augmentation:
             raise DataError(path, "expected settings of augmentation in JSON, found something else") from error
         return cls.from_dict(settings, path=path)
 
-    def __call__(self, seed, image, mask, *, spacing_mm, patch_size=None, corner=None):
+    def __call__(self, seed, image, mask, *, spacing_mm, patch_size=None, centre=None):
         """Return the changed image and mask, of the same types.
 
         Args:
@@ -175,22 +175,26 @@ class Augmentation:
             image: float32 (x, y, z, channels), of a shape that is known.
             mask: Integer (x, y, z, 1), of the same shape.
             spacing_mm: (3,), voxel sizes.
-            patch_size: Three integers: only this patch is computed, and what turns into it from around it is seen.
-                `None`: the whole volume.
-            corner: Integer (3,), first voxel of the patch (0, 0, 0).
+            patch_size: Three integers: only this patch of the changed volume is computed. Voxels move as they do in the
+                whole; intensities change by what the patch shows. `None`: the whole volume.
+            centre: (3,), in voxels, what is in the middle of the patch: a place in the given volume, which is followed
+                to where the changes move it, as far as the edge of the volume allows. `None`: its centre.
 
         Raises:
             UsageError: Shapes that do not fit.
         """
         image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
+        shape = tuple(image.shape[:3])
         if image.shape.rank != 4 or image.shape[:3] != mask.shape[:3] or mask.shape.rank != 4:
             shapes = f"image.shape={tuple(image.shape)}, mask.shape={tuple(mask.shape)}"
             raise UsageError(f"Expected an image (x, y, z, channels) and a mask (x, y, z, 1). Received: {shapes}.")
-        patch_size = tuple(image.shape[:3]) if patch_size is None else tuple(patch_size)
-        corner = tf.zeros(3) if corner is None else tf.cast(corner, tf.float32)
-        spacing_mm = tf.cast(tf.convert_to_tensor(spacing_mm), tf.float32)
+        patch_size = shape if patch_size is None else tuple(patch_size)
+        if len(patch_size) != 3 or not all(0 < m <= n for m, n in zip(patch_size, shape, strict=True)):
+            raise UsageError(f"Expected a patch within the volume, {shape}. Received: patch_size={patch_size}.")
+        centre = [(n - 1) / 2 for n in shape] if centre is None else centre
+        centre, spacing_mm = (tf.cast(tf.convert_to_tensor(each), tf.float32) for each in (centre, spacing_mm))
         # On a CPU the compiled form is many times faster than one kernel an operation; it is compiled once a shape.
-        return compiled(self, patch_size)(tf.convert_to_tensor(seed), image, mask, spacing_mm, corner)
+        return compiled(self, patch_size)(tf.convert_to_tensor(seed), image, mask, spacing_mm, centre)
 
 
 def _number(value, name, *, most):

@@ -10,15 +10,15 @@ CONTROL_POINTS = 5  # of an elastic deformation, along each axis
 ANISOTROPIC = 3.0  # from this ratio of voxel sizes on, nothing turns from one axis into the other
 
 
-def identity_points(shape):
-    """Return the points that sample every voxel where it is: (3, x, y, z), in voxels."""
-    axes = [tf.range(n, dtype=tf.float32) for n in shape]
+def identity_points(shape, corner=(0.0, 0.0, 0.0)):
+    """Return the points that sample every voxel of the box at a corner where it is: (3, x, y, z), in voxels."""
+    axes = [tf.range(n, dtype=tf.float32) + first for n, first in zip(shape, _each(corner), strict=True)]
     return tf.stack(tf.meshgrid(*axes, indexing="ij"))
 
 
-def flip(points, flips):
+def flip(points, flips, *, shape=None):
     """Return points mirrored along the axes where `flips` (3,) is true."""
-    each = zip(tf.unstack(points), points.shape[1:], tf.unstack(flips), strict=True)
+    each = zip(tf.unstack(points), _shape(points, shape), _each(flips), strict=True)
     return tf.stack([tf.where(flipped, n - 1.0 - place, place) for place, n, flipped in each])
 
 
@@ -32,14 +32,9 @@ def draw_flips(seed, axes):
     return tf.constant([axis in axes for axis in range(3)]) & (uniform(seed, (3,)) < 0.5)
 
 
-def translate(points, shift):
-    """Return points moved by shift (3,), in voxels."""
-    return tf.stack([place + step for place, step in zip(tf.unstack(points), tf.unstack(shift), strict=True)])
-
-
-def affine(points, matrix, shift):
+def affine(points, matrix, shift, *, shape=None):
     """Return points moved about the volume's centre: matrix (3, 3) and shift (3,), in voxels."""
-    centre = [(n - 1) / 2 for n in points.shape[1:]]
+    centre = [(n - 1) / 2 for n in _shape(points, shape)]
     offset = [place - middle for place, middle in zip(tf.unstack(points), centre, strict=True)]
     # Not a matrix product: sums are compiled into the loop that reads the volume, and no point is ever stored.
     return tf.stack(
@@ -47,9 +42,14 @@ def affine(points, matrix, shift):
     )
 
 
-def random_affine(
+def random_affine(seed, points, spacing_mm, **most):
+    """Turn, scale, shear and shift about the centre, as `draw_affine` draws it."""
+    return affine(points, *draw_affine(seed, points.shape[1:], spacing_mm, **most))
+
+
+def draw_affine(
     seed,
-    points,
+    shape,
     spacing_mm,
     *,
     rotation_degrees=0.0,
@@ -59,14 +59,14 @@ def random_affine(
     translation=0.0,
     translation_mm=0.0,
 ):
-    """Turn, scale, shear and shift in millimetres, about the centre; each draw is uniform within ± its number.
+    """Return matrix (3, 3) and shift (3,), in voxels, of a map in millimetres; draws are uniform within ± their number.
 
     Where the voxel sizes of two axes differ by a factor of 3 or more, nothing turns or shears from one into the other:
     a volume of thick slices moves within its slices only.
 
     Args:
         seed: Integer (2,).
-        points: (3, x, y, z), in voxels.
+        shape: (x, y, z) of the volume.
         spacing_mm: (3,), voxel sizes.
         rotation_degrees: Largest angle about each axis.
         scaling: Largest relative change of size, s: a factor between 1 / (1 + s) and 1 + s, uniform in its logarithm.
@@ -82,25 +82,30 @@ def random_affine(
     zoom = tf.exp(uniform(size, (3 if scaling_per_axis else 1,), -1.0, 1.0) * tf.math.log1p(1.0 * scaling))
     shear = tf.eye(3) + kept * tf.tan(uniform(lean, (3, 3), -1.0, 1.0) * (shear_degrees * (np.pi / 180)))
     matrix = rotation(angles) @ shear * zoom * spacing_mm / spacing_mm[:, None]
-    most = translation * size_of(points) + translation_mm / spacing_mm
-    return affine(points, matrix, uniform(shift, (3,), -1.0, 1.0) * most)
+    most = translation * tf.constant(list(shape), tf.float32) + translation_mm / spacing_mm
+    return matrix, uniform(shift, (3,), -1.0, 1.0) * most
 
 
-def elastic(points, shifts):
-    """Return points moved by a cubic B-spline whose control points move by shifts (3, n, n, n), in voxels."""
-    fields = [smooth_field(shift[..., None], points.shape[1:])[..., 0] for shift in tf.unstack(shifts)]
-    return tf.stack([place + field for place, field in zip(tf.unstack(points), fields, strict=True)])
+def elastic(points, shifts, *, shape=None, corner=(0, 0, 0)):
+    """Return points moved by a cubic B-spline whose control points move by shifts (3, n, n, n), in voxels.
+
+    The points are the voxels of the box at the corner, integer (3,), in a volume of this shape; by default all of it.
+    """
+    box, moved = points.shape[1:], []
+    for place, shift in zip(tf.unstack(points), tf.unstack(shifts), strict=True):
+        moved.append(place + smooth_field(shift[..., None], _shape(points, shape), corner=corner, box=box)[..., 0])
+    return tf.stack(moved)
 
 
 def random_elastic(seed, points, deviation):
     """Move the control points by normal shifts whose standard deviation is a share of the field of view."""
-    most = tf.reshape(deviation * size_of(points), (3, 1, 1, 1))
-    return elastic(points, normal(seed, (3, *(CONTROL_POINTS,) * 3)) * most)
+    return elastic(points, draw_elastic(seed, points.shape[1:], deviation))
 
 
-def size_of(points):
-    """Return the size in voxels of what the points sample: (3,) float32."""
-    return tf.constant(points.shape[1:].as_list(), tf.float32)
+def draw_elastic(seed, shape, deviation):
+    """Return the shifts (3, n, n, n) of the control points of an elastic deformation."""
+    scale = deviation * tf.constant(list(shape), tf.float32)
+    return normal(seed, (3, *(CONTROL_POINTS,) * 3)) * tf.reshape(scale, (3, 1, 1, 1))
 
 
 def rotation(angles):
@@ -113,6 +118,21 @@ def rotation(angles):
             tf.stack([-sy, sx * cy, cx * cy]),
         ]
     )
+
+
+def _shape(points, shape):
+    return points.shape[1:] if shape is None else shape
+
+
+def _each(values):
+    return values if isinstance(values, tuple | list) else tf.unstack(values)
+
+
+def inverse(matrix):
+    """Return the inverse (3, 3), by cross products, which XLA compiles into a few lines."""
+    a, b, c = tf.unstack(matrix)
+    columns = tf.stack([tf.linalg.cross(b, c), tf.linalg.cross(c, a), tf.linalg.cross(a, b)], axis=1)
+    return columns / tf.reduce_sum(a * columns[:, 0])
 
 
 def _alike(spacing_mm):

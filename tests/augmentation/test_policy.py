@@ -50,25 +50,64 @@ def test_image_and_mask_move_together_within_half_a_voxel(settings):
     assert moved
 
 
+@pytest.mark.parametrize("settings", [{}, *SPATIAL[-2:]])
+def test_a_patch_is_the_patch_of_the_whole_changed_volume(settings):
+    policy, (image, mask), size = Augmentation(**{**STILL, **settings}), coordinates(), (4, 5, 6)
+    for seed in range(3):
+        whole, whole_mask = policy((5, seed), image, mask, spacing_mm=SPACING)
+        centre = np.random.default_rng(seed).uniform(0, SHAPE)
+        patch, patch_mask = policy((5, seed), image, mask, spacing_mm=SPACING, patch_size=size, centre=centre)
+        windows = np.lib.stride_tricks.sliding_window_view(whole_mask.numpy()[..., 0], size)
+        corners = np.argwhere((windows == patch_mask.numpy()[..., 0]).all((3, 4, 5)))
+        assert len(corners) >= 1
+        x, y, z = corners[0]
+        assert np.allclose(patch, whole[x : x + 4, y : y + 5, z : z + 6], atol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{}, FLIP, SPATIAL[-2]])
+def test_a_patch_follows_its_centre_to_where_the_changes_move_it(settings):
+    policy, shape, size = Augmentation(**{**STILL, **settings}), (24, 24, 24), (5, 5, 5)
+    grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
+    labels, off = np.arange(24**3, dtype=np.int32).reshape(*shape, 1), []
+    for seed in range(8):
+        voxel = np.random.default_rng(seed).integers(8, 16, 3)
+        moved = policy((6, seed), grid.astype(np.float32), labels, spacing_mm=SPACING, patch_size=size, centre=voxel)
+        middle = np.array(np.unravel_index(moved[1].numpy()[2, 2, 2, 0], shape))
+        off.append(np.abs(middle - voxel).max())
+    assert max(off) <= (0 if settings in ({}, FLIP) else 2)
+
+
 def test_a_patch_sees_what_turns_into_it():
     policy = Augmentation(**{**STILL, "rotation_degrees": 180.0})
     image, mask = coordinates((16, 16, 16))
-    size, corner = (4, 5, 6), np.array([6, 5, 4])
-    moved = policy((1, 2), image, mask, spacing_mm=(1.0, 1.0, 1.0), patch_size=size, corner=corner)
+    size = (4, 5, 6)
+    moved = policy((1, 2), image, mask, spacing_mm=(1.0, 1.0, 1.0), patch_size=size)
     of_image, of_mask = places(*moved, shape=(16, 16, 16))
     assert of_image.shape == (*size, 3)
     assert np.abs(of_image - of_mask).max() <= 0.5 + 1e-3
-    centre = corner + (np.array(size) - 1) / 2
-    from_centre = np.linalg.norm(np.moveaxis(np.indices(size), 0, -1) + corner - centre, axis=-1)
-    assert np.allclose(np.linalg.norm(of_image - centre, axis=-1), from_centre, atol=1e-3)
+    corner = np.array([6, 5, 5])  # of the box in the middle
+    from_middle = np.linalg.norm(np.moveaxis(np.indices(size), 0, -1) + corner - 7.5, axis=-1)
+    assert np.allclose(np.linalg.norm(of_image - 7.5, axis=-1), from_middle, atol=1e-3)
     assert ((of_image < corner - 0.5) | (of_image > corner + size)).any()
 
 
 def test_a_patch_without_changes_is_cut_out_bit_for_bit():
     image, mask = volume(channels=2), coordinates()[1]
-    found = Augmentation(**STILL)((1, 2), image, mask, spacing_mm=SPACING, patch_size=(4, 3, 2), corner=(5, 6, 3))
+    found = Augmentation(**STILL)((1, 2), image, mask, spacing_mm=SPACING, patch_size=(4, 3, 2), centre=(7, 7, 4))
     assert np.array_equal(found[0], image[5:9, 6:9, 3:5])
     assert np.array_equal(found[1], mask[5:9, 6:9, 3:5])
+
+
+def test_a_patch_of_what_lies_at_the_edge_stays_in_the_volume():
+    image, mask = coordinates()
+    found = Augmentation(**STILL)((1, 2), image, mask, spacing_mm=SPACING, patch_size=(4, 3, 2), centre=(0, 9, 8))
+    assert np.array_equal(found[0], image[:4, 7:, 6:])
+
+
+@pytest.mark.parametrize("size", [(13, 3, 2), (4, 3), (0, 3, 2)])
+def test_a_patch_beyond_the_volume_is_refused(size):
+    with pytest.raises(UsageError, match="patch_size"):
+        Augmentation(**STILL)((1, 2), *coordinates(), spacing_mm=SPACING, patch_size=size)
 
 
 def test_a_policy_that_allows_nothing_is_the_identity_bit_for_bit_and_costs_nothing():
@@ -90,6 +129,15 @@ def test_a_policy_is_compiled_once_a_shape_whatever_the_seed():
         Augmentation(**{**STILL, "brightness": 0.1234})((1, seed), image, mask, spacing_mm=SPACING)
     kernel = compiled(Augmentation(**{**STILL, "brightness": 0.1234}), (4, 4, 4))
     assert kernel.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.parametrize("settings", [{"brightness": 0.1}, {**FLIP, "rotation_degrees": 10.0, "elastic": 0.02}])
+def test_a_patch_elsewhere_needs_no_other_kernel(settings):
+    arguments = map(tf.convert_to_tensor, ([1, 2], *coordinates(), SPACING, (5.0, 5.0, 5.0)))
+    kernel = compiled(Augmentation(**{**STILL, **settings}), (3, 3, 3))
+    graph = kernel.get_concrete_function(*arguments).graph.as_graph_def()
+    nodes = [graph.node, *(function.node_def for function in graph.library.function)]
+    assert "Slice" not in {node.op for each in nodes for node in each}  # XLA would compile one for every place
 
 
 def test_the_same_seed_draws_the_same_and_another_seed_something_else():

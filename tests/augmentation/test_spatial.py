@@ -36,6 +36,11 @@ def test_rotation_is_scipys():
     assert np.allclose(augmentation.spatial.rotation(tf.constant(angles)), expected, atol=1e-6)
 
 
+def test_inverse_is_numpys():
+    matrix = np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32)
+    assert np.allclose(augmentation.spatial.inverse(tf.constant(matrix)), np.linalg.inv(matrix), atol=1e-4)
+
+
 def test_affine_is_scipys_about_the_centre():
     image, matrix = volume((15, 15, 15)), Rotation.from_euler("z", 30, degrees=True).as_matrix()
     points = augmentation.affine(

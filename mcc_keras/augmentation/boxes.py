@@ -1,0 +1,35 @@
+"""Boxes of a volume: where one lies about a point, and cutting it out."""
+
+import tensorflow as tf
+
+
+def corner_about(centre, size, shape):
+    """Return the first voxel, integer (3,), of the box whose centre is the point, moved into the volume.
+
+    Args:
+        centre: (3,), in voxels. A voxel's own coordinates make it the middle one, of an even number the upper of two.
+        size: (x, y, z) of the box.
+        shape: (x, y, z) of the volume, at least as large.
+
+    Example:
+
+    >>> corner_about(tf.constant([4.0, 4.0, 0.0]), (3, 4, 4), (9, 9, 9)).numpy().tolist()
+    [3, 2, 0]
+    """
+    half = tf.constant([(n - 1) / 2 for n in size], tf.float32)
+    first = tf.floor(centre - half + 1e-3)  # a point that was turned there and back is a little off
+    most = tf.constant([n - m for n, m in zip(shape, size, strict=True)])
+    return tf.clip_by_value(tf.cast(first, tf.int32), 0, most)
+
+
+def centre_of(corner, size):
+    """Return the centre (3,) of the box at a corner, in voxels."""
+    return tf.cast(corner, tf.float32) + tf.constant([(n - 1) / 2 for n in size], tf.float32)
+
+
+def cut(volume, corner, size):
+    """Return the box of `size` at a corner from a volume (x, y, z, channels)."""
+    # Not `tf.slice`, for which XLA compiles anew at every other corner.
+    for axis, n in enumerate(size):
+        volume = tf.gather(volume, corner[axis] + tf.range(n), axis=axis)
+    return volume

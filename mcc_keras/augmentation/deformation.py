@@ -1,0 +1,53 @@
+"""`Deformation`: one draw of all that moves voxels, for a whole volume or for one box of it."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from mcc_keras.augmentation.spatial import affine, elastic, flip, identity_points, inverse
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Deformation:
+    """Where the voxels of a changed volume are read in the volume that it was.
+
+    Args:
+        shape: (x, y, z) of both.
+        flips: Three truth values.
+        matrix: (3, 3), or `None` where nothing is affine; in voxels, about the centre.
+        shift: (3,), in voxels.
+        bend: (3, n, n, n), shifts of the control points, or `None`.
+        bent: Truth value: whether they are shifted at all.
+    """
+
+    shape: tuple
+    flips: object
+    matrix: object = None
+    shift: object = None
+    bend: object = None
+    bent: object = True
+
+    def points(self, size, corner):
+        """Return the points (3, *size) that the box at an integer corner (3,) of the changed volume reads."""
+        points = identity_points(size, tf.cast(corner, tf.float32))
+        if self.bend is not None:
+            points = tf.cond(self.bent, lambda: self._bend(points, corner), lambda: points)
+        if self.matrix is not None:
+            points = affine(points, self.matrix, self.shift, shape=self.shape)
+        return flip(points, self.flips, shape=self.shape)
+
+    def place_of(self, point):
+        """Return where a point (3,) of the volume comes to lie in the changed one, to within a voxel or two."""
+        place = flip(tf.reshape(point, (3, 1, 1, 1)), self.flips, shape=self.shape)
+        if self.matrix is not None:
+            back = inverse(self.matrix)
+            place = affine(place, back, -tf.reduce_sum(back * self.shift, axis=1), shape=self.shape)
+        if self.bend is not None:
+            last = tf.constant([n - 1 for n in self.shape])
+            corner = tf.clip_by_value(tf.cast(tf.round(place[:, 0, 0, 0]), tf.int32), 0, last)
+            here = identity_points((1, 1, 1), tf.cast(corner, tf.float32))
+            place -= tf.cond(self.bent, lambda: self._bend(here, corner) - here, lambda: tf.zeros_like(here))
+        return place[:, 0, 0, 0]
+
+    def _bend(self, points, corner):
+        return elastic(points, self.bend, shape=self.shape, corner=corner)
