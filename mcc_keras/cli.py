@@ -98,6 +98,7 @@ def build_parser():
     _source(augment)
     augment.add_argument("--preview", dest="path", required=True, metavar="FILE", help="the picture to write: page.png")
     _augment(augment)
+    augment.add_argument("--each-change", action="store_true", help="instead, each kind of change by itself")
     augment.add_argument("--case", dest="case_id", metavar="ID", help="which case (the first with a mask)")
     augment.add_argument("--draws", type=int, default=4, help="rows below the case as it is (%(default)s)")
     augment.add_argument("--seed", type=int, default=0, help="seed of the draws (%(default)s)")

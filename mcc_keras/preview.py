@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mcc_keras.augmentation import Augmentation
+from mcc_keras.augmentation.presets import NOTHING
 from mcc_keras.datasets import find_cases
 from mcc_keras.datasets.cases import read_image
 from mcc_keras.datasets.prepare import prepare_case
@@ -14,10 +16,28 @@ from mcc_keras.plots import find_slices, new_figure, plot_slice
 from mcc_keras.preprocessing import Preprocessing
 
 MOST_DRAWS = 30
+# Each kind of change, strong enough to be seen. Of a few draws the one that changes most is shown.
+STRENGTHS = {
+    "flip": (True, True, False),
+    **{"rotation_degrees": 30, "scaling": 0.4, "shear_degrees": 25, "translation": 0.15, "elastic": 0.06},
+    **{"motion_mm": 6, "bias_field": 0.5, "ghosting": 0.9, "spike": 1.5, "blur": 2, "low_resolution": 4, "noise": 0.5},
+    **{"rician_noise": 0.5, "brightness": 1, "contrast": 0.6, "histogram_shift": 0.45, "inverted_gamma": 1},
+    **{"gamma": 1, "channel_dropout": 0.7},
+}
+TRIES, COLUMNS = 6, 7
 
 
 def preview_augmentation(
-    cases, path, *, augment=True, seed=0, draws=4, case_id=None, preprocessing=None, overwrite=False
+    cases,
+    path,
+    *,
+    augment=True,
+    each_change=False,
+    seed=0,
+    draws=4,
+    case_id=None,
+    preprocessing=None,
+    overwrite=False,
 ):
     """Write a picture of one case and of what an augmentation makes of it, with the outline of its mask.
 
@@ -28,6 +48,8 @@ def preview_augmentation(
         cases: A folder, a `dataset.json` or a CSV file, or what `find_cases` returned.
         path: The picture to write; its suffix says how (.png, .pdf, .svg).
         augment: As in `load_dataset`: `True`, a preset's name or an `Augmentation`.
+        each_change: Instead, one axial slice for each kind of change by itself, strong enough to be seen; `augment` and
+            `draws` are not used. It takes half a minute, since each of them is compiled.
         seed: Integer seed of the draws.
         draws: Rows below the first, 1 to 30.
         case_id: Which case; by default the first with a mask.
@@ -67,7 +89,10 @@ def preview_augmentation(
     prepared = prepare_case(case, preprocessing)
     if isinstance(prepared, MCCKerasError):
         raise prepared
-    figure = draw_page(prepared, [prepared_draw(policy, prepared, seed=(seed, draw)) for draw in range(draws)])
+    if each_change:
+        figure = draw_changes(prepared, seed=seed)
+    else:
+        figure = draw_page(prepared, [prepared_draw(policy, prepared, seed=(seed, draw)) for draw in range(draws)])
     with written_aside(path) as aside:
         figure.savefig(aside, dpi=110, format=path.suffix[1:].lower())
     return path
@@ -90,6 +115,31 @@ def draw_page(prepared, changed):
         for slice_, ax in zip(find_slices(image[..., 0], affine, truth=mask), axes, strict=True):
             plot_slice(slice_, window=window, ax=ax)
             ax.set_title(f"{title}, {slice_.orientation}", fontsize=9)
+    return figure
+
+
+def draw_changes(prepared, *, seed, strengths=STRENGTHS):
+    """Return a figure with one axial slice of a `PreparedCase` as it is, and one under each change by itself."""
+    image = prepared.image
+    pictures = {"as it is": (image, prepared.mask)}
+    for name, most in strengths.items():
+        if name == "channel_dropout" and image.shape[-1] == 1:
+            continue  # the last channel is never dropped
+        policy = Augmentation(**{**NOTHING, "flip": (False,) * 3, name: most})
+        drawn = [prepared_draw(policy, prepared, seed=(seed, number)) for number in range(TRIES)]
+        pictures[name] = max(drawn, key=lambda each: np.abs(each[0][..., 0] - image[..., 0]).mean())
+    rows = -(-len(pictures) // COLUMNS)
+    figure, affine = new_figure((1.5 * COLUMNS, 1.7 * rows)), np.diag([*prepared.spacing_mm, 1.0])
+    window = np.percentile(image[..., 0], (1, 99.5))
+    # The middle of the mask as it is, in all pictures.
+    level = int(np.median(np.nonzero(prepared.mask)[2])) if prepared.mask.any() else image.shape[2] // 2
+    axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for ax, (title, (changed, mask)) in zip(axes, pictures.items(), strict=False):
+        (axial, *_) = find_slices(changed[:, :, [level], 0], affine, truth=mask[:, :, [level]])
+        plot_slice(axial, window=window, ax=ax)
+        ax.set_title(title, fontsize=9)
+    for ax in axes[len(pictures) :]:
+        ax.set_axis_off()
     return figure
 
 

@@ -4,11 +4,12 @@ import pytest
 from matplotlib.image import imread
 
 from mcc_keras.augmentation import Augmentation
+from mcc_keras.augmentation.policy import CHANCES
 from mcc_keras.augmentation.presets import NOTHING
 from mcc_keras.datasets import find_cases, write_synthetic
 from mcc_keras.datasets.prepare import PreparedCase
 from mcc_keras.errors import CaseError, OutputExistsError, UsageError
-from mcc_keras.preview import draw_page, prepared_draw, preview_augmentation
+from mcc_keras.preview import STRENGTHS, draw_changes, draw_page, prepared_draw, preview_augmentation
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def source(tmp_path_factory):
 
 
 def pictures_of(figure):
-    return [ax.images[0] for ax in figure.axes]
+    return [ax.images[0] for ax in figure.axes if ax.images]
 
 
 def test_a_page_shows_the_case_and_its_draws_in_one_window():
@@ -31,6 +32,25 @@ def test_a_page_shows_the_case_and_its_draws_in_one_window():
     assert np.allclose(pictures[0].get_array(), image[:, :, 3, 0].T)
     assert not np.allclose(pictures[3].get_array(), pictures[6].get_array())
     assert {picture.get_clim() for picture in pictures} == {tuple(np.percentile(image, (1, 99.5)))}
+
+
+def test_each_change_by_itself_is_shown_in_the_slice_of_the_original():
+    image = np.random.default_rng(0).normal(size=(6, 7, 8, 2)).astype(np.float32)
+    mask = np.zeros((6, 7, 8), np.uint8)
+    mask[2:4, 2:4, 5] = 1
+    case = PreparedCase("case", image, mask, (1.0, 1.0, 2.0))
+    figure = draw_changes(case, seed=0, strengths={"flip": (True, True, False), "channel_dropout": 0.9})
+    titles = [ax.get_title() for ax in figure.axes if ax.images]
+    pictures = [np.asarray(picture.get_array()) for picture in pictures_of(figure)]
+    assert titles == ["as it is", "flip", "channel_dropout"]
+    assert np.allclose(pictures[0], image[:, :, 5, 0].T)
+    turns = [np.flip(pictures[0], axes) for axes in [(0,), (1,), (0, 1)]]
+    assert any(np.allclose(pictures[1], turn) for turn in turns)
+    assert np.ptp(pictures[2]) == 0
+
+
+def test_every_change_has_a_strength_at_which_it_is_shown():
+    assert set(STRENGTHS) == {"flip", *CHANCES} - {"translation_mm"}  # which looks like `translation`
 
 
 def test_the_picture_is_written_and_the_scans_are_not_touched(source, tmp_path):
