@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import keras
+import nibabel
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -283,10 +284,18 @@ def test_voxels_of_the_class_to_ignore_weigh_nothing(work_of_several):
     assert masks.dtype == tf.float32  # one class is left
 
 
-def test_class_balance_finds_the_cases_that_hold_a_class(work_of_several):
-    images, masks = one_pass(load_dataset(work_of_several, "train", balance="class", cases_per_epoch=20))
-    assert images.shape[0] == 20
-    assert set(np.unique(masks)) == {0, 1, 2}
+def test_class_balance_draws_each_class_and_empty_cases_equally_often(tmp_path):
+    image = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float32)
+    for number, label in enumerate((1, 1, 1, 1, 2, 0)):
+        mask = np.zeros((8, 8, 8), np.uint8)
+        mask[2:6, 2:6, 2:6] = label
+        for array, name in ((image + number, f"c{number}"), (mask, f"c{number}_mask")):
+            nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii")
+    cases = find_cases(tmp_path, labels=(1, 2))
+    write_tfrecords(cases, tmp_path / "work", preprocessing=BOX, split=(1, 0, 0), workers=1)
+    _, masks = one_pass(load_dataset(tmp_path / "work", "train", balance="class", cases_per_epoch=150))
+    shares = np.bincount(masks.max(axis=(1, 2, 3, 4)), minlength=3) / 150
+    assert shares == pytest.approx([1 / 3] * 3, abs=0.135)  # 3.5 standard errors
 
 
 def test_the_jax_backend_trains_on_it(work):
