@@ -89,6 +89,15 @@ def test_shifts_in_millimetres_and_in_shares_add_up():
     assert np.allclose(by_mm + by_share, by_both, atol=1e-4)
 
 
+def test_a_shift_in_millimetres_is_as_long_in_voxels_of_any_size():
+    points = augmentation.identity_points((10, 10, 10))
+    of_one_mm, of_two_mm = (
+        augmentation.random_affine((1, 2), points, tf.constant([side] * 3), translation_mm=3.0) - points
+        for side in (1.0, 2.0)
+    )
+    assert np.allclose(of_one_mm, 2 * of_two_mm, atol=1e-5)
+
+
 def matrix_of(**settings):
     """The affine map that was drawn, in millimetres, read from what it does to the axes."""
     points = augmentation.identity_points((3, 3, 3))
