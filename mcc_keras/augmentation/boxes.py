@@ -16,8 +16,9 @@ def corner_about(centre, size, shape):
     >>> corner_about(tf.constant([4.0, 4.0, 0.0]), (3, 4, 4), (9, 9, 9)).numpy().tolist()
     [3, 2, 0]
     """
-    half = tf.constant([(n - 1) / 2 for n in size], tf.float32)
-    first = tf.floor(centre - half + 1e-3)  # a point that was turned there and back is a little off
+    first = tf.floor(
+        centre - centre_of((0, 0, 0), size) + 1e-3
+    )  # a point that was turned there and back is a little off
     most = tf.constant([n - m for n, m in zip(shape, size, strict=True)])
     return tf.clip_by_value(tf.cast(first, tf.int32), 0, most)
 

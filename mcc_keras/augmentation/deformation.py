@@ -17,7 +17,7 @@ class Deformation:
         matrix: (3, 3), or `None` where nothing is affine; in voxels, about the centre.
         shift: (3,), in voxels.
         bend: (3, n, n, n), shifts of the control points, or `None`.
-        bent: Truth value: whether they are shifted at all.
+        bent: Truth value: whether they are shifted at all; `True` itself where nothing is drawn.
     """
 
     shape: tuple
@@ -31,7 +31,7 @@ class Deformation:
         """Return the points (3, *size) that the box at an integer corner (3,) of the changed volume reads."""
         points = identity_points(size, tf.cast(corner, tf.float32))
         if self.bend is not None:
-            points = tf.cond(self.bent, lambda: self._bend(points, corner), lambda: points)
+            points = self._bend(points, corner)
         if self.matrix is not None:
             points = affine(points, self.matrix, self.shift, shape=self.shape)
         return flip(points, self.flips, shape=self.shape)
@@ -46,8 +46,11 @@ class Deformation:
             last = tf.constant([n - 1 for n in self.shape])
             corner = tf.clip_by_value(tf.cast(tf.round(place[:, 0, 0, 0]), tf.int32), 0, last)
             here = identity_points((1, 1, 1), tf.cast(corner, tf.float32))
-            place -= tf.cond(self.bent, lambda: self._bend(here, corner) - here, lambda: tf.zeros_like(here))
+            place += here - self._bend(here, corner)
         return place[:, 0, 0, 0]
 
     def _bend(self, points, corner):
-        return elastic(points, self.bend, shape=self.shape, corner=corner)
+        def bend():
+            return elastic(points, self.bend, shape=self.shape, corner=corner)
+
+        return bend() if self.bent is True else tf.cond(self.bent, bend, lambda: points)

@@ -48,12 +48,12 @@ def _move(policy, seed, image, mask, *, spacing_mm, patch_size, centre):
     """Draw a deformation, and read image and mask once where it says."""
     shape = tuple(image.shape[:3])
     deformation = _draw(policy, seed, shape, spacing_mm)
-    if deformation is None and patch_size == shape:
+    whole = patch_size == shape
+    if deformation is None and whole:
         return image, mask
     if deformation is None:
         corner = corner_about(centre, patch_size, shape)
         return cut(image, corner, patch_size), cut(mask, corner, patch_size)
-    whole = patch_size == shape
     corner = (0, 0, 0) if whole else corner_about(deformation.place_of(centre), patch_size, shape)
     points = deformation.points(patch_size, corner)
     outside = intensity.background_of(image) if policy.padding == "background" else policy.padding
@@ -73,7 +73,7 @@ def _draw(policy, seed, shape, spacing_mm):
     parts = {}
     if bends:
         parts["bend"] = spatial.draw_elastic(bend_seed, shape, policy.elastic)
-        parts["bent"] = uniform(bent_seed, ()) < bends
+        parts["bent"] = bends >= 1 or uniform(bent_seed, ()) < bends
     if moves:
         most = {name: _most(policy, name, gate) for name, gate in zip(SPATIAL, split(gates_seed, 5), strict=True)}
         most["scaling_per_axis"] = policy.scaling_per_axis

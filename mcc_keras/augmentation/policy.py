@@ -8,6 +8,7 @@ from numbers import Integral, Real
 import numpy as np
 import tensorflow as tf
 
+from mcc_keras.augmentation.boxes import centre_of
 from mcc_keras.augmentation.kernel import INTENSITIES, SPATIAL, compiled
 from mcc_keras.errors import DataError, UsageError
 
@@ -191,7 +192,7 @@ class Augmentation:
         patch_size = shape if patch_size is None else tuple(patch_size)
         if len(patch_size) != 3 or not all(0 < m <= n for m, n in zip(patch_size, shape, strict=True)):
             raise UsageError(f"Expected a patch within the volume, {shape}. Received: patch_size={patch_size}.")
-        centre = [(n - 1) / 2 for n in shape] if centre is None else centre
+        centre = centre_of((0, 0, 0), shape) if centre is None else centre
         centre, spacing_mm = (tf.cast(tf.convert_to_tensor(each), tf.float32) for each in (centre, spacing_mm))
         # On a CPU the compiled form is many times faster than one kernel an operation; it is compiled once a shape.
         return compiled(self, patch_size)(tf.convert_to_tensor(seed), image, mask, spacing_mm, centre)
