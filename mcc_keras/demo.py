@@ -22,12 +22,12 @@ from mcc_keras.datasets.cases import find_cases
 from mcc_keras.datasets.phantom import random_volume
 from mcc_keras.datasets.synthetic import write_synthetic
 from mcc_keras.errors import OutputExistsError
-from mcc_keras.evaluation import Scores, compare_masks, evaluate, score_counts
+from mcc_keras.evaluation.evaluate import Scores, compare_masks, evaluate, score_counts
 from mcc_keras.files import write_text
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.serving import SIGNATURE, export_saved_model
-from mcc_keras.tfrecords import write_tfrecords
-from mcc_keras.training import train
+from mcc_keras.records.write import write_tfrecords
+from mcc_keras.serving.export import SIGNATURE, export_saved_model
+from mcc_keras.training.train import train
 from mcc_keras.volumes import read_volume, write_mask, write_volume
 
 MARKER = "demo.json"

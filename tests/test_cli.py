@@ -18,7 +18,7 @@ import pytest
 import mcc_keras as mk
 from mcc_keras.augmentation import PRESETS
 from mcc_keras.cli import build_parser, main
-from mcc_keras.splits import read_split
+from mcc_keras.datasets.splits import read_split
 
 FUNCTIONS = {
     "demo": (mk.run_demo,),
