@@ -10,6 +10,7 @@ from .client import segment_remote as segment_remote
 from .datasets import Case as Case
 from .datasets import find_cases as find_cases
 from .demo import run_demo as run_demo
+from .environment import describe_environment as describe_environment
 from .evaluation import evaluate as evaluate
 from .inference import segment as segment
 from .losses import AUCLoss as AUCLoss

@@ -17,6 +17,7 @@ COMMANDS = (
     "predict",
     "export",
     "client",
+    "info",
 )
 DESCRIPTION = """From a scan on disk to a served mask. Each command calls public functions of mcc_keras.
 

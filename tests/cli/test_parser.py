@@ -22,6 +22,7 @@ FUNCTIONS = {
     "predict": (mk.segment,),
     "export": (mk.export_saved_model,),
     "client": (mk.segment_remote,),
+    "info": (mk.describe_environment,),
 }
 # What the command line says for itself (cases and preprocessing come from other options, it shows progress, and takes
 # pictures for a page only), and what only makes sense in Python.
