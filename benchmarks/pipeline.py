@@ -32,6 +32,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import nibabel as nib
 import numpy as np
 
+import mcc_keras as mk
+
 GOALS = {"pipeline_overhead": 1.2, "pipeline_memory": 1.1}
 PRESET = "strong"
 SIZE, STEPS, ROUNDS = 64, 40, 5
@@ -117,6 +119,7 @@ def memory(folder):
 
 
 def main():
+    print(mk.describe_environment().header(), end="\n\n")
     folder = Path(tempfile.mkdtemp())
     try:
         found = {"pipeline_overhead": overhead(folder), "pipeline_memory": memory(folder)}

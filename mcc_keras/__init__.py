@@ -17,7 +17,11 @@ import sys
 import lazy_loader
 import wrapt
 
+from mcc_keras.processors import prepare_tensorflow
+
 __version__ = "0.1.0"
+
+prepare_tensorflow()
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 

@@ -11,6 +11,7 @@ from .datasets import find_cases as find_cases
 from .datasets.splits import fold_cases as fold_cases
 from .datasets.splits import split_cases as split_cases
 from .demo import run_demo as run_demo
+from .environment import describe_environment as describe_environment
 from .evaluation.evaluate import evaluate as evaluate
 from .losses import AUCLoss as AUCLoss
 from .losses import CrossEntropyLoss as CrossEntropyLoss

@@ -23,6 +23,7 @@ from mcc_keras.metrics import DiceScore, MatthewsCorrelationCoefficient
 from mcc_keras.models import DenseVNet
 from mcc_keras.pipeline.dataset import load_dataset
 from mcc_keras.pipeline.throughput import watch
+from mcc_keras.processors import warn_of_slow_precision
 from mcc_keras.records.manifest import read_manifest
 from mcc_keras.runs.run import HISTORY, LOGS, MODEL, PREPROCESSING, finish_run, start_run
 from mcc_keras.training.callbacks import WARMUP_STEPS, BestModel, HistoryFile, Schedule, SpeedLog
@@ -161,6 +162,7 @@ def _budget(epochs, minutes, learning_rate, precision):
             raise UsageError(f"Expected a positive number. Received: {name}={value!r}.")
     if precision not in PRECISIONS:
         raise UsageError(f"Expected one of {', '.join(PRECISIONS)}. Received: precision={precision!r}.")
+    warn_of_slow_precision(precision)
     if minutes is None:
         return {"epochs": epochs or DEFAULT_EPOCHS, "minutes": None}
     return {"epochs": 10**6, "minutes": minutes}  # the schedule ends the run

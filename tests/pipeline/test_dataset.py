@@ -30,7 +30,7 @@ ELSEWHERE = f"""
 import hashlib, json, sys, time
 from pathlib import Path
 import tensorflow as tf
-from mcc_keras.pipeline import Patches
+from mcc_keras.pipeline.dataset import Patches
 from mcc_keras.pipeline.dataset import load_dataset
 
 def bytes_read():

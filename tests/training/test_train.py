@@ -59,6 +59,7 @@ def test_the_same_seed_gives_the_same_weights(run, work, tmp_path):
     assert all(np.array_equal(first, second) for first, second in pairs)
 
 
+@pytest.mark.filterwarnings("ignore:bfloat16 is slower")  # on a processor without it
 def test_minutes_other_losses_and_half_precision(work, tmp_path):
     run = train(work, tmp_path / "run", loss="gwd", minutes=0.01, precision="mixed_bfloat16", augment=False, verbose=0)
     assert run.settings["minutes"] == 0.01
