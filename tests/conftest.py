@@ -1,11 +1,24 @@
-"""What every test may use: a quiet TensorFlow, and a tiny data set on disk that no code of ours has written."""
+"""What every test may use: a quiet TensorFlow, seeds, and a tiny data set on disk that no code of ours has written."""
 
 import os
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import hypothesis
 import numpy as np
 import pytest
+
+# The same examples in every run, however slow the machine is.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("suite")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Seed what draws without a seed of its own, such as the weights of a layer; before any fixture, of a module too."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
 
 
 @pytest.fixture
