@@ -16,7 +16,7 @@ hypothesis.settings.load_profile("suite")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup():
-    """Seed what draws without a seed of its own, such as the weights of a layer; before any fixture, of a module too."""
+    """Seed what draws without a seed of its own, such as a layer's weights; before any fixture, whatever its scope."""
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(0)
 
