@@ -23,10 +23,10 @@ from mcc_keras.metrics import DiceScore, MatthewsCorrelationCoefficient
 from mcc_keras.models import DenseVNet
 from mcc_keras.pipeline.dataset import load_dataset
 from mcc_keras.pipeline.throughput import watch
-from mcc_keras.processors import warn_of_slow_precision
 from mcc_keras.records.manifest import read_manifest
 from mcc_keras.runs.run import HISTORY, LOGS, MODEL, PREPROCESSING, finish_run, start_run
 from mcc_keras.training.callbacks import WARMUP_STEPS, BestModel, HistoryFile, Schedule, SpeedLog
+from mcc_keras.training.precision import check_bfloat16
 
 WEIGHT_DECAY, CLIP_NORM = 1e-4, 1.0
 DEFAULT_EPOCHS = 100
@@ -63,7 +63,8 @@ def train(
         minutes: Instead of `epochs`, the time to train for; the learning rate reaches 0 when it is over.
         batch_size: Volumes a step.
         learning_rate: Largest learning rate, > 0.
-        precision: `"float32"`, `"mixed_bfloat16"` (faster where the processor has it) or `"mixed_float16"` (for GPUs).
+        precision: `"float32"`, `"mixed_bfloat16"` (faster where the processor has it, refused where it has not) or
+            `"mixed_float16"` (for GPUs).
         augment: `True`, `False`, a preset's name or an `Augmentation`. Axes that are flipped in training are flipped
             and averaged in prediction, too.
         seed: Integer seed of weights, order and augmentation.
@@ -78,6 +79,7 @@ def train(
         OutputExistsError: The run folder is not empty.
         RecordError: `work` holds no records, or damaged ones.
         RunError: The loss was NaN from the start.
+        EnvironmentFailure: bfloat16 on a processor where TensorFlow sums it wrongly.
 
     Example:
 
@@ -86,6 +88,8 @@ def train(
     mcc_keras.errors.UsageError: Expected epochs or minutes, received both: epochs=40, minutes=10.
     """
     budget = _budget(epochs, minutes, learning_rate, precision)
+    if precision == "mixed_bfloat16":
+        check_bfloat16()
     loss_function = get_loss(loss) if isinstance(loss, str) else loss
     manifest = read_manifest(work)
     keras.utils.set_random_seed(seed)
@@ -162,7 +166,6 @@ def _budget(epochs, minutes, learning_rate, precision):
             raise UsageError(f"Expected a positive number. Received: {name}={value!r}.")
     if precision not in PRECISIONS:
         raise UsageError(f"Expected one of {', '.join(PRECISIONS)}. Received: precision={precision!r}.")
-    warn_of_slow_precision(precision)
     if minutes is None:
         return {"epochs": epochs or DEFAULT_EPOCHS, "minutes": None}
     return {"epochs": 10**6, "minutes": minutes}  # the schedule ends the run

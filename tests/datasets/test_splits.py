@@ -54,7 +54,7 @@ def test_fewer_patients_than_parts_are_refused_with_the_numbers():
         split_cases(make_cases(6, scans_each=3))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(3, 60), st.integers(1, 4), st.integers(0, 2**32))
 def test_every_case_is_in_one_part_and_every_patient_too(count, scans_each, seed):
     cases = make_cases(count * scans_each, scans_each)
@@ -222,7 +222,7 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are():
         split_cases(with_column(["a", "b", "c"]), stratify="sex")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from("abc"), min_size=3, max_size=40), st.integers(1, 3), st.integers(0, 2**32))
 def test_strata_change_neither_the_sizes_nor_what_holds_for_every_split(values, scans_each, seed):
     cases = with_column(values, scans_each)
@@ -232,7 +232,7 @@ def test_strata_change_neither_the_sizes_nor_what_holds_for_every_split(values, 
     assert split == split_cases(cases[::-1], seed=seed, stratify="site")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(5, 40), st.integers(2, 5), st.integers(1, 3), st.sampled_from([None, "site"]))
 def test_every_patient_is_tested_in_exactly_one_fold_and_never_leaks(count, folds, scans_each, stratify):
     cases = with_column(["a", "b", "b"] * 14, scans_each)[: count * scans_each]

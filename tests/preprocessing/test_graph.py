@@ -63,7 +63,7 @@ def both(preprocessing, image, affine):
     return (grid, expected), (of_graph, normalised_box(tf.constant(image), of_graph, preprocessing).numpy())
 
 
-@settings(max_examples=70, deadline=None, derandomize=True)
+@settings(max_examples=70)
 @given(
     chosen=SETTINGS,
     shape=st.tuples(*[st.integers(1, 11)] * 3),

@@ -52,7 +52,7 @@ def test_orientation_is_nibabels_closest_canonical(axes, signs):
         assert found_flips[int(direction)] == (sign < 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     turn=st.sampled_from(TURNS),
     shape=st.tuples(*[st.integers(1, 9)] * 3),
@@ -69,7 +69,7 @@ def test_a_mask_comes_back_bit_for_bit_where_nothing_is_resampled(turn, shape, s
     assert np.array_equal(back.argmax(-1), mask)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(turn=st.sampled_from(TURNS), shape=st.tuples(*[st.integers(2, 9)] * 3), odd=st.integers(0, 3))
 def test_cropping_and_padding_move_no_voxel(turn, shape, odd):
     affine = affine_of(*turn, (1.5, 1.5, 1.5), 11)

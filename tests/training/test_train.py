@@ -1,4 +1,8 @@
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -6,9 +10,11 @@ import pytest
 
 from mcc_keras.datasets import find_cases, write_synthetic
 from mcc_keras.errors import OutputExistsError, UsageError
+from mcc_keras.models.convolution import Convolution
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.write import write_tfrecords
 from mcc_keras.segmentation.segmenter import load_model
+from mcc_keras.training.precision import check_bfloat16
 from mcc_keras.training.train import BestModel, Schedule, train
 
 
@@ -59,15 +65,31 @@ def test_the_same_seed_gives_the_same_weights(run, work, tmp_path):
     assert all(np.array_equal(first, second) for first, second in pairs)
 
 
-@pytest.mark.filterwarnings("ignore:bfloat16 is slower")  # on a processor without it
 def test_minutes_other_losses_and_half_precision(work, tmp_path):
-    run = train(work, tmp_path / "run", loss="gwd", minutes=0.01, precision="mixed_bfloat16", augment=False, verbose=0)
+    run = train(work, tmp_path / "run", loss="gwd", minutes=0.01, precision="mixed_float16", augment=False, verbose=0)
     assert run.settings["minutes"] == 0.01
     assert run.settings["augment"] is None
     assert run.settings["flip_axes"] == []
     model = load_model(run)
-    assert model.dtype_policy.name == "mixed_bfloat16" or model.layers[-1].compute_dtype == "float32"
+    convolutions = [layer for layer in model.layers if isinstance(layer, Convolution)]
+    assert {layer.compute_dtype for layer in convolutions[:-1]} == {"float16"}
+    assert {weight.dtype for weight in model.trainable_weights} == {model.layers[-1].compute_dtype} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_bfloat16_is_refused_where_its_sums_stop_growing(tmp_path):
+    # With oneDNN off, no processor computes bfloat16 itself.
+    code = "import mcc_keras as mk; mk.train('work', 'run', precision='mixed_bfloat16')"
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert "EnvironmentFailure: mixed_bfloat16 cannot be trained with on this processor" in done.stderr
+
+
+def test_bfloat16_is_not_refused_where_the_processor_computes_it():
+    processor = Path("/proc/cpuinfo")
+    if not (processor.is_file() and "avx512_bf16" in processor.read_text()):
+        pytest.skip("/proc/cpuinfo names no avx512_bf16")
+    check_bfloat16()
 
 
 def test_a_run_folder_that_is_not_empty_is_refused_and_kept(run, work):
