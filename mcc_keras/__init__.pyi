@@ -32,9 +32,11 @@ from .preprocessing import Preprocessing as Preprocessing
 from .records.manifest import verify_records as verify_records
 from .records.write import write_tfrecords as write_tfrecords
 from .reporting.preview import preview_augmentation as preview_augmentation
+from .runs.recipe import Recipe as Recipe
 from .segmentation.segment import segment as segment
 from .serving.client import segment_remote as segment_remote
 from .serving.export import export_saved_model as export_saved_model
+from .task import Task as Task
 from .training.train import train as train
 from .volumes import Volume as Volume
 from .volumes import read_volume as read_volume

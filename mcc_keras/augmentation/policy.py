@@ -1,16 +1,16 @@
 """`Augmentation`: a frozen value that says what may happen to a training volume, and does it."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
 
 from mcc_keras.augmentation.changes import CHANCES, LIMITS
-from mcc_keras.errors import DataError, UsageError
+from mcc_keras.documents import parse_document, to_text
+from mcc_keras.errors import UsageError
 
-VERSION = 1
+SCHEMA = 1
 INTERPOLATIONS, MASK_INTERPOLATIONS, PADDINGS = ("linear", "cubic"), ("nearest", "linear"), ("edge", "background")
 
 
@@ -122,44 +122,18 @@ class Augmentation:
         """Return how often a change happens: 0 where its number is 0."""
         return self.probability.get(name, 1.0) if getattr(self, name) > 0 else 0.0
 
-    def to_dict(self):
-        """Return the settings as a dict of plain values, with a version."""
-        return {"version": VERSION, **dataclasses.asdict(self)}
-
     def to_json(self):
         """Return the settings as JSON text."""
-        return json.dumps(self.to_dict(), indent=2) + "\n"
-
-    @classmethod
-    def from_dict(cls, settings, *, path="augmentation"):
-        """Return the `Augmentation` that `to_dict` wrote; a setting that is missing has its default.
-
-        Raises:
-            DataError: Another version, settings that this version does not know, or values that make no sense.
-        """
-        if not isinstance(settings, Mapping) or settings.get("version") != VERSION:
-            raise DataError(path, f"expected settings of augmentation with version {VERSION}, found {settings!r:.60}")
-        settings = {name: value for name, value in settings.items() if name != "version"}
-        unknown = sorted(set(settings) - {field.name for field in dataclasses.fields(cls)})
-        if unknown:
-            raise DataError(path, f"expected settings of augmentation, found also {', '.join(map(str, unknown))}")
-        try:
-            return cls(**settings)
-        except UsageError as error:
-            raise DataError(path, f"expected settings that make sense, found others: {error}") from error
+        return to_text(self, schema=SCHEMA)
 
     @classmethod
     def from_json(cls, text, *, path="augmentation.json"):
-        """Return the `Augmentation` that `to_json` wrote; `path` is named in errors.
+        """Return the `Augmentation` that `to_json` wrote; a setting that is missing has its default.
 
         Raises:
-            DataError: Other text, or as `from_dict`.
+            DataError: Other text, another schema, an unknown setting, or an invalid value; `path` is named.
         """
-        try:
-            settings = json.loads(text)
-        except (ValueError, TypeError) as error:
-            raise DataError(path, "expected settings of augmentation in JSON, found something else") from error
-        return cls.from_dict(settings, path=path)
+        return parse_document(text, cls, path=path, schema=SCHEMA)
 
     def __call__(self, seed, image, mask, *, spacing_mm, patch_size=None, centre=None):
         """Return the changed image and mask, of the same types.

@@ -151,7 +151,7 @@ def _look_at_geometry(image, found):
 
 def _look_at_intensities(case, array, found):
     channels = []
-    for index, name in enumerate(case.channel_names):
+    for index, name in enumerate(case.task.channel_names):
         values = array[..., index]
         channels.append({"name": name, **_intensities(values)})
         if channels[-1]["min"] == channels[-1]["max"]:
@@ -176,7 +176,7 @@ def _intensities(values):
 
 
 def _look_at_labels(case, labels, classes, found):
-    voxels = np.bincount(classes.ravel(order="K"), minlength=len(case.labels) + 1)
+    voxels = np.bincount(classes.ravel(order="K"), minlength=len(case.task.labels) + 1)
     found.row["class_voxels"] = [int(count) for count in voxels[1:]]
     found.row["foreground_share"] = float(voxels[1:].sum() / voxels.sum())
     if "spacing_mm" in found.row:

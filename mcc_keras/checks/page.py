@@ -34,12 +34,11 @@ _WRAP = '<span style="white-space: normal; display: inline-block; max-width: {wi
 
 def _classes(report):
     """Which outline is which, where there are several."""
-    if len(report.labels) == 1:
+    if len(report.task.labels) == 1:
         return Markup("")
     shown = (
-        f'<span class="swatch" style="border-color: rgb{COLOURS[index % len(COLOURS)]}"></span>'
-        f"label {escape(' + '.join(map(str, values)))}"
-        for index, values in enumerate(report.labels)
+        f'<span class="swatch" style="border-color: rgb{COLOURS[index % len(COLOURS)]}"></span>{escape(name)}'
+        for index, name in enumerate(report.task.names)
     )
     return paragraph(Markup(" ".join(shown)))
 

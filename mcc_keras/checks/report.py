@@ -11,6 +11,7 @@ from mcc_keras.checks.case import Finding, examine
 from mcc_keras.checks.columns import CASE_COLUMNS, case_cells
 from mcc_keras.checks.whole_set import compare
 from mcc_keras.errors import DataErrors, EnvironmentFailure, OutputExistsError, UsageError
+from mcc_keras.task import Task
 
 _KINDS = ("error", "warning", "note")
 _CASES_IN_TEXT = 40
@@ -29,7 +30,7 @@ class CheckReport:
         findings: Everything in one list of `Finding(kind, case_id, text)`: errors, warnings, notes.
         advice: Sentences.
         thumbnails: Dict case id → JPEG bytes.
-        labels: One tuple of mask labels for each foreground class.
+        task: `Task` of the cases.
     """
 
     rows: tuple
@@ -37,7 +38,7 @@ class CheckReport:
     findings: tuple
     advice: tuple = ()
     thumbnails: dict = field(default_factory=dict, repr=False)
-    labels: tuple = ((1,),)
+    task: Task = field(default_factory=Task)
 
     @property
     def problems(self):
@@ -136,7 +137,7 @@ def check_cases(cases, *, workers=None, progress=False, pictures=True):
         findings += examination.findings
     thumbnails = {one.row["case"]: one.thumbnail for one in found if one.thumbnail}
     ordered = tuple(sorted(findings, key=lambda finding: (_KINDS.index(finding.kind), finding.case_id)))
-    return CheckReport(rows, tuple(errors), ordered, tuple(advise(rows, cases)), thumbnails, cases[0].labels)
+    return CheckReport(rows, tuple(errors), ordered, tuple(advise(rows, cases)), thumbnails, cases[0].task)
 
 
 def _examine_all(cases, workers, progress, pictures):

@@ -65,7 +65,7 @@ def _missing_labels(rows, cases):
     """A class that nearly all masks hold and a few do not; an empty mask is told by itself."""
     counted = {row["case"]: row["labels"] for row in rows if "labels" in row and row.get("foreground_share")}
     findings = []
-    for values in cases[0].labels:
+    for values in cases[0].task.labels:
         without = [case for case, labels in counted.items() if not set(values) & set(labels)]
         if 0 < len(without) <= _FEW * len(counted):
             text = f"no voxel of label {', '.join(map(str, values))}, which nearly all other masks hold"
@@ -95,7 +95,7 @@ def _set_notes(rows, cases):
         ("warning", _nominal_spacing(rows)),
         ("note", _orientations(rows)),
     ]
-    for index, name in enumerate(cases[0].channel_names):
+    for index, name in enumerate(cases[0].task.channel_names):
         channels = [row["channels"][index] for row in rows if len(row.get("channels", ())) > index]
         if channels:
             texts += [("note", _intensity_spread(name, channels)), ("note", _backgrounds(name, channels))]
@@ -107,7 +107,7 @@ def _absent_labels(rows, cases):
     if not counted:
         return None
     present = {label for labels in counted for label in labels}
-    absent = sorted({label for values in cases[0].labels for label in values} - present)
+    absent = sorted({label for values in cases[0].task.labels for label in values} - present)
     return f"no mask holds the label {', '.join(map(str, absent))}" if absent else None
 
 

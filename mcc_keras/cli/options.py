@@ -3,7 +3,7 @@
 import mcc_keras as mk
 from mcc_keras.cli.converters import label, list_of
 
-CASES = ("foreground", "labels", "background", "channels", "affine")
+CASES = ("foreground", "labels", "background", "channels", "affine", "nonfinite")
 
 
 def add_source(parser):
@@ -22,6 +22,12 @@ def add_source(parser):
     parser.add_argument("--channels", type=list_of(str), metavar="C,C", help="channels to use, in this order (all)")
     parser.add_argument(
         "--affine", choices=("sform", "qform"), help="which one to use where the two of a NIfTI file disagree"
+    )
+    parser.add_argument(
+        "--nonfinite",
+        choices=("error", "zero"),
+        default="error",
+        help="refuse NaN and infinite voxels of images, or read them as 0 (%(default)s)",
     )
 
 

@@ -127,7 +127,7 @@ def foreground_fraction(case):
     if case.mask is None:
         raise CaseError(case.case_id, "expected a mask to stratify by, found none", "Give it one, or leave it out.")
     array = read_volume(case.mask, affine=case.affine).array
-    labels = [value for values in case.labels for value in values]
+    labels = [value for values in case.task.labels for value in values]
     return float(np.isin(np.rint(array), labels).mean())
 
 

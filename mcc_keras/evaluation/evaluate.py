@@ -82,8 +82,7 @@ def evaluate(run, *, part="test", source=None, largest_component=False, output=N
     page = build_score_page(
         rows=rows,
         summary=summary,
-        history=run.history,
-        settings=run.settings,
+        run=run,
         slices={case_id: slices[case_id] for case_id in _worth_a_picture(rows)},
     )
     _write(scores, page)
@@ -92,39 +91,38 @@ def evaluate(run, *, part="test", source=None, largest_component=False, output=N
 
 def _cases(run, part, source):
     if source is not None:
-        background = tuple(run.settings["background"])
-        found = find_cases(source, labels=run.labels, background=background)
-        cases = tuple(match_channels(case, run.settings["channel_names"]) for case in found if case.mask is not None)
+        found = find_cases(source, labels=run.task.labels, background=run.task.background)
+        cases = tuple(match_channels(case, run.task.channel_names) for case in found if case.mask is not None)
         if not cases:
             raise CaseError(source, "expected cases with masks, found none", "Scores need the true masks.")
         return cases, Path(source).stem if Path(source).suffix else Path(source).name
-    cases = read_manifest(run.settings["work"]).cases(part)
+    cases = read_manifest(run.data.work, verify=False).cases(part)
     if not cases:
-        raise UsageError(
-            f"The {part} part of {run.settings['work']} has no cases. Choose another part. Received: {part=}."
-        )
+        raise UsageError(f"The {part} part of {run.data.work} has no cases. Choose another part. Received: {part=}.")
     return cases, part
 
 
 def _check_channels(cases, run):
-    expected = len(run.settings["channel_names"])
+    expected = run.task.channel_names
     for case in cases:
-        if len(case.channel_names) != expected:
-            names = ", ".join(run.settings["channel_names"])
-            problem = f"expected {expected} channels ({names}), found {len(case.channel_names)}"
+        found = case.task.channel_names
+        if len(found) != len(expected):
+            problem = f"expected {len(expected)} channels ({', '.join(expected)}), found {len(found)}"
             raise CaseError(case.case_id, problem, "Score it with a run that was trained on these channels.")
 
 
 def _score_case(segmenter, case, *, largest_component):
+    task = segmenter.task
     image = read_image(case)
     truth = read_mask(case, image)
     mask, _ = segment_volume(segmenter, image, largest_component=largest_component)
-    class_of = np.zeros(256, np.uint8)
-    class_of[list(segmenter.label_values)] = range(len(segmenter.label_values))
+    values = task.label_values
+    class_of = np.zeros(max(values) + 1, np.uint8)
+    class_of[list(values)] = range(len(values))
     predicted = class_of[mask]
     voxel_ml = abs(float(np.linalg.det(image.affine[:3, :3]))) / 1000
     rows = []
-    for labels, counts in zip(case.labels, compare_masks(truth, predicted, num_labels=len(case.labels)), strict=True):
+    for labels, counts in zip(task.labels, compare_masks(truth, predicted, num_labels=len(task.labels)), strict=True):
         tp, fp, fn, tn = counts
         row = {"case": case.case_id, "group": case.group or case.case_id, "label": "+".join(map(str, labels))}
         row |= score_counts(*counts)

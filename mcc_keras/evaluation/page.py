@@ -5,14 +5,13 @@ from mcc_keras.reporting import plots
 from mcc_keras.reporting.html import Markup, escape, facts, gallery, page, paragraph, picture, section, table
 
 
-def build_score_page(*, rows, summary, history, settings, slices):
+def build_score_page(*, rows, summary, run, slices):
     """Build the page of an evaluation.
 
     Args:
         rows: One dict a case and class, the columns of scores.csv.
         summary: The contents of summary.json.
-        history: One dict an epoch.
-        settings: The contents of run.json.
+        run: The `Run`.
         slices: Mapping of case id to the three `plots.Slice`s of its picture, in the order to show them.
 
     Returns:
@@ -28,9 +27,7 @@ def build_score_page(*, rows, summary, history, settings, slices):
         tiles[f"cases with the organ{of}"] = group["with_organ"]
         tiles[f"cases without it{of}"] = group["without_organ"]
         tiles[f"false-positive voxels in them{of}"] = group["false_positive_voxels_without_organ"]
-    made = ", ".join(
-        f"{name} {settings[name]}" for name in ("loss", "epochs", "batch_size", "precision", "seed") if name in settings
-    )
+    made = ", ".join(f"{name} {getattr(run.recipe, name)}" for name in _SHOWN if getattr(run.recipe, name) is not None)
     pictures = [
         picture(_case_figure(three), alt=f"Slices of {case_id} with outlines", caption=_caption(case_id, rows))
         for case_id, three in slices.items()
@@ -45,14 +42,15 @@ def build_score_page(*, rows, summary, history, settings, slices):
         facts(tiles),
         *(paragraph(describe_class(group)) for group in summary["classes"]),
         paragraph(describe_options(summary["options"])),
-        section("Learning", *_curves(history, settings)),
+        section("Learning", *_curves(run)),
         section("Case by case", _score_table(rows, several), paragraph(EMPTY_RULE)),
         section("Slices", legend, gallery(pictures)),
-        lead=f"{summary['cases']} cases, scored on their own grids" + (f" · {made}" if made else ""),
+        lead=f"{summary['cases']} cases, scored on their own grids" + f" · {made}",
         footer=f"Run: {summary['run']}" + (f" · source: {summary['source']}" if summary["source"] else ""),
     )
 
 
+_SHOWN = ("loss", "epochs", "minutes", "batch_size", "precision", "seed")
 EMPTY_RULE = (
     "Where the truth holds no organ, Dice, MCC, sensitivity, precision and volume difference are blank and left out of "
     "every mean; such a case is “correctly empty” or a “false alarm” whose voxels are reported apart. An organ that is "
@@ -86,13 +84,16 @@ def _number(value, form=".3f"):
     return None if value is None else format(value, form)
 
 
-def _curves(history, settings):
-    best = settings.get("best", {}).get("epoch")
+def _curves(run):
     pictures = []
     for name, ylabel in (("loss", "loss"), ("dice", "Dice")):
         figure = plots.new_figure((5.2, 3))
         ax = plots.plot_history(
-            history, names=(name, f"val_{name}"), ylabel=ylabel, best_epoch=best, ax=figure.subplots()
+            run.history,
+            names=(name, f"val_{name}"),
+            ylabel=ylabel,
+            best_epoch=run.result.best_epoch,
+            ax=figure.subplots(),
         )
         if name == "dice":
             ax.set_ylim(0, 1)

@@ -141,7 +141,7 @@ class _Maker:
     """From a serialized record to what a batch is made of: one (image, mask), or patches stacked."""
 
     def __init__(self, manifest, seed, policy, *, patches, ignore_class):
-        classes = len(manifest.labels)
+        classes = len(manifest.task.labels)
         if ignore_class is not None and not (ignore_class == classes > 1):
             last = f"the last of several foreground classes, here {classes}" if classes > 1 else "None for one class"
             raise UsageError(f"Expected {last}. Received: ignore_class={ignore_class!r}.")
@@ -185,7 +185,7 @@ def _groups(manifest, part, balance):
     if balance != "class":
         return named_groups(balance, [case.case_id for case in manifest.cases(part)])
     read, compression = open_records(manifest, part)
-    numbers = tf.range(1, len(manifest.labels) + 1)
+    numbers = tf.range(1, len(manifest.task.labels) + 1)
 
     def present(serialized):
         mask = parse_example(serialized, manifest.image_shape, compression=compression)["mask"]

@@ -1,12 +1,10 @@
 """`Patches`: a frozen value with the boxes to draw from a volume. It loads no TensorFlow; `centers` draws them."""
 
 import dataclasses
-import json
 import warnings
-from collections.abc import Mapping
 from numbers import Integral
 
-from mcc_keras.errors import DataError, UsageError
+from mcc_keras.errors import UsageError
 
 FOREGROUND_BY = ("voxel", "class")
 OVERSIZES = ("pad", "error")
@@ -33,8 +31,6 @@ class Patches:
 
     >>> Patches(size=32).size
     (32, 32, 32)
-    >>> Patches.from_dict(Patches(size=(32, 32, 16)).to_dict()).size
-    (32, 32, 16)
     """
 
     size: tuple | int
@@ -57,29 +53,6 @@ class Patches:
             if getattr(self, name) not in allowed:
                 options = ", ".join(map(repr, allowed))
                 raise UsageError(f"`{name}` must be one of {options}. Received: {name}={getattr(self, name)!r}.")
-
-    def to_dict(self):
-        """Return the settings as a dict of plain values."""
-        return dataclasses.asdict(self)
-
-    def to_json(self):
-        """Return the settings as JSON text."""
-        return json.dumps(self.to_dict(), indent=2) + "\n"
-
-    @classmethod
-    def from_dict(cls, settings, *, path="patches"):
-        """Return the `Patches` that `to_dict` wrote; `path` is named in errors.
-
-        Raises:
-            DataError: Unknown settings or invalid values.
-        """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if not isinstance(settings, Mapping) or set(settings) - known or "size" not in settings:
-            raise DataError(path, f"expected settings of patches ({', '.join(sorted(known))}), found {settings!r:.80}")
-        try:
-            return cls(**settings)
-        except UsageError as error:
-            raise DataError(path, f"expected valid settings of patches, found: {error}") from error
 
     def check(self, shape):
         """Warn about, or refuse, a size that exceeds a volume of `shape` (x, y, z)."""

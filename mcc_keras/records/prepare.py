@@ -29,7 +29,7 @@ def prepare_case(case, preprocessing):
         volume = read_image(case)
         mask = read_mask(case, volume)
         grid = preprocessing.grid(volume.array, volume.affine)
-        mask = preprocessing.apply_mask(mask, grid, num_labels=len(case.labels))  # first: the larger one is let go
+        mask = preprocessing.apply_mask(mask, grid, num_labels=len(case.task.labels))  # first: the larger one is let go
         image = preprocessing.apply(volume.array, grid)
     except MCCKerasError as error:
         return error

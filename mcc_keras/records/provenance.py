@@ -11,6 +11,7 @@ from mcc_keras.records.sources import hash_files, source_files
 
 RECORD_SCHEMA = 2
 _NAMED = 5
+_DECIDING = ("labels", "background", "channel_names")  # of the task; names of classes change no byte
 
 
 def describe_cases(cases, *, workers=None):
@@ -32,6 +33,7 @@ def describe_cases(cases, *, workers=None):
             "images": [place(path) for path in case.images],
             "mask": place(case.mask),
             "affine": case.affine,
+            "nonfinite": case.nonfinite,
             "sources": [
                 {"file": place(file), "bytes": hashes[file][0], "sha256": hashes[file][1]}
                 for file in files[case.case_id]
@@ -63,14 +65,19 @@ def record_keys(settings, preprocessing):
     """Return case id → key: the SHA-256 of all that the bytes of its record follow from.
 
     Args:
-        settings: Dict of labels, background, channel_names, compression and cases.
+        settings: Dict of task, compression and cases.
         preprocessing: The fitted `Preprocessing`.
     """
-    shared = {name: settings[name] for name in ("labels", "background", "channel_names", "compression")}
-    shared |= {"schema": RECORD_SCHEMA, "preprocessing": preprocessing.to_json()}
+    shared = {"schema": RECORD_SCHEMA, "preprocessing": preprocessing.to_json(), "compression": settings["compression"]}
+    shared |= {name: settings["task"][name] for name in _DECIDING}
     keys = {}
     for entry in settings["cases"]:
-        own = {"case_id": entry["case_id"], "affine": entry["affine"], "sources": _hashes(entry)}
+        own = {
+            "case_id": entry["case_id"],
+            "affine": entry["affine"],
+            "nonfinite": entry["nonfinite"],
+            "sources": _hashes(entry),
+        }
         keys[entry["case_id"]] = hashlib.sha256(json.dumps(shared | own, sort_keys=True).encode()).hexdigest()
     return keys
 
@@ -85,8 +92,7 @@ def same_split(old, new):
 def same_fit(old, new):
     """Would preprocessing be fitted to the same training cases, from the same settings?"""
     training = [[_hashes(e) for e in s["cases"] if e["part"] == "train"] for s in (old, new)]
-    names = ("preprocessing", "channel_names", "labels", "background")
-    return training[0] == training[1] and all(old[name] == new[name] for name in names)
+    return training[0] == training[1] and all(old[name] == new[name] for name in ("preprocessing", "task"))
 
 
 def differences(old, new):
@@ -96,7 +102,8 @@ def differences(old, new):
         old: Settings of a manifest.
         new: Settings of a call.
     """
-    found = [name for name in new if name != "cases" and old.get(name) != new[name]]
+    found = [name for name in new["task"] if old["task"].get(name) != new["task"][name]]
+    found += [name for name in new if name not in ("task", "cases") and old.get(name) != new[name]]
     before, now = ({entry["case_id"]: entry for entry in settings["cases"]} for settings in (old, new))
     both = [name for name in now if name in before]
     kinds = {

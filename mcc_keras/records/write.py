@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import joblib
+import msgspec
 
 from mcc_keras.datasets.cases import read_image
 from mcc_keras.datasets.splits import PARTS, check_shares, check_split, read_split, split_cases, write_split
@@ -186,7 +187,7 @@ class _Job:
 
     def _plan(self, fitted):
         voxels = math.prod(fitted.size)
-        record_bytes = voxels * (4 * len(self.settings["channel_names"]) + 1)
+        record_bytes = voxels * (4 * len(self.settings["task"]["channel_names"]) + 1)
         return plan_shards(self._members(), record_keys(self.settings, fitted), record_bytes=record_bytes)
 
     def _write_shards(self, plan, folder, fitted):
@@ -263,9 +264,7 @@ def _refuse_strangers(work):
 def _settings(cases, preprocessing, split, *, seed, stratify):
     given = isinstance(split, dict | str | Path) or any(case.part is not None for case in cases)
     return {
-        "labels": [list(group) for group in cases[0].labels],
-        "background": list(cases[0].background),
-        "channel_names": list(cases[0].channel_names),
+        "task": msgspec.to_builtins(cases[0].task),
         "preprocessing": json.loads(preprocessing.to_json()),
         "split": None if given else list(check_shares(split)),
         "seed": None if given else int(seed),
@@ -300,7 +299,6 @@ def _check_uniform(cases):
     ]
     if without:
         raise DataErrors(without)
-    for name in ("labels", "background", "channel_names"):
-        kinds = {getattr(case, name) for case in cases}
-        if len(kinds) > 1:
-            raise UsageError(f"Expected one {name} for all cases. Received: {name}={sorted(kinds)}.")
+    tasks = dict.fromkeys(case.task for case in cases)
+    if len(tasks) > 1:
+        raise UsageError(f"All cases must have one task. Received: {'; '.join(map(repr, tasks))}.")

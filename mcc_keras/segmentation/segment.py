@@ -36,7 +36,7 @@ def segment(run, images, output, *, largest_component=False, overwrite=False):
     """
     refuse_mask_path(output, overwrite=overwrite)
     run = read_run(run)
-    volume = read_scan(images, run.settings["channel_names"])
+    volume = read_scan(images, run.task.channel_names)
     mask, _ = segment_volume(load_segmenter(run), volume, largest_component=largest_component)
     return write_mask(mask, output, like=volume, overwrite=overwrite)
 

@@ -9,8 +9,10 @@ import tensorflow as tf
 from mcc_keras.errors import RunError, UsageError
 from mcc_keras.preprocessing.graph import GraphGrid, normalised_box
 from mcc_keras.runs.run import MODEL, read_run
+from mcc_keras.task import Task
 
 THRESHOLD = 0.5
+DEFAULT_TASK = Task()
 
 
 class Segmenter(tf.Module):
@@ -19,24 +21,22 @@ class Segmenter(tf.Module):
     Args:
         model: Keras model, (batch, *size, channels) to probabilities (batch, *size, classes); one class is a sigmoid.
         preprocessing: `Preprocessing` with nothing left to fit.
+        task: `Task`, whose `label_values` the mask holds.
         flip_axes: Axes of the box (0 is left–right) that are also flipped; the predictions are averaged.
-        label_values: What the mask holds for background and for each foreground class, each in [0, 255].
 
     Call `segment(image, affine)`: image float32 (x, y, z, channels) in stored order, affine float32 (4, 4) to RAS+
-    millimetres. It returns a dict: `mask` uint8 (x, y, z), `probability` float32 (x, y, z, classes).
+    millimetres. It returns a dict: `mask` uint8 or uint16 (x, y, z), `probability` float32 (x, y, z, classes).
     """
 
-    def __init__(self, model, preprocessing, *, flip_axes=(), label_values=(0, 1)):
+    def __init__(self, model, preprocessing, *, task=DEFAULT_TASK, flip_axes=()):
         super().__init__(name="segmenter")
-        if not all(0 <= value <= 255 for value in label_values):
-            raise UsageError(f"Expected label values in [0, 255]. Received: label_values={label_values}.")
-        classes = max(2, model.output_shape[-1])
-        if len(label_values) != classes:
+        if model.output_shape[-1] != task.num_classes:
             raise UsageError(
-                f"Expected {classes} label values, background first. Received: label_values={label_values}."
+                f"`task` must have the classes of the model, {model.output_shape[-1]} channels. "
+                f"Received: task.num_classes={task.num_classes}."
             )
         self.model, self.preprocessing = model, preprocessing
-        self.flip_axes, self.label_values = tuple(flip_axes), tuple(label_values)
+        self.task, self.flip_axes = task, tuple(flip_axes)
         channels = model.input_shape[-1]
         self.segment = tf.function(
             self._segment,
@@ -67,7 +67,7 @@ class Segmenter(tf.Module):
             classes = tf.cast(probability[..., 0] >= THRESHOLD, tf.int32)
         else:
             classes = tf.argmax(probability, axis=-1, output_type=tf.int32)
-        return tf.gather(tf.constant(self.label_values, tf.uint8), classes)
+        return tf.gather(tf.constant(self.task.label_values, self.task.mask_dtype), classes)
 
     def _restore(self, box, grid):
         probability = grid.from_box(box)
@@ -88,8 +88,8 @@ def load_segmenter(run):
     return Segmenter(
         load_model(run),
         run.preprocessing,
-        flip_axes=run.settings["flip_axes"],
-        label_values=run.settings["label_values"],
+        task=run.task,
+        flip_axes=run.recipe.flip_axes,
     )
 
 

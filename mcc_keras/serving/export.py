@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 
 import keras
+import msgspec
 import numpy as np
 import tensorflow as tf
 
@@ -124,8 +125,7 @@ def _write(segmenter, path, volume, *, name):
 def _about(segmenter):
     return {
         "preprocessing": json.loads(segmenter.preprocessing.to_json()),
-        "channels": segmenter.model.input_shape[-1],
-        "label_values": list(segmenter.label_values),
+        "task": msgspec.to_builtins(segmenter.task),
         "flip_axes": list(segmenter.flip_axes),
         "versions": {"mcc_keras": mcc_keras.__version__, "keras": keras.__version__, "tensorflow": tf.__version__},
     }

@@ -8,23 +8,21 @@ import keras
 from mcc_keras.files import write_text, written_aside
 from mcc_keras.pipeline.throughput import Throughput
 
-WARMUP_STEPS = 50
-
 
 class Schedule(keras.callbacks.Callback):
     """Linear warm-up, then a cosine to 0 over the steps or the minutes of the run, whichever bounds it."""
 
-    def __init__(self, learning_rate, *, total_steps, minutes=None):
+    def __init__(self, recipe, *, total_steps):
         super().__init__()
-        self.peak, self.total_steps, self.minutes, self.step = learning_rate, total_steps, minutes, 0
+        self.recipe, self.total_steps, self.step = recipe, total_steps, 0
 
     def on_train_begin(self, logs=None):
         self.begun = time.monotonic()
 
     def on_train_batch_begin(self, batch, logs=None):
         done = self.progress()
-        warm = min(1.0, (self.step + 1) / WARMUP_STEPS)
-        self.model.optimizer.learning_rate = self.peak * warm * (1 + math.cos(math.pi * done)) / 2
+        warm = min(1.0, (self.step + 1) / max(1, self.recipe.warmup_steps))
+        self.model.optimizer.learning_rate = self.recipe.learning_rate * warm * (1 + math.cos(math.pi * done)) / 2
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
@@ -33,9 +31,9 @@ class Schedule(keras.callbacks.Callback):
 
     def progress(self):
         """Share of the run that is done, in [0, 1]."""
-        if self.minutes is None:
+        if self.recipe.minutes is None:
             return min(1.0, self.step / self.total_steps)
-        return min(1.0, (time.monotonic() - self.begun) / (60 * self.minutes))
+        return min(1.0, (time.monotonic() - self.begun) / (60 * self.recipe.minutes))
 
 
 class BestModel(keras.callbacks.Callback):

@@ -1,13 +1,6 @@
-"""`train`: prepared records in, a run folder out; all of it through `model.fit`.
+"""`train`: prepared records in, a run folder out; all of it through `model.fit`."""
 
-The recipe, with the reason beside each default, found on hippocampus and prostate MRI on a CPU:
-
-    AdamW 2e-3, weight decay 1e-4     batch norm everywhere keeps a bold rate stable, and budgets are short
-    gradient norm clipped at 1        the MCC of a volume with few foreground voxels has rare, steep gradients
-    50 warm-up steps, cosine to 0     the last epochs settle; the best epoch by validation Dice is nearly always late
-    batch of 2 volumes                what fits; statistics of batch norm come from millions of voxels all the same
-"""
-
+import dataclasses
 import platform
 import sys
 from importlib import metadata
@@ -15,67 +8,45 @@ from importlib import metadata
 import keras
 import tensorflow as tf
 
-from mcc_keras.augmentation.presets import augmentation_policy
 from mcc_keras.errors import RunError, UsageError
-from mcc_keras.files import write_text
 from mcc_keras.losses import get_loss
 from mcc_keras.metrics import DiceScore, MatthewsCorrelationCoefficient
 from mcc_keras.models import DenseVNet
 from mcc_keras.pipeline.dataset import load_dataset
 from mcc_keras.pipeline.throughput import watch
 from mcc_keras.records.manifest import read_manifest
-from mcc_keras.runs.run import HISTORY, LOGS, MODEL, PREPROCESSING, finish_run, start_run
-from mcc_keras.training.callbacks import WARMUP_STEPS, BestModel, HistoryFile, Schedule, SpeedLog
+from mcc_keras.runs.data import describe_data
+from mcc_keras.runs.recipe import Recipe
+from mcc_keras.runs.run import HISTORY, LOGS, MODEL, RunResult, finish_run, refuse_run_folder, start_run
+from mcc_keras.training.callbacks import BestModel, HistoryFile, Schedule, SpeedLog
 from mcc_keras.training.precision import check_bfloat16
 
-WEIGHT_DECAY, CLIP_NORM = 1e-4, 1.0
-DEFAULT_EPOCHS = 100
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 MONITOR = "val_dice"
+ENDLESS = 10**6  # epochs of a run that is bounded by minutes: the schedule ends it
 
 
-def train(
-    work,
-    run,
-    *,
-    loss="mcc",
-    epochs=None,
-    minutes=None,
-    batch_size=2,
-    learning_rate=2e-3,
-    precision="float32",
-    augment=True,
-    seed=0,
-    verbose="auto",
-):
-    """Train Dense V-Net on prepared records and keep the epoch with the best validation Dice.
+def train(work, run, *, recipe=None, verbose="auto", **changes):
+    """Train a network on prepared records and keep the epoch with the best validation Dice.
 
     Two runs with the same arguments on the same machine and number of threads give the same weights: the seed is set
-    for Python, NumPy and Keras, and TensorFlow is told to use deterministic kernels for the rest of the process. What
-    is left is the order in which it adds three gradients, the first that is ready first; while other programs compete
-    for the cores, only `TF_NUM_INTEROP_THREADS=1`, set before TensorFlow is imported, keeps that order.
+    for Python, NumPy and Keras, and TensorFlow uses deterministic kernels for the rest of the process. What is left is
+    the order in which it adds three gradients, the first that is ready first; while other programs compete for the
+    cores, only `TF_NUM_INTEROP_THREADS=1`, set before TensorFlow is imported, keeps that order.
 
     Args:
         work: Folder that `write_tfrecords` wrote.
         run: Run folder to write; one that is not empty is refused.
-        loss: Name in `mcc_keras.losses.LOSSES`, or a `keras.losses.Loss` for probabilities.
-        epochs: Passes over the training part (100 if `minutes` is not given either).
-        minutes: Instead of `epochs`, the time to train for; the learning rate reaches 0 when it is over.
-        batch_size: Volumes a step.
-        learning_rate: Largest learning rate, > 0.
-        precision: `"float32"`, `"mixed_bfloat16"` (faster where the processor has it, refused where it has not) or
-            `"mixed_float16"` (for GPUs).
-        augment: `True`, `False`, a preset's name or an `Augmentation`. Axes that are flipped in training are flipped
-            and averaged in prediction, too.
-        seed: Integer seed of weights, order and augmentation.
-        verbose: As in `model.fit`; `"auto"` is a bar on a terminal and a line an epoch elsewhere.
+        recipe: `Recipe` with all settings; `None` is `Recipe()`.
+        verbose: As in `model.fit`; `"auto"` is a bar on a terminal and a line per epoch elsewhere.
+        **changes: Fields of `Recipe` that differ from `recipe`, as `loss="dice", epochs=40, seed=7`. `loss` may also be
+            a `keras.losses.Loss` for probabilities, and `model` a `keras.Model`, which is trained from its weights.
 
     Returns:
-        The `Run`. Its history and TensorBoard's log tell the volumes a second and the share of a step spent waiting for
-        data (`waiting_share`) of each epoch, its `settings["speed"]` those of the run.
+        The `Run`. Its history and TensorBoard's log hold the volumes per second and the share of a step spent waiting
+        for data (`waiting_share`) of each epoch, its `result.speed` those of the run.
 
     Raises:
-        UsageError: An argument makes no sense, an unknown loss for example; nothing has been written.
+        UsageError: An unknown or invalid setting; nothing has been written.
         OutputExistsError: The run folder is not empty.
         RecordError: `work` holds no records, or damaged ones.
         RunError: The loss was NaN from the start.
@@ -85,29 +56,32 @@ def train(
 
     >>> train("work", "run", loss="mcc", epochs=40, minutes=10)
     Traceback (most recent call last):
-    mcc_keras.errors.UsageError: Expected epochs or minutes, received both: epochs=40, minutes=10.
+    mcc_keras.errors.UsageError: Give `epochs` or `minutes`. Received both: epochs=40, minutes=10.
     """
-    budget = _budget(epochs, minutes, learning_rate, precision)
-    if precision == "mixed_bfloat16":
+    objects = keras.Model | keras.losses.Loss
+    given = {name: changes[name] for name in ("model", "loss") if isinstance(changes.get(name), objects)}
+    recipe = _complete(recipe, changes, given)
+    if recipe.precision == "mixed_bfloat16":
         check_bfloat16()
-    loss_function = get_loss(loss) if isinstance(loss, str) else loss
+    loss = given.get("loss") or _build_loss(recipe)
+    refuse_run_folder(run)
     manifest = read_manifest(work)
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
-    policy = augmentation_policy(augment)
-    data, clock = watch(load_dataset(work, "train", batch_size=batch_size, augment=policy or False, seed=seed))
+    shown = {"batch_size": recipe.batch_size, "seed": recipe.seed, "patches": recipe.patches}
+    data, clock = watch(load_dataset(work, "train", augment=recipe.augment or False, **shown))
     has_validation = bool(manifest.counts.get("validation"))
-    validation = load_dataset(work, "validation", batch_size=batch_size) if has_validation else None
-    model = _build(manifest, loss_function, learning_rate=learning_rate, precision=precision)
-    folder = start_run(run)
-    write_text(folder / PREPROCESSING, manifest.preprocessing.to_json())
-    schedule = Schedule(learning_rate, total_steps=budget["epochs"] * len(data), minutes=minutes)
+    validation = load_dataset(work, "validation", batch_size=recipe.batch_size) if has_validation else None
+    model = _build(manifest, recipe, loss, model=given.get("model"))
+    folder = start_run(run, recipe=recipe, data=describe_data(manifest), preprocessing=manifest.preprocessing)
+    epochs = recipe.epochs or ENDLESS
+    schedule = Schedule(recipe, total_steps=epochs * len(data))
     best, history = BestModel(folder / MODEL, MONITOR if has_validation else None), HistoryFile(folder / HISTORY)
     board, speed = keras.callbacks.TensorBoard(folder / LOGS, write_graph=False, profile_batch=0), SpeedLog(clock)
     model.fit(
         data,
         validation_data=validation,
-        epochs=budget["epochs"],
+        epochs=epochs,
         callbacks=[speed, schedule, best, history, board, keras.callbacks.TerminateOnNaN()],
         shuffle=False,  # the dataset does it
         verbose=_verbosity(verbose),
@@ -115,60 +89,54 @@ def train(
     if best.epoch is None:
         problem = "expected a finite loss, found NaN in the first epoch"
         raise RunError(folder, problem, "Try a smaller learning rate, or look at the data with `check`.")
-    return finish_run(
-        folder,
-        {
-            "schema": 1,
-            "work": str(manifest.work.resolve()),
-            "loss": loss if isinstance(loss, str) else keras.saving.serialize_keras_object(loss),
-            **budget,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "weight_decay": WEIGHT_DECAY,
-            "clip_norm": CLIP_NORM,
-            "warmup_steps": WARMUP_STEPS,
-            "precision": precision,
-            "augment": policy.to_dict() if policy else None,
-            "seed": seed,
-            "network": {"name": model.name, "input_shape": manifest.image_shape, "parameters": model.count_params()},
-            "labels": manifest.labels,
-            "background": manifest.settings["background"],
-            "label_values": manifest.label_values,
-            "channel_names": manifest.channel_names,
-            "flip_axes": policy.flip_axes if policy else (),
-            "steps": schedule.step,
-            "seconds": round(history.seconds, 1),
-            "speed": speed.totals.to_dict(),
-            "best": {"epoch": best.epoch, "val_dice": best.value},
-            "versions": _versions(),
-        },
+    result = RunResult(
+        best_epoch=best.epoch,
+        best_value=best.value,
+        steps=schedule.step,
+        seconds=round(history.seconds, 1),
+        parameters=model.count_params(),
+        speed=speed.totals.to_dict(),
+        versions=_versions(),
     )
+    return finish_run(folder, result)
 
 
-def _build(manifest, loss, *, learning_rate, precision):
+def _complete(recipe, changes, given):
+    """Return the `Recipe` with the changes, objects of Keras as their configuration."""
+    known = {field.name for field in dataclasses.fields(Recipe)}
+    unknown = sorted(set(changes) - known)
+    if unknown:
+        raise UsageError(
+            f"Unknown settings: {', '.join(unknown)}. Expected fields of Recipe: {', '.join(sorted(known))}."
+        )
+    changes = changes | {name: keras.saving.serialize_keras_object(value) for name, value in given.items()}
+    if recipe is None:
+        return Recipe(**changes)
+    if changes.get("minutes") is not None or changes.get("epochs") is not None:  # one takes the place of the other
+        changes = {"epochs": None, "minutes": None} | changes
+    return dataclasses.replace(recipe, **changes)
+
+
+def _build_loss(recipe):
+    if isinstance(recipe.loss, str):
+        return get_loss(recipe.loss, **recipe.loss_arguments)
+    return keras.saving.deserialize_keras_object(recipe.loss)
+
+
+def _build(manifest, recipe, loss, *, model):
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
+    keras.config.set_dtype_policy(recipe.precision)
     try:
-        model = DenseVNet(manifest.image_shape, manifest.num_classes)
-        optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=WEIGHT_DECAY, global_clipnorm=CLIP_NORM)
+        if model is None:
+            model = DenseVNet(manifest.image_shape, manifest.task.num_classes, **recipe.model_arguments)
+        optimizer = keras.optimizers.AdamW(
+            recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm
+        )
         metrics = [DiceScore(empty="exclude", name="dice"), MatthewsCorrelationCoefficient(name="mcc")]
         model.compile(optimizer, loss=loss, metrics=metrics)
     finally:
         keras.config.set_dtype_policy(before)
     return model
-
-
-def _budget(epochs, minutes, learning_rate, precision):
-    if epochs is not None and minutes is not None:
-        raise UsageError(f"Expected epochs or minutes, received both: epochs={epochs}, minutes={minutes}.")
-    for name, value in {"epochs": epochs, "minutes": minutes, "learning_rate": learning_rate}.items():
-        if value is not None and not value > 0:
-            raise UsageError(f"Expected a positive number. Received: {name}={value!r}.")
-    if precision not in PRECISIONS:
-        raise UsageError(f"Expected one of {', '.join(PRECISIONS)}. Received: precision={precision!r}.")
-    if minutes is None:
-        return {"epochs": epochs or DEFAULT_EPOCHS, "minutes": None}
-    return {"epochs": 10**6, "minutes": minutes}  # the schedule ends the run
 
 
 def _verbosity(verbose):

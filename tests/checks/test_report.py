@@ -239,11 +239,11 @@ def test_the_page_holds_all_it_shows_and_escapes_what_it_is_given(tmp_path):
 def test_the_page_tells_which_colour_is_which_of_several_classes(tmp_path):
     add(tmp_path, "a")
     page = check(tmp_path, labels=(1, (2, 3))).write_html(tmp_path / "check.html").read_text("utf-8")
-    assert re.findall(r'rgb(\(.*?\))"></span>label ([^<]*?)\s*<', page) == [
+    assert re.findall(r'rgb(\(.*?\))"></span>([^<]*?)\s*<', page) == [
         ("(25, 184, 224)", "1"),
-        ("(255, 140, 26)", "2 + 3"),
+        ("(255, 140, 26)", "2+3"),
     ]
-    assert "</span>label" not in check(tmp_path).write_html(tmp_path / "one.html").read_text("utf-8")
+    assert 'class="swatch"' not in check(tmp_path).write_html(tmp_path / "one.html").read_text("utf-8")
 
 
 def test_the_page_escapes_the_names_that_a_dataset_json_gives(tmp_path):

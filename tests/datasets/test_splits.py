@@ -19,6 +19,7 @@ from mcc_keras.datasets.splits import (
     write_split,
 )
 from mcc_keras.errors import CaseError, DataErrors, OutputExistsError, UsageError
+from mcc_keras.task import Task
 
 
 def make_cases(count, scans_each=1, parts=None):
@@ -175,7 +176,7 @@ def with_column(values, scans_each=1, name="site"):
 def test_the_foreground_of_a_mask_is_a_fraction_of_its_voxels(tmp_path):
     (case,) = with_masks(tmp_path, [16])
     assert foreground_fraction(case) == 0.25
-    assert foreground_fraction(dataclasses.replace(case, labels=((2,),))) == 0
+    assert foreground_fraction(dataclasses.replace(case, task=Task(labels=((2,),)))) == 0
     with pytest.raises(CaseError, match="expected a mask to stratify by"):
         foreground_fraction(dataclasses.replace(case, mask=None))
 

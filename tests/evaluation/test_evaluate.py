@@ -11,30 +11,34 @@ from mcc_keras.errors import CaseError, GeometryError, OutputExistsError, RunErr
 from mcc_keras.evaluation.evaluate import compare_masks, evaluate, score_counts
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.write import write_tfrecords
-from mcc_keras.runs.run import finish_run, read_run, start_run
+from mcc_keras.runs.run import read_run
 from mcc_keras.segmentation.segment import keep_largest_component, segment
+from mcc_keras.task import Task
 from mcc_keras.volumes import read_volume, write_volume
 
 SIZE = (16, 16, 8)
 
 
-def brightness_run(folder, work, *, labels=((1,),), channels=1):
-    """A finished run whose network says how bright a voxel is: it knows nothing, but its masks are not empty."""
-    run = start_run(folder)
-    classes = 1 if len(labels) == 1 else len(labels) + 1
+@pytest.fixture(scope="module")
+def brightness_run(write_run):
+    """Return a function that writes a run whose network says how bright a voxel is: its masks are not empty."""
+
+    def write(folder, work, *, labels=((1,),), channels=1):
+        task = Task(labels=labels, channel_names=tuple(f"image_{i}" for i in range(channels)))
+        return write_run(folder, brightness_network(task), Preprocessing(size=SIZE), task=task, work=work)
+
+    return write
+
+
+def brightness_network(task):
+    channels, classes = len(task.channel_names), task.num_classes
     inputs = keras.Input((*SIZE, channels))
     activation = "sigmoid" if classes == 1 else "softmax"
-    head = keras.layers.Conv3D(classes, 1, activation=activation, bias_initializer=keras.initializers.Constant(-2))
-    keras.utils.set_random_seed(3)
+    head = keras.layers.Conv3D(classes, 1, activation=activation)
     model = keras.Model(inputs, head(inputs))
     weights = np.linspace(-2, 2, classes) if classes > 1 else np.array([2.0])
     head.set_weights([np.broadcast_to(weights, (1, 1, 1, channels, classes)), np.full(classes, -2.0)])
-    model.save(run / "model.keras")
-    (run / "preprocessing.json").write_text(Preprocessing(size=SIZE).to_json())
-    (run / "history.csv").write_text("epoch,loss,dice,val_loss,val_dice\n1,0.9,0.1,0.8,0.2\n2,0.7,0.3,0.6,0.4\n")
-    settings = {"work": str(work), "labels": labels, "label_values": [0, *range(1, len(labels) + 1)]}
-    settings |= {"background": [0], "channel_names": ["image"] * channels, "flip_axes": [0], "loss": "mcc"}
-    return finish_run(run, settings)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,7 @@ def work(scans, tmp_path_factory):
 
 
 @pytest.fixture
-def run(work, tmp_path):
+def run(brightness_run, work, tmp_path):
     return brightness_run(tmp_path / "run", work)
 
 
@@ -171,7 +175,7 @@ def test_only_the_largest_component_is_scored_where_it_is_asked_for(run, scans):
     assert scores.rows[0]["tp"] + scores.rows[0]["fp"] == kept.sum()
 
 
-def test_classes_kept_apart_have_a_row_each(tmp_path):
+def test_classes_kept_apart_have_a_row_each(brightness_run, tmp_path):
     scans = write_synthetic(tmp_path / "scans", num_cases=2, size=SIZE, num_labels=2, foreground_fraction=0.05)
     run = brightness_run(tmp_path / "run", "nowhere", labels=((1,), (2,)))
     scores = evaluate(run, source=scans)

@@ -1,6 +1,7 @@
 import base64
 import html.parser
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from mcc_keras.evaluation.page import build_score_page
 from mcc_keras.evaluation.scores import describe_class, describe_options
 from mcc_keras.reporting import html as report
 from mcc_keras.reporting import plots
+from mcc_keras.runs.recipe import Recipe
+from mcc_keras.runs.run import Run, RunResult
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
 
@@ -47,6 +50,13 @@ def class_summary(**changes):
     return summary | {"dice": spread(0.7), "mcc": spread(0.68)} | changes
 
 
+def a_run():
+    result = RunResult(best_epoch=1, best_value=0.2, steps=1, seconds=1.0, parameters=1, speed={}, versions={})
+    run = Run(Path("runs/7"), Recipe(epochs=1, seed=7), None, None, result)
+    run.__dict__["history"] = [{"epoch": 1, "loss": 0.9, "dice": 0.1, "val_loss": 0.8, "val_dice": 0.2}]
+    return run
+
+
 def score_page(*, case="Case07", classes=None, rows=None):
     summary = {"run": "runs/7", "scored": "test", "source": None, "cases": 3, "classes": classes or [class_summary()]}
     summary |= {"options": {"flip_axes": [0], "largest_component": False}}
@@ -54,8 +64,7 @@ def score_page(*, case="Case07", classes=None, rows=None):
     return build_score_page(
         rows=rows,
         summary=summary,
-        history=[{"epoch": 1, "loss": 0.9, "dice": 0.1, "val_loss": 0.8, "val_dice": 0.2}],
-        settings={"loss": "mcc", "epochs": 1, "seed": 7, "best": {"epoch": 1}},
+        run=a_run(),
         slices={case: plots.find_slices(np.random.default_rng(0).random((4, 5, 6)), np.eye(4))},
     )
 

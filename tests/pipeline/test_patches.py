@@ -1,11 +1,9 @@
-import json
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from mcc_keras.augmentation.boxes import corner_about
-from mcc_keras.errors import DataError, UsageError
+from mcc_keras.errors import UsageError
 from mcc_keras.pipeline.centers import draw_centers, pad
 from mcc_keras.pipeline.patches import Patches
 
@@ -104,12 +102,3 @@ def test_a_patch_larger_than_the_volume_warns_or_is_refused():
 def test_settings_that_make_no_sense_are_refused(arguments, named):
     with pytest.raises(UsageError, match=named):
         Patches(**{"size": (4, 4, 4)} | arguments)
-
-
-def test_patches_come_back_from_their_settings_and_others_are_refused():
-    patches = Patches(size=(8, 8, 4), per_volume=3, foreground_fraction=0.25)
-    assert Patches.from_dict(json.loads(patches.to_json())) == patches
-    with pytest.raises(DataError, match=r"run/recipe\.json: expected settings of patches .*patch_size"):
-        Patches.from_dict({"size": 8, "patch_size": 8}, path="run/recipe.json")
-    with pytest.raises(DataError, match="per_volume=0"):
-        Patches.from_dict({"size": 8, "per_volume": 0})

@@ -1,10 +1,12 @@
 import copy
 
+import msgspec
 import pytest
 
 from mcc_keras.datasets import Case
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.provenance import describe_cases, differences, record_keys, same_split
+from mcc_keras.task import Task
 
 
 @pytest.fixture
@@ -14,7 +16,7 @@ def settings(tmp_path):
         for end in ("", "_mask"):
             (tmp_path / f"{name}{end}.nii").write_text(name + end)
         cases.append(Case(name, (tmp_path / f"{name}.nii",), mask=tmp_path / f"{name}_mask.nii"))
-    made = {"labels": [[1]], "background": [0], "channel_names": ["image"], "compression": None}
+    made = {"task": msgspec.to_builtins(Task(labels=((1,),))), "compression": None}
     made |= {"split": [0.7, 0.2, 0.1], "seed": 1, "stratify": None}
     return made | {"cases": [{**entry, "part": "train"} for entry in describe_cases(cases)]}
 
@@ -30,6 +32,7 @@ def changed(settings, change):
     [
         (lambda s: None, []),
         (lambda s: s.update(seed=2), ["seed"]),
+        (lambda s: s["task"].update(labels=((2,),)), ["labels"]),
         (lambda s: s["cases"][1]["sources"][0].update(sha256="0"), ["sources of b"]),
         (lambda s: s["cases"][2].update(part="test"), ["part of c"]),
         (lambda s: s["cases"][2].update(group="x"), ["patient of c"]),
@@ -46,8 +49,10 @@ def test_what_differs_is_told_in_words(settings, change, words):
     [
         (lambda s: s["cases"][1]["sources"][1].update(sha256="0"), "b"),
         (lambda s: s["cases"][1].update(affine="qform"), "b"),
-        (lambda s: s.update(labels=[[2]]), "abc"),
-        (lambda s: s.update(background=[0, 3]), "abc"),
+        (lambda s: s["task"].update(labels=((2,),)), "abc"),
+        (lambda s: s["task"].update(background=(0, 3)), "abc"),
+        (lambda s: s["task"].update(names=("organ",)), ""),
+        (lambda s: s["cases"][1].update(nonfinite="zero"), "b"),
         (lambda s: s.update(compression="gzip"), "abc"),
         (lambda s: s.update(seed=9), ""),
         (lambda s: s["cases"][1].update(part="test", group="x"), ""),

@@ -17,6 +17,7 @@ from mcc_keras.pipeline.parse import parse_example
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.manifest import read_manifest
 from mcc_keras.records.write import write_tfrecords
+from mcc_keras.task import Task
 
 BOX = Preprocessing(size=8)
 
@@ -228,7 +229,7 @@ def test_other_preprocessing_or_labels_make_every_record_anew(write_pairs, tmp_p
     cases = find_cases(write_pairs(count=3))
     write_tfrecords(cases, tmp_path / "work", preprocessing=BOX, split=(1, 0, 0), workers=1)
     if "labels" in change:
-        cases = [dataclasses.replace(case, labels=change["labels"], background=(0, 1)) for case in cases]
+        cases = [dataclasses.replace(case, task=Task(labels=change["labels"], background=(0, 1))) for case in cases]
     box = change.get("preprocessing", BOX)
     again = write_tfrecords(cases, tmp_path / "work", preprocessing=box, split=(1, 0, 0), workers=1, overwrite=True)
     assert again.prepared == 3

@@ -4,7 +4,7 @@ import pytest
 from matplotlib.image import imread
 
 from mcc_keras.augmentation import Augmentation
-from mcc_keras.augmentation.policy import CHANCES
+from mcc_keras.augmentation.changes import CHANCES
 from mcc_keras.augmentation.presets import NOTHING
 from mcc_keras.datasets import find_cases, write_synthetic
 from mcc_keras.errors import CaseError, OutputExistsError, UsageError

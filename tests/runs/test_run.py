@@ -1,65 +1,81 @@
+import json
+
 import keras
 import pytest
 
 from mcc_keras.errors import DataError, OutputExistsError, RunError
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.runs.run import finish_run, read_run, start_run
+from mcc_keras.runs.data import SeenCase
+from mcc_keras.runs.run import read_run, refuse_run_folder
 from mcc_keras.segmentation.segmenter import load_model
+from mcc_keras.task import Task
 
 
 @pytest.fixture
-def folder(tmp_path):
-    folder = start_run(tmp_path / "run")
-    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(folder / "model.keras")
-    (folder / "preprocessing.json").write_text(Preprocessing(size=8).to_json())
-    (folder / "history.csv").write_text("epoch,loss,val_dice\n1,0.5,\n2,0.25,0.75\n")
-    return folder
+def run(write_run, tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 8, 1)), keras.layers.Conv3D(1, 1)])
+    cases = {"train": (SeenCase(case_id="a", group="p", affine=None, nonfinite="error", sources={"a.nii": "00"}),)}
+    return write_run(tmp_path / "run", model, Preprocessing(size=8), task=Task(labels=((1, 2),)), cases=cases)
 
 
-def test_a_run_reads_back_what_was_written(folder):
-    run = finish_run(folder, {"labels": [[1, 2], [4]], "seed": 7})
+def test_a_run_reads_back_what_was_written(run):
+    again = read_run(run.folder)
     assert read_run(run) is run
-    assert run.settings["seed"] == 7
-    assert run.labels == ((1, 2), (4,))
-    assert run.preprocessing == Preprocessing(size=8)
-    assert run.history == [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25, "val_dice": 0.75}]
-    assert load_model(run).output_shape == (None, 1)
+    assert (again.recipe, again.data, again.result, again.preprocessing) == (
+        run.recipe, run.data, run.result, run.preprocessing
+    )  # fmt: skip
+    assert again.task.labels == ((1, 2),)
+    assert again.data.cases["train"][0].sources == {"a.nii": "00"}
+    assert again.history[1] == {"epoch": 2, "loss": 0.7, "dice": 0.3, "val_loss": 0.6, "val_dice": 0.4}
+    assert load_model(again).output_shape == (None, 8, 8, 8, 1)
 
 
-def test_a_folder_that_is_not_empty_is_refused_and_says_what_is_in_it(folder, tmp_path):
-    with pytest.raises(OutputExistsError, match="not empty"):
-        start_run(folder)
-    finish_run(folder, {})
+def test_a_folder_that_is_not_empty_is_refused_and_says_what_is_in_it(run, tmp_path):
     with pytest.raises(OutputExistsError, match="a finished run"):
-        start_run(folder)
+        refuse_run_folder(run.folder)
+    (run.folder / "run.json").unlink()
+    with pytest.raises(OutputExistsError, match="not empty"):
+        refuse_run_folder(run.folder)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputExistsError):
-        start_run(tmp_path / "file")
+        refuse_run_folder(tmp_path / "file")
 
 
 def test_an_empty_folder_may_become_a_run(tmp_path):
-    assert start_run(tmp_path) == tmp_path
+    refuse_run_folder(tmp_path)
 
 
-def test_an_unfinished_run_is_an_error_that_names_what_is_missing(folder, tmp_path):
+def test_an_unfinished_run_is_an_error_that_names_what_is_missing(run, tmp_path):
+    (run.folder / "run.json").unlink()
     with pytest.raises(RunError, match=r"no run\.json"):
-        read_run(folder)
+        read_run(run.folder)
     with pytest.raises(RunError, match="train"):
         read_run(tmp_path / "nowhere")
 
 
-def test_damaged_settings_are_an_error_that_names_the_file(folder):
-    (folder / "run.json").write_text("{")
-    with pytest.raises(RunError, match=r"run\.json"):
-        read_run(folder)
-    (folder / "run.json").write_text("{}")
-    (folder / "preprocessing.json").write_text("{}")
-    with pytest.raises(DataError, match=r"preprocessing\.json"):
-        read_run(folder)
+@pytest.mark.parametrize("name", ["run.json", "recipe.json", "data.json", "preprocessing.json"])
+@pytest.mark.parametrize("text", ["{", "{}", '{"schema": 99}', '{"schema": 1, "unknown": 1}'])
+def test_a_damaged_file_is_an_error_that_names_it(run, name, text):
+    (run.folder / name).write_text(text)
+    with pytest.raises(DataError, match=name):
+        read_run(run.folder)
 
 
-def test_a_damaged_model_is_an_error_that_names_the_file(folder):
-    run = finish_run(folder, {})
-    (folder / "model.keras").write_bytes((folder / "model.keras").read_bytes()[:100])
+def test_a_value_of_another_type_is_an_error_that_names_the_key(run):
+    content = json.loads((run.folder / "run.json").read_text())
+    (run.folder / "run.json").write_text(json.dumps(content | {"best_epoch": "two"}))
+    with pytest.raises(RunError, match=r"run.json: expected `int`, got `str` - at `\$.best_epoch`"):
+        read_run(run.folder)
+
+
+def test_the_history_is_not_needed_until_it_is_asked_for(run):
+    (run.folder / "history.csv").write_text("epoch;loss\n1;0.5\n")
+    again = read_run(run.folder)
+    with pytest.raises(RunError, match=r"history\.csv"):
+        _ = again.history
+
+
+def test_a_damaged_model_is_an_error_that_names_the_file(run):
+    (run.folder / "model.keras").write_bytes((run.folder / "model.keras").read_bytes()[:100])
     with pytest.raises(RunError, match=r"model\.keras"):
         load_model(run)

@@ -7,7 +7,6 @@ import SimpleITK as sitk
 from mcc_keras.cli import main
 from mcc_keras.errors import OutputExistsError, UsageError, VolumeError
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.runs.run import finish_run, start_run
 from mcc_keras.segmentation.segment import keep_largest_component, segment
 
 # Oblique; axis 0 runs along −y, axis 1 along −x.
@@ -15,23 +14,25 @@ COS, SIN = np.cos(0.2), np.sin(0.2)
 AFFINE = np.array([[SIN, -1.2 * COS, 0, 4], [-COS, -1.2 * SIN, 0, -7], [0, 0, 2.5, 30], [0, 0, 0, 1]])
 
 
-def bright_voxels_run(folder, channels=1):
-    """A run whose network finds the voxels that are brighter than the middle of the range, in the first channel."""
+@pytest.fixture
+def bright_voxels_run(write_run):
+    """Return a function that writes a run whose network finds the brighter voxels of the first channel."""
+
+    def write(folder, channels=1):
+        box = Preprocessing(size=(8, 10, 12), clip_percentiles=None, normalise="minmax")
+        return write_run(folder, bright_voxels_network(channels), box).folder
+
+    return write
+
+
+def bright_voxels_network(channels):
     inputs = keras.Input((None, None, None, channels))
     layer = keras.layers.Conv3D(1, 1, activation="sigmoid")
     model = keras.Model(inputs, layer(inputs))
     kernel = np.zeros((1, 1, 1, channels, 1))
     kernel[..., 0, 0] = 100
     layer.set_weights([kernel, np.array([-50.0])])
-    start_run(folder)
-    model.save(folder / "model.keras")
-    box = Preprocessing(size=(8, 10, 12), clip_percentiles=None, normalise="minmax")
-    (folder / "preprocessing.json").write_text(box.to_json())
-    (folder / "history.csv").write_text("epoch,loss\n1,0.5\n")
-    names = ["image"] if channels == 1 else [f"image{i}" for i in range(channels)]
-    return finish_run(
-        folder, {"labels": [[1]], "label_values": [0, 1], "channel_names": names, "flip_axes": [0]}
-    ).folder
+    return model
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def scan(tmp_path):
     return tmp_path / "scan.nii.gz", image
 
 
-def test_the_mask_lies_on_the_scan(scan, tmp_path):
+def test_the_mask_lies_on_the_scan(bright_voxels_run, scan, tmp_path):
     path, image = scan
     segment(bright_voxels_run(tmp_path / "run"), path, tmp_path / "mask.nii.gz")
     mask = nib.load(tmp_path / "mask.nii.gz")
@@ -53,7 +54,7 @@ def test_the_mask_lies_on_the_scan(scan, tmp_path):
     assert np.array_equal(np.asarray(mask.dataobj), image > 0)
 
 
-def test_another_program_sees_scan_and_mask_on_one_grid(scan, tmp_path):
+def test_another_program_sees_scan_and_mask_on_one_grid(bright_voxels_run, scan, tmp_path):
     path, _ = scan
     segment(bright_voxels_run(tmp_path / "run"), path, tmp_path / "mask.nii.gz")
     image, mask = sitk.ReadImage(str(path)), sitk.ReadImage(str(tmp_path / "mask.nii.gz"))
@@ -63,7 +64,7 @@ def test_another_program_sees_scan_and_mask_on_one_grid(scan, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".mha", ".nrrd", ".mhd"])
-def test_other_formats_give_the_same_mask(scan, tmp_path, suffix):
+def test_other_formats_give_the_same_mask(bright_voxels_run, scan, tmp_path, suffix):
     path, image = scan
     sitk.WriteImage(sitk.ReadImage(str(path)), str(tmp_path / f"scan{suffix}"))
     segment(bright_voxels_run(tmp_path / "run"), tmp_path / f"scan{suffix}", tmp_path / "mask.nii.gz")
@@ -73,7 +74,7 @@ def test_other_formats_give_the_same_mask(scan, tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".mhd"])
-def test_the_mask_comes_in_the_format_of_its_name(scan, tmp_path, suffix):
+def test_the_mask_comes_in_the_format_of_its_name(bright_voxels_run, scan, tmp_path, suffix):
     path, image = scan
     out = segment(bright_voxels_run(tmp_path / "run"), path, tmp_path / f"mask{suffix}")
     mask, source = sitk.ReadImage(str(out)), sitk.ReadImage(str(path))
@@ -85,7 +86,7 @@ def test_the_mask_comes_in_the_format_of_its_name(scan, tmp_path, suffix):
         segment(tmp_path / "run", path, tmp_path / "mask.dcm")
 
 
-def test_a_folder_of_dicom_files_is_one_scan(scan, tmp_path):
+def test_a_folder_of_dicom_files_is_one_scan(bright_voxels_run, scan, tmp_path):
     path, image = scan
     source = sitk.ReadImage(str(path))
     (tmp_path / "dicom").mkdir()
@@ -113,7 +114,7 @@ def test_a_folder_of_dicom_files_is_one_scan(scan, tmp_path):
     assert np.array_equal(sitk.GetArrayFromImage(same), sitk.GetArrayFromImage(mask))
 
 
-def test_several_channels_are_a_file_each(scan, tmp_path):
+def test_several_channels_are_a_file_each(bright_voxels_run, scan, tmp_path):
     path, image = scan
     noise = np.random.default_rng(0).normal(size=image.shape)
     nib.save(nib.Nifti1Image(noise, AFFINE), tmp_path / "other.nii.gz")
@@ -124,7 +125,7 @@ def test_several_channels_are_a_file_each(scan, tmp_path):
         segment(run, [path] * 3, tmp_path / "more.nii.gz")
 
 
-def test_the_largest_component_is_an_option(scan, tmp_path):
+def test_the_largest_component_is_an_option(bright_voxels_run, scan, tmp_path):
     path, image = scan
     segment(bright_voxels_run(tmp_path / "run"), path, tmp_path / "mask.nii.gz", largest_component=True)
     expected = image > 0
@@ -132,7 +133,7 @@ def test_the_largest_component_is_an_option(scan, tmp_path):
     assert np.array_equal(np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj), expected)
 
 
-def test_a_mask_that_exists_is_kept_unless_told_otherwise(scan, tmp_path):
+def test_a_mask_that_exists_is_kept_unless_told_otherwise(bright_voxels_run, scan, tmp_path):
     run, (path, _), out = bright_voxels_run(tmp_path / "run"), scan, tmp_path / "mask.nii.gz"
     out.write_text("mine")
     with pytest.raises(OutputExistsError, match="overwriting"):
@@ -142,7 +143,7 @@ def test_a_mask_that_exists_is_kept_unless_told_otherwise(scan, tmp_path):
     assert nib.load(out).shape == (10, 8, 12)
 
 
-def test_a_scan_that_is_not_there_leaves_nothing(tmp_path):
+def test_a_scan_that_is_not_there_leaves_nothing(bright_voxels_run, tmp_path):
     run = bright_voxels_run(tmp_path / "run")
     with pytest.raises(VolumeError, match=r"nowhere\.nii"):
         segment(run, tmp_path / "nowhere.nii", tmp_path / "mask.nii.gz")

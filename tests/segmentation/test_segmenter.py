@@ -8,6 +8,7 @@ import tensorflow as tf
 from mcc_keras.errors import UsageError
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.segmentation.segmenter import Segmenter
+from mcc_keras.task import Task
 
 OBLIQUE = np.array([[0.3, -1.1, 0.1, 4], [-0.9, -0.2, 0.3, -7], [0.2, 0.1, 2.5, 30], [0, 0, 0, 1]])
 
@@ -70,7 +71,9 @@ def test_normalised_voxels_agree_with_the_numpy_form(preprocessing):
 def test_several_classes_take_the_most_probable_and_write_their_labels():
     image, model = volume(), network(classes=3)
     preprocessing = Preprocessing(size=(16, 16, 8))
-    answer = Segmenter(model, preprocessing, label_values=(0, 4, 9)).segment(image, OBLIQUE.astype(np.float32))
+    answer = Segmenter(model, preprocessing, task=Task(labels=((4,), (9, 1)))).segment(
+        image, OBLIQUE.astype(np.float32)
+    )
     expected = by_numpy(model, preprocessing, image, OBLIQUE.astype(np.float32))
     assert np.allclose(answer["probability"], expected, atol=1e-5)
     assert np.array_equal(answer["mask"], np.uint8([0, 4, 9])[answer["probability"].numpy().argmax(-1)])
@@ -78,7 +81,7 @@ def test_several_classes_take_the_most_probable_and_write_their_labels():
 
 def test_where_the_box_does_not_reach_there_is_background():
     preprocessing = Preprocessing(size=(8, 8, 8), spacing_mm=1.0)
-    segmenter = Segmenter(network(classes=3), preprocessing, label_values=(0, 1, 2))
+    segmenter = Segmenter(network(classes=3), preprocessing, task=Task(labels=((1,), (2,))))
     answer = segmenter.segment(volume((20, 20, 20)), np.eye(4, dtype=np.float32))
     assert answer["probability"][0, 0, 0].numpy().tolist() == [1, 0, 0]
     assert answer["mask"][0, 0, 0] == 0
@@ -122,8 +125,13 @@ def test_other_shapes_and_values_that_are_not_finite_are_errors(image, affine):
         Segmenter(network(), Preprocessing(size=8)).segment(image, affine.astype(np.float32))
 
 
-def test_label_values_that_do_not_fit_a_byte_are_refused():
-    with pytest.raises(UsageError, match="300"):
-        Segmenter(network(), Preprocessing(size=8), label_values=(0, 300))
-    with pytest.raises(UsageError, match="Expected 3 label values"):
+def test_labels_above_255_make_a_mask_of_uint16():
+    segmenter = Segmenter(network(classes=3), Preprocessing(size=8), task=Task(labels=((1,), (300,))))
+    mask = segmenter.segment(volume((8, 8, 8)), np.eye(4, dtype=np.float32))["mask"].numpy()
+    assert mask.dtype == np.uint16
+    assert set(np.unique(mask)) <= {0, 1, 300}
+
+
+def test_a_task_of_other_classes_than_the_network_is_refused():
+    with pytest.raises(UsageError, match=r"classes of the model, 3 channels. Received: task.num_classes=1"):
         Segmenter(network(classes=3), Preprocessing(size=8))

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from mcc_keras import errors
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.runs.run import HISTORY, MODEL, PREPROCESSING, finish_run, start_run
 from mcc_keras.segmentation.segment import segment
 from mcc_keras.serving.export import client, export_saved_model
 from mcc_keras.volumes import Volume
@@ -30,29 +29,22 @@ specification.loader.exec_module(serving_fixture)
 AFFINE = np.array([[0, -0.9, 0.3, 10], [1.2, 0, 0, -20], [0, 0.4, 2.5, 5], [0, 0, 0, 1.0]])
 
 
-def write_run(folder, channel_names):
+def network(channels):
     keras.utils.set_random_seed(5)
     layers = keras.layers
     inside = layers.Conv3D(4, 3, padding="same", activation="tanh")
-    network = keras.Sequential(
+    return keras.Sequential(
         [
-            keras.Input((16, 16, 16, len(channel_names))),
+            keras.Input((16, 16, 16, channels)),
             inside,
             layers.Conv3D(1, 3, padding="same", activation="sigmoid"),
         ]
     )
-    start_run(folder)
-    network.save(folder / MODEL)
-    (folder / PREPROCESSING).write_text(Preprocessing(size=16).to_json())
-    (folder / HISTORY).write_text("epoch,loss\n1,0.5\n")
-    settings = {"labels": [[1]], "label_values": [0, 1], "flip_axes": [0], "channel_names": channel_names}
-    finish_run(folder, settings)
-    return folder
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("runs") / "one", ["t2"])
+def run(write_run, tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("runs") / "one", network(1), Preprocessing(size=16)).folder
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +81,8 @@ def test_a_volume_of_more_than_4_mib_passes_both_ways(address, tmp_path):
     assert nib.load(mask).shape == (210, 200, 105) and mask.stat().st_size > 4 * 2**20
 
 
-def test_two_channels_come_from_two_files_or_from_one(tmp_path):
-    run = write_run(tmp_path / "run", ["flair", "t1c"])
+def test_two_channels_come_from_two_files_or_from_one(write_run, tmp_path):
+    run = write_run(tmp_path / "run", network(2), Preprocessing(size=16)).folder
     files = [write_scan(tmp_path / f"{name}.nii.gz", seed=seed) for seed, name in enumerate(("flair", "t1c"))]
     both = np.stack([np.asarray(nib.load(path).dataobj) for path in files], axis=-1)
     nib.save(nib.Nifti1Image(both, AFFINE), tmp_path / "both.nii.gz")

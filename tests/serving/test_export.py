@@ -15,9 +15,9 @@ import tensorflow as tf
 from mcc_keras import errors
 from mcc_keras.models import DenseVNet
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.runs.run import HISTORY, MODEL, PREPROCESSING, finish_run, start_run
 from mcc_keras.segmentation.segmenter import Segmenter, load_segmenter
 from mcc_keras.serving.export import export as serving
+from mcc_keras.task import Task
 
 OBLIQUE = np.float32([[0, -0.9, 0.3, 10], [1.2, 0, 0, -20], [0, 0.4, 2.5, 5], [0, 0, 0, 1]])
 
@@ -90,7 +90,7 @@ def test_versions_count_on_from_the_highest_and_nothing_there_is_touched(segment
 
 
 def test_a_model_of_several_channels_and_classes_is_exported_with_its_label_values(tmp_path):
-    segmenter = Segmenter(network(2, 3), Preprocessing(size=16, spacing_mm=1.5), label_values=(0, 2, 4))
+    segmenter = Segmenter(network(2, 3), Preprocessing(size=16, spacing_mm=1.5), task=Task(labels=((2,), (4,))))
     version = serving.export_saved_model(segmenter, tmp_path)
     image = image_of((12, 9, 8, 2))
     answer = tf.saved_model.load(str(version)).signatures["serving_default"](image=image, affine=OBLIQUE)
@@ -103,13 +103,9 @@ def test_dense_vnet_passes_the_checks_of_the_export(tmp_path):
     assert serving.export_saved_model(segmenter, tmp_path).name == "1"
 
 
-def test_a_run_folder_is_exported_with_a_card_of_what_it_is(tmp_path):
-    folder = start_run(tmp_path / "run")
-    network().save(folder / MODEL)
+def test_a_run_folder_is_exported_with_a_card_of_what_it_is(write_run, tmp_path):
     preprocessing = Preprocessing(size=16, normalise="minmax")
-    (folder / PREPROCESSING).write_text(preprocessing.to_json())
-    (folder / HISTORY).write_text("epoch,loss\n1,0.5\n")
-    finish_run(folder, {"labels": [[1]], "label_values": [0, 1], "flip_axes": [], "channel_names": ["image"]})
+    folder = write_run(tmp_path / "run", network(), preprocessing).folder
     version = serving.export_saved_model(folder, tmp_path / "served")
     card = json.loads((version / "assets.extra" / "mcc_keras.json").read_text())
     assert Preprocessing.from_json(json.dumps(card["preprocessing"])) == preprocessing

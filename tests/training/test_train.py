@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from mcc_keras.errors import OutputExistsError, UsageError
 from mcc_keras.models.convolution import Convolution
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.write import write_tfrecords
+from mcc_keras.runs.recipe import Recipe
 from mcc_keras.segmentation.segmenter import load_model
 from mcc_keras.training.precision import check_bfloat16
 from mcc_keras.training.train import BestModel, Schedule, train
@@ -34,13 +34,14 @@ def run(work, tmp_path_factory):
 
 def test_a_run_folder_holds_everything_that_later_stages_need(run, work):
     names = {path.name for path in run.folder.iterdir()}
-    assert names == {"model.keras", "run.json", "preprocessing.json", "history.csv", "logs"}
-    settings = json.loads((run.folder / "run.json").read_text())
-    assert settings["work"] == str(work)
-    assert (settings["loss"], settings["epochs"], settings["seed"], settings["steps"]) == ("mcc", 2, 3, 4)
-    assert settings["augment"]["flip"] == [True, False, False]
-    assert settings["flip_axes"] == [0]
-    assert set(settings["versions"]) >= {"python", "mcc_keras", "keras", "tensorflow"}
+    expected = {"recipe.json", "data.json", "preprocessing.json", "model.keras", "history.csv", "logs", "run.json"}
+    assert names == expected
+    assert run.data.work == str(work)
+    assert (run.recipe.loss, run.recipe.epochs, run.recipe.seed, run.result.steps) == ("mcc", 2, 3, 4)
+    assert (run.recipe.augment.flip, run.recipe.flip_axes) == ((True, False, False), (0,))
+    assert {part: len(cases) for part, cases in run.data.cases.items()} == {"train": 3, "validation": 2, "test": 1}
+    assert all(digest for case in run.data.cases["train"] for digest in case.sources.values())
+    assert set(run.result.versions) >= {"python", "mcc_keras", "keras", "tensorflow"}
     assert any((run.folder / "logs").rglob("events*"))
 
 
@@ -48,15 +49,15 @@ def test_the_log_says_how_fast_training_went_and_how_long_it_waited_for_data(run
     assert [0 < row["waiting_share"] < 1 < row["volumes_per_second"] * row["seconds"] for row in run.history] == [
         True
     ] * 2
-    speed = run.settings["speed"]
+    speed = run.result.speed
     assert (speed["steps"], speed["volumes"]) == (4, 6)  # two epochs of three cases in batches of two
-    assert 0 < speed["seconds_waiting"] < speed["seconds"] < run.settings["seconds"]
+    assert 0 < speed["seconds_waiting"] < speed["seconds"] < run.result.seconds
 
 
 def test_the_epoch_with_the_best_validation_dice_is_kept(run):
     dice = [row["val_dice"] for row in run.history]
-    assert run.settings["best"]["epoch"] == 1 + int(np.argmax(dice))
-    assert run.settings["best"]["val_dice"] == pytest.approx(max(dice), abs=1e-5)
+    assert run.result.best_epoch == 1 + int(np.argmax(dice))
+    assert run.result.best_value == pytest.approx(max(dice), abs=1e-5)
 
 
 def test_the_same_seed_gives_the_same_weights(run, work, tmp_path):
@@ -67,9 +68,9 @@ def test_the_same_seed_gives_the_same_weights(run, work, tmp_path):
 
 def test_minutes_other_losses_and_half_precision(work, tmp_path):
     run = train(work, tmp_path / "run", loss="gwd", minutes=0.01, precision="mixed_float16", augment=False, verbose=0)
-    assert run.settings["minutes"] == 0.01
-    assert run.settings["augment"] is None
-    assert run.settings["flip_axes"] == []
+    assert run.recipe.minutes == 0.01
+    assert run.recipe.augment is None
+    assert run.recipe.flip_axes == ()
     model = load_model(run)
     convolutions = [layer for layer in model.layers if isinstance(layer, Convolution)]
     assert {layer.compute_dtype for layer in convolutions[:-1]} == {"float16"}
@@ -126,7 +127,7 @@ class Stub:
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero_along_a_cosine():
-    schedule = Schedule(1.0, total_steps=200)
+    schedule = Schedule(Recipe(learning_rate=1.0), total_steps=200)
     schedule.set_model(Stub())
     rates = []
     for _ in range(200):
