@@ -35,7 +35,6 @@ from mcc_keras.errors import CaseError, OutputExistsError, UsageError
 from mcc_keras.files import write_text, written_aside
 from mcc_keras.inference import segment_volume
 from mcc_keras.runs import read_run
-from mcc_keras.segmenter import load_segmenter
 from mcc_keras.tfrecords import read_manifest
 
 SCORES, SUMMARY, REPORT = "scores.csv", "summary.json", "report.html"
@@ -153,6 +152,8 @@ def evaluate(run, *, part="test", source=None, largest_component=False, output=N
             folder, "the scores of an earlier evaluation", "Allow overwriting, or choose an output."
         )
     _check_channels(cases, run)
+    from mcc_keras.segmenter import load_segmenter  # here, so that no refusal above waits for TensorFlow
+
     segmenter = load_segmenter(run)
     rows, slices = [], {}
     # A bar on a terminal only (disable=None).

@@ -2,7 +2,6 @@
 
 import mcc_keras as mk
 from mcc_keras.cli.options import add_augment, add_overwrite, add_source, find_cases
-from mcc_keras.cli.quiet import start_tensorflow
 
 SUMMARY = "draw a case before and after augmentation"
 
@@ -22,5 +21,4 @@ def add_arguments(parser):
 
 def run(source, path, **options):
     cases = find_cases(source, options)
-    start_tensorflow()
     print(mk.preview_augmentation(cases, path, **options))

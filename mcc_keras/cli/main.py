@@ -7,6 +7,7 @@ import warnings
 
 import mcc_keras as mk
 from mcc_keras.cli.parser import build_parser
+from mcc_keras.cli.quiet import quiet_tensorflow
 
 ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EIO)
 
@@ -19,7 +20,8 @@ def main(argv=None):
     if "words" in options:
         options["words"] = argv
     try:
-        return options.pop("command")(**options) or 0
+        with quiet_tensorflow():
+            return options.pop("command")(**options) or 0
     except mk.errors.MCCKerasError as error:
         return _complain(error, code=error.exit_code)
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 import mcc_keras as mk
 from mcc_keras.cli.converters import label, list_of
 
+PRESETS = ("default", "light", "paper", "strong")  # those of mcc_keras.augmentation, which needs TensorFlow
 CASES = ("foreground", "labels", "background", "channels", "affine")
 
 
@@ -49,8 +50,9 @@ def add_augment(parser):
     parser.add_argument(
         "--augment",
         metavar="NAME",
+        choices=PRESETS,
         default=True,
-        help="random changes of the cases in each epoch: default, light, paper or strong (default)",
+        help=f"random changes of the cases in each epoch: {', '.join(PRESETS[:-1])} or {PRESETS[-1]} (default)",
     )
 
 

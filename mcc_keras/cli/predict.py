@@ -2,7 +2,6 @@
 
 import mcc_keras as mk
 from mcc_keras.cli.options import add_images_and_output, add_largest_component
-from mcc_keras.cli.quiet import start_tensorflow
 
 SUMMARY = "segment a scan with a run"
 
@@ -14,5 +13,4 @@ def add_arguments(parser):
 
 
 def run(run, images, output, **options):
-    start_tensorflow()
     print(mk.segment(run, images, output, **options))

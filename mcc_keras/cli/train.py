@@ -2,7 +2,6 @@
 
 import mcc_keras as mk
 from mcc_keras.cli.options import add_augment
-from mcc_keras.cli.quiet import start_tensorflow
 
 SUMMARY = "train Dense V-Net on records"
 
@@ -29,5 +28,4 @@ def add_arguments(parser):
 
 
 def run(work, run, **options):
-    start_tensorflow()
     print(mk.train(work, run, **options).folder)
