@@ -95,19 +95,3 @@ def has_bfloat16(instructions, cap=None):
 def find_cap():
     """Return the limit that the user has set on oneDNN's instruction sets, or `None`."""
     return next((os.environ[name] for name in CAPS if os.environ.get(name)), None)
-
-
-def warn_of_slow_precision(precision):
-    """Warn where `precision` is `mixed_bfloat16` and only emulated: neither a GPU nor instructions for it."""
-    tensorflow = sys.modules.get("tensorflow")
-    if precision != "mixed_bfloat16" or (tensorflow and tensorflow.config.get_visible_devices("GPU")):
-        return
-    name, instructions = find_processor()
-    if find_onednn() != "off" and has_bfloat16(instructions, find_cap()):
-        return
-    warnings.warn(
-        f"bfloat16 is slower than float32 on this processor ({name}), which computes it without AVX-512 or"
-        ' AVX-NE-CONVERT. Use precision="float32".',
-        RuntimeWarning,
-        stacklevel=2,
-    )

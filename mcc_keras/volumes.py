@@ -7,6 +7,7 @@ Voxels stay in the order of the file; the affine leads from voxel indices to RAS
 and NRRD speak of LPS on disk). Turning to the canonical orientation is the business of `Preprocessing`.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from mcc_keras.errors import EnvironmentFailure, GeometryError, OutputExistsError, UsageError, VolumeError
 from mcc_keras.files import written_aside
-from mcc_keras.formats import nifti
+from mcc_keras.formats import nifti, streams
 from mcc_keras.formats.dicom import read_series
 from mcc_keras.formats.geometry import header_like, nifti_affine, refuse_bad_affine, refuse_shear
 from mcc_keras.formats.metaimage import encode_metaimage, read_metaimage
@@ -26,7 +27,11 @@ SUFFIXES = NIFTI_SUFFIXES + TEXT_SUFFIXES
 MAX_VOXELS = 1 << 30
 MAX_RATIO = 200
 MASK_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
-_OTHER = "Convert it first; of DICOM files name the folder."
+_OTHER = "Convert it first; for DICOM files name the folder."
+# TensorFlow flushes smaller float32 numbers to 0 in its kernels; flushed here, they are 0 for NumPy as well.
+_SMALLEST = np.finfo(np.float32).tiny
+_NONFINITE = 'Repair the file, or read them as 0 with --nonfinite zero (nonfinite="zero" in Python).'
+_SMALLER = "Crop or downsample it, or use a machine with more memory."
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,20 +110,27 @@ def read_volume(path, *, channels=1, affine=None, nonfinite="error", max_voxels=
     if nonfinite not in ("error", "zero"):
         raise UsageError(f'`nonfinite` must be "error" or "zero". Received: nonfinite={nonfinite!r}')
     limits = {"max_voxels": max_voxels, "max_ratio": max_ratio}
+    try:
+        array, matrix, header = _read(path, channels, affine, limits=limits)
+        refuse_bad_affine(matrix, path)
+        return Volume(_checked_values(array, path, nonfinite), matrix, path, header)
+    except MemoryError:
+        raise VolumeError(path, "expected a volume that fits the memory, found a larger one", _SMALLER) from None
+    except OSError as error:
+        raise streams.unreadable(path, error) from None
+
+
+def _read(path, channels, affine, *, limits):
     suffix = suffix_of(path)
-    if path.is_dir():
-        array, matrix, header = *read_series(path, **limits), None
-        array = _declared_rank(array, channels, path)
-    elif suffix in NIFTI_SUFFIXES:
-        array, matrix, header = _read_nifti(path, channels, affine, limits)
-    elif suffix in TEXT_SUFFIXES:
-        read = read_nrrd if suffix == ".nrrd" else read_metaimage
-        array, matrix, header = *read(path, **limits), None
-        array = _declared_rank(array, channels, path)
-    else:
-        raise VolumeError(path, f"expected a volume ({' '.join(SUFFIXES)}), found {path.name!r}", _OTHER)
-    refuse_bad_affine(matrix, path)
-    return Volume(_finite(array, path, nonfinite), matrix, path, header)
+    if os.path.isdir(path):
+        array, matrix = read_series(path, **limits)
+        return _declared_rank(array, channels, path), matrix, None
+    if suffix in NIFTI_SUFFIXES:
+        return _read_nifti(path, channels, affine, limits=limits)
+    if suffix in TEXT_SUFFIXES:
+        array, matrix = (read_nrrd if suffix == ".nrrd" else read_metaimage)(path, **limits)
+        return _declared_rank(array, channels, path), matrix, None
+    raise VolumeError(path, f"expected a volume ({' '.join(SUFFIXES)}), found {path.name!r}", _OTHER)
 
 
 def refuse_remote(path):
@@ -223,7 +235,7 @@ def write_volume(array, path, *, affine, overwrite=False):
     return _write(volume.path, nifti.encode_nifti(array, header_like(volume), level=level))
 
 
-def _read_nifti(path, channels, which, limits):
+def _read_nifti(path, channels, which, *, limits):
     array, header = nifti.read_nifti(path, **limits)
     array = _declared_rank(array, channels, path)
     scale = nifti.scaling(header, path)
@@ -256,20 +268,26 @@ def _declared_rank(array, channels, path):
     return array
 
 
-def _finite(array, path, nonfinite):
+def _checked_values(array, path, nonfinite):
+    """Return voxels without NaN, infinities and numbers below the smallest normal float32, which count as 0."""
     if array.dtype.kind != "f":
         return array
-    finite = np.isfinite(array)
-    if finite.all():
-        return array
-    if nonfinite == "zero":
-        return np.where(finite, array, 0).astype(array.dtype)
-    first = tuple(int(index) for index in np.argwhere(~finite)[0])
-    raise VolumeError(
-        path,
-        f"expected finite voxels, found {int((~finite).sum())} NaN or infinite, the first at {first}",
-        'Mend the file, or read them as 0 with nonfinite="zero".',
-    )
+    wrong, first = 0, None
+    for index in range(array.shape[2]):  # slice by slice, so that no whole volume of booleans is made
+        part = array[:, :, index]
+        size = np.abs(part)
+        tiny, infinite = (size < _SMALLEST) & (size > 0), ~(size < np.inf)
+        if tiny.any():
+            part[tiny] = 0
+        if infinite.any():
+            x, y, *channel = np.argwhere(infinite)[0].tolist()
+            first = first or (x, y, index, *channel)
+            wrong += int(np.count_nonzero(infinite))
+            part[infinite] = 0
+    if wrong and nonfinite == "error":
+        problem = f"expected finite voxels, found {wrong} NaN or infinite, the first at {first}"
+        raise VolumeError(path, problem, _NONFINITE)
+    return array
 
 
 def _largest_label(mask):

@@ -1,13 +1,26 @@
-"""What every test may use: a quiet and fast TensorFlow, and a tiny data set on disk written without mcc_keras."""
+"""What every test may use: a quiet and fast TensorFlow, seeds, and a tiny data set on disk written without mcc_keras."""
 
 import os
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import mcc_keras  # noqa: F401, I001  before keras and tensorflow, which the tests import in alphabetical order
 
+import hypothesis
 import numpy as np
 import pytest
+
+# The same examples in every run, however slow the machine is.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("suite")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Seed what draws without a seed of its own, such as a layer's weights; before any fixture, whatever its scope."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mcc_keras.client import segment_remote
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.processors import ONEDNN
-from mcc_keras.segmenter import Segmenter
-from mcc_keras.serving import export_saved_model
+from mcc_keras.segmentation.segmenter import Segmenter
+from mcc_keras.serving.client import segment_remote
+from mcc_keras.serving.export import export_saved_model
 
 EXPORT = Path(__file__).parents[1] / "export"
 AFFINE = np.array([[-0.8, 0, 0.2, 30], [0, 1.1, 0, -20], [0.1, 0, 2.0, 5], [0, 0, 0, 1.0]])
@@ -42,7 +42,7 @@ def segmenter():
 
 @pytest.fixture(scope="module")
 def address(segmenter, tmp_path_factory):
-    path = Path(__file__).with_name("serving_fixture.py")
+    path = Path(__file__).with_name("serving") / "serving_fixture.py"
     specification = importlib.util.spec_from_file_location("serving_fixture", path)
     serving_fixture = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(serving_fixture)

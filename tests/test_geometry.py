@@ -81,7 +81,7 @@ def moved_mm(from_mm, to_mm):
     return np.linalg.norm(np.where(to_mm > from_mm, from_mm / 8, 0))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     affine=AFFINES,
     shape=st.tuples(*[st.integers(3, 13)] * 3),
@@ -116,7 +116,7 @@ def as_sitk(array, affine):
     return image
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(affine=AFFINES, shape=st.tuples(*[st.integers(2, 11)] * 3), finer=st.tuples(*[st.floats(0.3, 0.95)] * 3))
 def test_finer_voxels_are_those_of_simpleitk_whatever_the_orientation(affine, shape, finer):
     size = (9, 12, 7)
@@ -132,7 +132,7 @@ def test_finer_voxels_are_those_of_simpleitk_whatever_the_orientation(affine, sh
     assert np.abs(box - expected)[known].max(initial=0) < 1e-4
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     turn=st.sampled_from(TURNS),
     shape=st.tuples(*[st.integers(1, 9)] * 3),
@@ -162,7 +162,7 @@ def test_hard_masks_come_back_bit_for_bit_through_turns_crops_and_paddings(turn,
         assert np.array_equal(found, mask)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     affine=AFFINES,
     shape=st.tuples(*[st.integers(3, 14)] * 3),
@@ -186,7 +186,7 @@ def test_no_label_vanishes_that_fills_one_target_voxel(affine, shape, size, spac
     assert preprocessing.apply_mask(mask, preprocessing.grid(mask, affine), num_labels=3)[voxel] == 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     affine=AFFINES,
     coarser=st.tuples(*[st.floats(0.5, 2)] * 3),
@@ -198,7 +198,7 @@ def test_a_ball_comes_back_within_half_a_voxel_of_its_surface(affine, coarser, s
     coarse_mm = np.maximum(spacing, wide_mm)
     radius = 4 * coarse_mm.max()
     shape = tuple(int(2 * np.ceil(radius / mm)) + 5 for mm in spacing)
-    assume(np.prod(shape) < 60_000)
+    assume(np.prod(shape) < 60_000 and np.abs(np.array(coarser) - 1).min() > 1e-3)  # else halves tie at 0.5
     away = (np.moveaxis(np.indices(shape), 0, -1) - (np.array(shape) - 1) / 2 - shift) * spacing
     distance = np.linalg.norm(away, axis=-1)
     mask = distance <= radius

@@ -7,14 +7,7 @@ import warnings
 
 import pytest
 
-from mcc_keras.processors import (
-    GROWTH,
-    ONEDNN,
-    find_processor,
-    has_bfloat16,
-    prepare_tensorflow,
-    warn_of_slow_precision,
-)
+from mcc_keras.processors import GROWTH, ONEDNN, find_processor, has_bfloat16, prepare_tensorflow
 
 CONVOLVE = """
 import mcc_keras.processors, numpy, tensorflow
@@ -90,24 +83,6 @@ def test_the_import_sets_both_variables_before_tensorflow_reads_them():
 )
 def test_bfloat16_needs_its_instructions_and_no_cap_below_them(instructions, cap, expected):
     assert has_bfloat16(instructions, cap) is expected
-
-
-@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
-def test_other_precisions_are_not_warned_of(precision, monkeypatch):
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warn_of_slow_precision(precision)
-
-
-def test_bfloat16_on_a_processor_without_it_is_one_warning_with_the_way_out(monkeypatch):
-    tensorflow = sys.modules.get("tensorflow")
-    if tensorflow and tensorflow.config.get_visible_devices("GPU"):
-        pytest.skip("a GPU computes bfloat16 itself")
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    with pytest.warns(RuntimeWarning, match='bfloat16 is slower.*precision="float32"') as caught:
-        warn_of_slow_precision("mixed_bfloat16")
-    assert len(caught) == 1
 
 
 def test_the_processor_has_a_name():

@@ -1,4 +1,5 @@
 import gzip
+import io
 import itertools
 import random
 import resource
@@ -14,7 +15,7 @@ import pytest
 import SimpleITK as sitk
 
 from mcc_keras.errors import EnvironmentFailure, GeometryError, OutputExistsError, UsageError, VolumeError
-from mcc_keras.formats import nifti
+from mcc_keras.formats import streams
 from mcc_keras.formats.geometry import corner_displacement
 from mcc_keras.volumes import Volume, read_volume, suffix_of, write_mask, write_volume
 
@@ -271,11 +272,11 @@ def test_two_forms_that_agree_but_for_rounding_are_fine(tmp_path):
 
 
 @pytest.mark.parametrize("sform, qform", [(1, 0), (0, 1), (2, 0), (0, 0)])
-def test_a_form_without_a_code_is_not_looked_at(tmp_path, sform, qform):
+def test_a_choice_of_form_applies_only_where_both_have_a_code(tmp_path, sform, qform):
     save(tmp_path / "a.nii", voxels(), sform=sform, qform=qform)
-    np.testing.assert_allclose(read_volume(tmp_path / "a.nii").affine, nib.load(tmp_path / "a.nii").affine, atol=1e-6)
-    with pytest.raises(GeometryError, match="expected a"):
-        read_volume(tmp_path / "a.nii", affine="qform" if sform or not qform else "sform")
+    expected = nib.load(tmp_path / "a.nii").affine
+    for which in (None, "sform", "qform"):
+        np.testing.assert_allclose(read_volume(tmp_path / "a.nii", affine=which).affine, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +303,7 @@ def test_a_spacing_of_zero_or_no_number_is_refused(tmp_path, pixdim):
 
 def test_a_quaternion_that_is_none_is_refused(tmp_path):
     patch(save(tmp_path / "a.nii", voxels(), sform=0), quatern_b=3.0)
-    with pytest.raises(GeometryError, match="expected an affine in the qform"):
+    with pytest.raises(GeometryError, match="expected a valid affine in the qform"):
         read_volume(tmp_path / "a.nii")
 
 
@@ -357,7 +358,7 @@ def test_what_is_accepted_is_what_gzip_accepts(tmp_path):
         data + data,
         data[:-1] + b"\7",
     ]
-    mutants += [gzip.compress(plain[:300]) + gzip.compress(plain[300:]), gzip.compress(plain + b"tail"), b"", plain]
+    mutants += [gzip.compress(plain[:300]) + gzip.compress(plain[300:]), gzip.compress(plain + b"tail"), b""]
     random_ = random.Random(5)
     for _ in range(40):
         at = random_.randrange(len(data))
@@ -373,10 +374,10 @@ def test_what_is_accepted_is_what_gzip_accepts(tmp_path):
 
 def test_the_checksum_of_every_member_is_compared():
     whole = gzip.compress(b"abc") + gzip.compress(b"def")
-    assert b"".join(nifti.inflate(whole, 1)) == b"abcdef"
+    assert b"".join(streams.inflate(io.BytesIO(whole), 1)) == b"abcdef"
     wrong = gzip.compress(b"abc")[:-8] + bytes(8) + gzip.compress(b"def")
     with pytest.raises(zlib.error, match="(?i)incorrect (data check|checksum)"):
-        list(nifti.inflate(wrong, 1 << 10))
+        list(streams.inflate(io.BytesIO(wrong), 1 << 10))
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.img"])
@@ -422,13 +423,13 @@ def test_a_header_that_promises_too_much_is_refused_before_memory_is_taken(tmp_p
     )
     run = [sys.executable, "-c", code, path]
     done = subprocess.run(run, capture_output=True, text=True, timeout=120, preexec_fn=limit_memory)
-    assert "voxels" in done.stdout or "promises" in done.stdout or "cut" in done.stdout, done.stderr
+    assert "voxels" in done.stdout or "promises" in done.stdout or "truncated" in done.stdout, done.stderr
 
 
 def test_a_bomb_is_refused_by_its_ratio_and_read_when_trusted(tmp_path, monkeypatch):
     path = bomb(tmp_path / "a.nii.gz", (256, 256, 256), zeros=16 << 20)
     assert read_volume(path).array.nbytes == 16 << 20
-    monkeypatch.setattr(nifti, "_RATIO_FREE_BYTES", 1 << 20)
+    monkeypatch.setattr(streams, "_RATIO_FREE_VOXELS", 1 << 20)
     with pytest.raises(VolumeError, match="at most 200 times the compressed"):
         read_volume(path)
     assert read_volume(path, max_ratio=1100).shape == (256, 256, 256)
@@ -436,7 +437,7 @@ def test_a_bomb_is_refused_by_its_ratio_and_read_when_trusted(tmp_path, monkeypa
 
 def test_a_stream_that_goes_on_and_on_after_the_voxels_is_refused(tmp_path, monkeypatch):
     path = bomb(tmp_path / "a.nii.gz", (2, 2, 2), zeros=8 << 20)
-    monkeypatch.setattr(nifti, "_RATIO_FREE_BYTES", 1 << 20)
+    monkeypatch.setattr(streams, "_TAIL_BYTES", 1 << 20)
     with pytest.raises(VolumeError, match="found more than"):
         read_volume(path)
 
@@ -458,7 +459,7 @@ def test_colours_and_complex_numbers_are_refused(tmp_path, code):
 
 def test_analyze_files_are_refused_since_they_do_not_say_left_from_right(tmp_path):
     nib.AnalyzeImage(voxels(), np.eye(4)).to_filename(tmp_path / "a.img")
-    with pytest.raises(VolumeError, match="expected the NIfTI mark"):
+    with pytest.raises(VolumeError, match="expected the NIfTI magic"):
         read_volume(tmp_path / "a.hdr")
 
 

@@ -6,19 +6,11 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
-import tensorflow as tf
 
-from mcc_keras.augmentation.boxes import centre_of
-from mcc_keras.augmentation.kernel import INTENSITIES, SPATIAL, compiled
+from mcc_keras.augmentation.changes import CHANCES, LIMITS
 from mcc_keras.errors import DataError, UsageError
 
 VERSION = 1
-CHANCES = ("elastic", *SPATIAL, *INTENSITIES)  # what has a number, 0 for never, and a probability
-LIMITS = {
-    **{"rotation_degrees": 180, "scaling": 4, "shear_degrees": 45, "translation": 0.99, "elastic": 0.1},
-    **{"contrast": 0.99, "ghosting": 1, "histogram_shift": 0.5, "low_resolution": 7, "blur": 10, "gamma": 3},
-    **{"inverted_gamma": 3, "bias_field": 3, "channel_dropout": 1},
-}
 INTERPOLATIONS, MASK_INTERPOLATIONS, PADDINGS = ("linear", "cubic"), ("nearest", "linear"), ("edge", "background")
 
 
@@ -65,6 +57,7 @@ class Augmentation:
 
     Example:
 
+    >>> import tensorflow as tf
     >>> image, mask = tf.random.stateless_normal((8, 8, 8, 1), (1, 2)), tf.ones((8, 8, 8, 1), tf.uint8)
     >>> policy = Augmentation(rotation_degrees=20, blur=1.0, probability={"blur": 0.2})
     >>> moved, moved_mask = policy((1, 2), image, mask, spacing_mm=(1.0, 1.0, 1.0))
@@ -184,18 +177,9 @@ class Augmentation:
         Raises:
             UsageError: Shapes that do not fit.
         """
-        image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
-        shape = tuple(image.shape[:3])
-        if image.shape.rank != 4 or image.shape[:3] != mask.shape[:3] or mask.shape.rank != 4:
-            shapes = f"image.shape={tuple(image.shape)}, mask.shape={tuple(mask.shape)}"
-            raise UsageError(f"Expected an image (x, y, z, channels) and a mask (x, y, z, 1). Received: {shapes}.")
-        patch_size = shape if patch_size is None else tuple(patch_size)
-        if len(patch_size) != 3 or not all(0 < m <= n for m, n in zip(patch_size, shape, strict=True)):
-            raise UsageError(f"Expected a patch within the volume, {shape}. Received: patch_size={patch_size}.")
-        centre = centre_of((0, 0, 0), shape) if centre is None else centre
-        centre, spacing_mm = (tf.cast(tf.convert_to_tensor(each), tf.float32) for each in (centre, spacing_mm))
-        # On a CPU the compiled form is many times faster than one kernel an operation; it is compiled once a shape.
-        return compiled(self, patch_size)(tf.convert_to_tensor(seed), image, mask, spacing_mm, centre)
+        from mcc_keras.augmentation.kernel import augment  # TensorFlow is loaded for this, not for the value
+
+        return augment(self, seed, image, mask, spacing_mm=spacing_mm, patch_size=patch_size, centre=centre)
 
 
 def _number(value, name, *, most):

@@ -3,8 +3,8 @@
 import base64
 
 from mcc_keras.checks.columns import CASE_COLUMNS, case_cells
-from mcc_keras.checks.thumbnails import COLOURS
-from mcc_keras.report import Markup, escape, facts, gallery, page, paragraph, section, table
+from mcc_keras.reporting.html import Markup, escape, facts, gallery, page, paragraph, section, table
+from mcc_keras.reporting.thumbnails import COLOURS
 
 
 def build_page(report):

@@ -16,7 +16,7 @@ import lazy_loader as lazy
 import numpy as np
 
 from mcc_keras.errors import DataError, GeometryError, VolumeError
-from mcc_keras.formats import nifti
+from mcc_keras.formats import streams
 from mcc_keras.formats.text_header import affine_of_axes
 
 sitk = lazy.load("SimpleITK")
@@ -122,9 +122,10 @@ def decode(folder, paths, *, max_voxels, max_ratio):
     first = slices[0]
     for one in slices:
         _refuse_other_kinds(one, first)
-        nifti.refuse_ratio(one.path, one.size[0] * one.size[1], os.stat(one.path).st_size, max_ratio)
+        pixels = one.size[0] * one.size[1]
+        streams.refuse_ratio(one.path, pixels, os.stat(one.path).st_size, voxels=pixels, max_ratio=max_ratio)
     shape = (*first.size[:2], len(slices))
-    nifti.refuse_huge(folder, shape, max_voxels)
+    streams.refuse_huge(folder, shape, max_voxels)
     slices, step = _in_order(folder, slices)
     _limit_memory(_MEMORY + 32 * shape[0] * shape[1] * shape[2])
     array = np.stack([_pixels(one) for one in slices], axis=2)
@@ -140,7 +141,7 @@ def _files(folder):
         way_out = f"Name one of the folders in it: {', '.join(folders[:5])}." if folders else "Name the scan's file."
         raise VolumeError(folder, "expected a folder of DICOM files, found none in it", way_out)
     for path in found:
-        if path in paths and not nifti.inside(path, folder):
+        if path in paths and not streams.inside(path, folder):
             raise VolumeError(
                 path, f"expected a file inside {folder}, found one that leads out of it", "Copy it there."
             )

@@ -5,8 +5,8 @@ import pytest
 
 from mcc_keras.augmentation import PRESETS, Augmentation
 from mcc_keras.augmentation.policy import CHANCES
+from mcc_keras.augmentation.presets import augmentation_policy
 from mcc_keras.errors import UsageError
-from mcc_keras.pipeline import augmentation_policy
 
 
 @pytest.mark.parametrize("name", PRESETS)

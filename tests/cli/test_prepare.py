@@ -2,7 +2,7 @@
 
 import json
 
-from mcc_keras.splits import read_split
+from mcc_keras.datasets.splits import read_split
 
 
 def test_records_of_other_settings_are_kept(prepare, tmp_path, run, complaints):

@@ -33,6 +33,10 @@ def refuse(*arguments, program=PROGRAM, folder=None):
     [
         "train work run --loss mc",
         "train work run --augment strnog",
+        "train work used",
+        "train work run --epochs 0",
+        "augment pairs --preview there.png",
+        "augment pairs --preview page.xyz",
         "predict run scan.nii.gz -o there.nii.gz",
         "predict run scan.nii.gz -o mask.png",
         "client localhost:8500 scan.nii.gz -o there.nii.gz",
@@ -44,13 +48,14 @@ def refuse(*arguments, program=PROGRAM, folder=None):
 )
 def test_wrong_usage_is_refused_before_tensorflow_is_loaded(command, write_pairs, tmp_path):
     write_pairs(count=3)
-    for name in ("there.nii.gz", "there.html"):
+    (tmp_path / "used").mkdir()
+    for name in ("there.nii.gz", "there.html", "there.png", "used/thesis.txt"):
         (tmp_path / name).touch()
     assert refuse(*command.split(), folder=tmp_path) == (2, False)
 
 
-@pytest.mark.parametrize("command", ["predict run scan.nii.gz -o mask.nii.gz", "evaluate run"])
-def test_a_missing_run_is_refused_before_tensorflow_is_loaded(command, tmp_path):
+@pytest.mark.parametrize("command", ["train work run", "predict run scan.nii.gz -o mask.nii.gz", "evaluate run"])
+def test_a_missing_input_is_refused_before_tensorflow_is_loaded(command, tmp_path):
     assert refuse(*command.split(), folder=tmp_path) == (3, False)
 
 

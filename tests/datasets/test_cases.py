@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mcc_keras.datasets import Case, find_cases, read_image, read_mask
@@ -169,7 +169,6 @@ def test_labels_are_counted_whatever_their_range():
     assert count_labels(np.array([[[0, 10**9]]])) == {0: 1, 10**9: 1}
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1, max_size=40))
 def test_any_name_becomes_a_safe_id_and_comes_back(name):
     try:
@@ -180,7 +179,6 @@ def test_any_name_becomes_a_safe_id_and_comes_back(name):
     assert case_id.isascii() and not set(case_id) & set("/\\{}%: \0") and case_id[0].isalnum()
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(min_size=1, max_size=6), unique=True, max_size=20))
 def test_different_names_become_different_ids(names):
     assert len({safe_id(name) for name in names}) == len(names)

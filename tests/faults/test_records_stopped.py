@@ -15,7 +15,7 @@ import pytest
 from mcc_keras.datasets import find_cases
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.manifest import read_manifest, verify_records
-from mcc_keras.tfrecords import write_tfrecords
+from mcc_keras.records.write import write_tfrecords
 
 BOX = Preprocessing(size=48)
 KILLS = 10
@@ -25,7 +25,7 @@ KILLS = 10
 def fork_server():
     """Processes that have imported everything already, so that a kill falls into the work and not into imports."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mcc_keras.tfrecords"])
+    context.set_forkserver_preload(["mcc_keras.records.write"])
     return context
 
 

@@ -196,7 +196,7 @@ def test_a_folder_without_dicom_says_where_some_is(tmp_path):
     assert holds_dicom(tmp_path / "s1") and not holds_dicom(tmp_path)
     with pytest.raises(VolumeError, match="expected a folder of DICOM files, found none in it. Name one of .*: s1"):
         read_volume(tmp_path)
-    with pytest.raises(VolumeError, match="of DICOM files name the folder"):
+    with pytest.raises(VolumeError, match="for DICOM files name the folder"):
         read_volume(tmp_path / "s1" / "003.dcm")
 
 

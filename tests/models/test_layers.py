@@ -59,7 +59,9 @@ def test_a_dense_block_is_convolutions_of_concatenations(growth, dilation):
     x, block = noise(2, 4, 4, 4, 6), DenseBlock(5, growth, dilation=dilation)
     value, expected = block(x, training=False), x
     for kernel in block.kernels:
-        y = tf.nn.conv3d(expected, kernel, (1,) * 5, "SAME", dilations=(1, *[dilation] * 3, 1))
+        dilated = np.zeros((*[1 + 2 * dilation] * 3, *kernel.shape[3:]), "float32")
+        dilated[::dilation, ::dilation, ::dilation] = kernel
+        y = tf.nn.conv3d(expected, dilated, (1,) * 5, "SAME")
         expected = tf.concat([expected, tf.nn.relu(y / np.sqrt(1 + 1e-5))], -1)
     np.testing.assert_allclose(value, expected, atol=1e-4)
 
@@ -74,4 +76,6 @@ def test_the_bfloat16_gradient_is_right_on_thin_grids(sides):
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(tf.nn.conv3d(x, layer.kernel.value, (1,) * 5, "SAME") ** 2)
     expected = tape.gradient(loss, layer.kernel.value).numpy()
-    np.testing.assert_allclose(gradient, expected, atol=0.02 * np.abs(expected).max())
+    # Rounding of inputs gives 0.004; where the processor has no products of bfloat16, sums are rounded, too: 0.021.
+    # What oneDNN read from memory that nobody wrote gave NaN, or more than 0.8.
+    assert np.linalg.norm(gradient - expected) < 0.05 * np.linalg.norm(expected)
