@@ -1,4 +1,4 @@
-"""What every test may use: a quiet and fast TensorFlow, seeds, and a tiny data set on disk written without mcc_keras."""
+"""What every test may use: a quiet and fast TensorFlow, seeds, and a tiny data set on disk."""
 
 import os
 import sys

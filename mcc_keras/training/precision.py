@@ -23,6 +23,6 @@ def check_bfloat16():
     found = int(tf.squeeze(tape.gradient(voxels, kernel)))
     if found != 2**20:
         raise EnvironmentFailure(
-            f"mixed_bfloat16 cannot be trained with on this processor ({find_processor()[0]}): TensorFlow emulates it, and"
-            f" its sum of {2**20} ones is {found}. Use precision='float32', which is faster as well."
+            f"mixed_bfloat16 cannot be trained with on this processor ({find_processor()[0]}): TensorFlow emulates it,"
+            f" and its sum of {2**20} ones is {found}. Use precision='float32', which is faster as well."
         )
