@@ -24,8 +24,8 @@ FUNCTIONS = {
     "client": (mk.segment_remote,),
     "info": (mk.describe_environment,),
 }
-# What the command line says for itself (cases and preprocessing come from other options, it shows progress, and takes
-# pictures for a page only), and what only makes sense in Python.
+# Set by the command line itself (cases and preprocessing come from other options, progress is always shown, pictures
+# belong to a page), or useful in Python only.
 ELSEWHERE = {"cases", "command", "preprocessing", "progress", "pictures", "verbose"}
 
 
@@ -57,7 +57,7 @@ def test_the_commands_of_the_readme_are_commands():
         build_parser().parse_args(shlex.split(line, comments=True))
 
 
-def test_the_readme_tells_of_every_loss():
+def test_the_readme_lists_every_loss():
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     assert [name for name in mk.losses.LOSSES if f"`{name}`" not in readme] == []
 
