@@ -2,7 +2,6 @@
 
 import mcc_keras as mk
 from mcc_keras.cli.options import add_images_and_output
-from mcc_keras.cli.quiet import start_tensorflow
 
 SUMMARY = "segment a scan with a model server, over gRPC"
 
@@ -15,5 +14,4 @@ def add_arguments(parser):
 
 
 def run(address, images, output, **options):
-    start_tensorflow()
     print(mk.segment_remote(address, images, output, **options))

@@ -2,7 +2,6 @@
 
 import mcc_keras as mk
 from mcc_keras.cli.options import add_overwrite
-from mcc_keras.cli.quiet import start_tensorflow
 
 SUMMARY = "everything below on synthetic volumes, in minutes on a laptop"
 
@@ -14,5 +13,4 @@ def add_arguments(parser):
 
 
 def run(folder, **options):
-    start_tensorflow()
     print(mk.run_demo(folder, progress=lambda text: print(text, flush=True), **options))

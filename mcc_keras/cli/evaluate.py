@@ -2,7 +2,6 @@
 
 import mcc_keras as mk
 from mcc_keras.cli.options import add_largest_component, add_overwrite
-from mcc_keras.cli.quiet import start_tensorflow
 
 SUMMARY = "score a run on the original grids, case by case"
 
@@ -17,5 +16,4 @@ def add_arguments(parser):
 
 
 def run(run, **options):
-    start_tensorflow()
     print(mk.evaluate(run, **options).to_text())

@@ -1,7 +1,6 @@
 """`mcc-keras export`."""
 
 import mcc_keras as mk
-from mcc_keras.cli.quiet import start_tensorflow
 
 SUMMARY = "write a run as a SavedModel for TensorFlow Serving"
 
@@ -14,5 +13,4 @@ def add_arguments(parser):
 
 
 def run(run, folder):
-    start_tensorflow()
     print(mk.export_saved_model(run, folder))

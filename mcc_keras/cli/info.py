@@ -1,7 +1,6 @@
 """`mcc-keras info`."""
 
 import mcc_keras as mk
-from mcc_keras.cli.quiet import start_tensorflow
 
 SUMMARY = "show versions, processor, oneDNN, devices, memory and extras"
 
@@ -11,6 +10,5 @@ def add_arguments(parser):
 
 
 def run(json):
-    start_tensorflow()
     environment = mk.describe_environment()
     print(environment.to_json() if json else environment.to_text())

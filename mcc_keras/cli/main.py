@@ -6,22 +6,28 @@ import sys
 import warnings
 
 import mcc_keras as mk
+from mcc_keras.cli.language import list_problems, translate
 from mcc_keras.cli.parser import build_parser
+from mcc_keras.cli.quiet import quiet_tensorflow
 
 ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EIO)
 
 
 def main(argv=None):
     """Run one command and return its exit code; only a bug of the package ends with a traceback."""
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     argv = sys.argv[1:] if argv is None else argv
     options = vars(build_parser().parse_args(argv))
+    command, parser = options.pop("command"), options.pop("parser")
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {translate(str(message), parser)}\n"
     if "words" in options:
         options["words"] = argv
     try:
-        return options.pop("command")(**options) or 0
+        with quiet_tensorflow():
+            return command(**options) or 0
+    except mk.errors.DataErrors as error:
+        return _complain(translate("\n".join(list_problems(error)), parser), code=error.exit_code)
     except mk.errors.MCCKerasError as error:
-        return _complain(error, code=error.exit_code)
+        return _complain(translate(str(error), parser), code=error.exit_code)
     except KeyboardInterrupt:
         return _complain("interrupted", code=4)
     except BrokenPipeError:

@@ -1,5 +1,7 @@
 """Options that several commands share."""
 
+from pathlib import Path
+
 import mcc_keras as mk
 from mcc_keras.cli.converters import label, list_of
 
@@ -50,14 +52,28 @@ def add_images_and_output(parser):
     add_overwrite(parser)
 
 
-def add_augment(parser):
-    """Add the name of an augmentation preset."""
+def add_augment(parser, default=True):
+    """Add the name of an augmentation preset, or the file of a policy."""
     parser.add_argument(
         "--augment",
-        metavar="NAME",
-        default=True,
-        help="random changes of the cases in each epoch: default, light, paper or strong (default)",
+        metavar="NAME|FILE",
+        default=default,
+        help="random changes of the cases in each epoch: default, light, paper or strong (default); or a policy.json",
     )
+
+
+def read_value(kind, path):
+    """Return the value of class `kind` that a JSON file holds."""
+    try:
+        return kind.from_json(Path(path).read_bytes(), path=path)
+    except OSError as error:
+        raise mk.errors.DataError(path, f"expected a JSON file, found: {error.strerror}") from None
+
+
+def read_policy(options):
+    """Replace the file of a policy in `options` by its `Augmentation`."""
+    if str(options.get("augment")).endswith(".json"):
+        options["augment"] = read_value(mk.Augmentation, options["augment"])
 
 
 def add_largest_component(parser):

@@ -11,10 +11,10 @@ COMMANDS = (
     "check",
     "prepare",
     "verify",
-    "augment",
+    "preview",
     "train",
     "evaluate",
-    "predict",
+    "segment",
     "export",
     "client",
     "info",
@@ -40,12 +40,18 @@ def build_parser():
         summary = f"{command.SUMMARY[0].upper()}{command.SUMMARY[1:]}."
         subparser = commands.add_parser(name, help=command.SUMMARY, description=summary, allow_abbrev=False)
         command.add_arguments(subparser)
-        subparser.set_defaults(command=command.run)
+        subparser.set_defaults(command=command.run, parser=subparser)
     return parser
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line that names the help of its own command."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace, unknown
 
     def error(self, message):
         self.exit(mk.errors.UsageError.exit_code, f"{self.prog}: {message} (see {self.prog} --help)\n")

@@ -5,7 +5,6 @@ import shlex
 import mcc_keras as mk
 from mcc_keras.cli.converters import list_of, one_or_three, or_word, shares_or_file
 from mcc_keras.cli.options import add_overwrite, add_source, add_workers, find_cases
-from mcc_keras.cli.quiet import start_tensorflow
 
 SUMMARY = "split a data set by patient, preprocess it, write records"
 PREPROCESSING = (
@@ -76,7 +75,6 @@ def _add_intensities(parser):
 def run(source, work, words, **options):
     preprocessing = mk.Preprocessing(**{name: options.pop(name) for name in PREPROCESSING})
     cases = find_cases(source, options)
-    start_tensorflow()
     command = command_that_made(words, work)
     manifest = mk.write_tfrecords(cases, work, preprocessing=preprocessing, command=command, progress=True, **options)
     counts = ", ".join(f"{count} {part}" for part, count in manifest.counts.items())

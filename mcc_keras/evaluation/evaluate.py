@@ -23,7 +23,6 @@ from mcc_keras.records.manifest import read_manifest
 from mcc_keras.reporting import plots
 from mcc_keras.runs.run import read_run
 from mcc_keras.segmentation.segment import segment_volume
-from mcc_keras.segmentation.segmenter import load_segmenter
 
 MAX_PICTURES = 16
 
@@ -64,6 +63,8 @@ def evaluate(run, *, part="test", source=None, largest_component=False, output=N
             folder, "the scores of an earlier evaluation", "Allow overwriting, or choose an output."
         )
     _check_channels(cases, run)
+    from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that no refusal above waits for TensorFlow
+
     segmenter = load_segmenter(run)
     rows, slices = [], {}
     # A bar on a terminal only (disable=None).

@@ -86,8 +86,7 @@ def start_run(folder, *, recipe, data, preprocessing):
     Raises:
         OutputExistsError: The folder is not empty.
     """
-    folder = Path(folder)
-    refuse_run_folder(folder)
+    folder = refuse_used_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_document(recipe, folder / RECIPE, schema=recipes.SCHEMA)
     write_document(data, folder / DATA, schema=DATA_SCHEMA)
@@ -95,12 +94,17 @@ def start_run(folder, *, recipe, data, preprocessing):
     return folder
 
 
-def refuse_run_folder(folder):
-    """Refuse a run folder that is not empty."""
+def refuse_used_folder(folder):
+    """Return the path of a run folder that may be written: a new or an empty one.
+
+    Raises:
+        OutputExistsError: The folder is not empty, or a file.
+    """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         found = "a finished run" if (folder / RESULT).exists() else "a folder that is not empty"
         raise OutputExistsError(folder, found, "Choose another run folder, or move this one away.")
+    return folder
 
 
 def finish_run(folder, result):

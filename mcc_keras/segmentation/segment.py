@@ -5,7 +5,6 @@ from skimage.measure import label
 
 from mcc_keras.datasets.scan import read_scan
 from mcc_keras.runs.run import read_run
-from mcc_keras.segmentation.segmenter import load_segmenter
 from mcc_keras.volumes import refuse_mask_path, write_mask
 
 
@@ -37,6 +36,8 @@ def segment(run, images, output, *, largest_component=False, overwrite=False):
     refuse_mask_path(output, overwrite=overwrite)
     run = read_run(run)
     volume = read_scan(images, run.task.channel_names)
+    from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that no refusal above waits for TensorFlow
+
     mask, _ = segment_volume(load_segmenter(run), volume, largest_component=largest_component)
     return write_mask(mask, output, like=volume, overwrite=overwrite)
 

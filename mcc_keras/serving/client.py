@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from mcc_keras.datasets.scan import read_scan
-from mcc_keras.errors import DataError, EnvironmentFailure, OutputExistsError, UsageError, VolumeError
-from mcc_keras.volumes import write_mask
+from mcc_keras.errors import DataError, EnvironmentFailure, UsageError, VolumeError
+from mcc_keras.volumes import refuse_mask_path, write_mask
 
 SIGNATURE = "serving_default"
 LARGEST_MESSAGE = 2**31 - 2**20  # bytes: a protocol buffer ends at 2 GiB, names and affine included
@@ -75,14 +75,12 @@ def _check_arguments(address, output, timeout_seconds, overwrite):
         raise UsageError(f"Expected HOST:PORT, such as localhost:8500. Received: address={address!r}.")
     if not timeout_seconds > 0:
         raise UsageError(f"Expected a positive number of seconds. Received: timeout_seconds={timeout_seconds}.")
-    if Path(output).exists() and not overwrite:  # said before minutes go by, not after
-        raise OutputExistsError(output, "a file", "Choose another name, or allow overwriting.")
+    refuse_mask_path(output, overwrite=overwrite)
 
 
 def _protocol():
     try:
         import grpc
-        import tensorflow
         from tensorflow_serving import apis
         from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc  # noqa: F401
     except ImportError as error:
@@ -90,6 +88,8 @@ def _protocol():
             f"The client needs gRPC and TensorFlow Serving's protocol, found no {error.name}. Install them with"
             " pip install 'mcc_keras[serving]'."
         ) from error
+    import tensorflow  # last, so that a missing extra is reported without waiting for it
+
     return grpc, apis, tensorflow
 
 

@@ -41,10 +41,10 @@ def test_a_source_that_is_missing_or_empty_is_named(command, exists, tmp_path, c
     assert not (tmp_path / "work").exists()
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict", "export"])
+@pytest.mark.parametrize("command", ["evaluate", "segment", "export"])
 def test_a_folder_without_a_run_is_named(command, write_pairs, tmp_path, complaints):
-    rest = {"evaluate": [], "export": [tmp_path / "served"], "predict": [write_pairs() / "case0.nii.gz", "-o", "m.nii"]}
-    code, lines = complaints(command, tmp_path / "run", *rest[command])
+    rest = {"evaluate": [], "export": [tmp_path / "served"], "segment": [write_pairs() / "case0.nii.gz", "-o", "m.nii"]}
+    code, lines = complaints(command, *(["--run"] if command == "segment" else []), tmp_path / "run", *rest[command])
     assert (code, len(lines)) == (3, 1)
     assert str(tmp_path / "run") in lines[0]
     assert [path.name for path in tmp_path.iterdir() if path.name != "pairs"] == []

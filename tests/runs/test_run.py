@@ -6,7 +6,7 @@ import pytest
 from mcc_keras.errors import DataError, OutputExistsError, RunError
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.runs.data import SeenCase
-from mcc_keras.runs.run import read_run, refuse_run_folder
+from mcc_keras.runs.run import read_run, refuse_used_folder
 from mcc_keras.segmentation.segmenter import load_model
 from mcc_keras.task import Task
 
@@ -32,17 +32,17 @@ def test_a_run_reads_back_what_was_written(run):
 
 def test_a_folder_that_is_not_empty_is_refused_and_says_what_is_in_it(run, tmp_path):
     with pytest.raises(OutputExistsError, match="a finished run"):
-        refuse_run_folder(run.folder)
+        refuse_used_folder(run.folder)
     (run.folder / "run.json").unlink()
     with pytest.raises(OutputExistsError, match="not empty"):
-        refuse_run_folder(run.folder)
+        refuse_used_folder(run.folder)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputExistsError):
-        refuse_run_folder(tmp_path / "file")
+        refuse_used_folder(tmp_path / "file")
 
 
 def test_an_empty_folder_may_become_a_run(tmp_path):
-    refuse_run_folder(tmp_path)
+    refuse_used_folder(tmp_path)
 
 
 def test_an_unfinished_run_is_an_error_that_names_what_is_missing(run, tmp_path):

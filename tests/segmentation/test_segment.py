@@ -109,7 +109,10 @@ def test_a_folder_of_dicom_files_is_one_scan(bright_voxels_run, scan, tmp_path):
         place = source.TransformIndexToPhysicalPoint([int(x) for x in index])
         assert mask[mask.TransformPhysicalPointToIndex(place)] == 1
     assert sitk.GetArrayFromImage(mask).sum() == (image > 0).sum()
-    assert main(["predict", str(tmp_path / "run"), str(tmp_path / "dicom"), "-o", str(tmp_path / "mask.nrrd")]) == 0
+    assert (
+        main(["segment", "--run", str(tmp_path / "run"), str(tmp_path / "dicom"), "-o", str(tmp_path / "mask.nrrd")])
+        == 0
+    )
     same = sitk.ReadImage(str(tmp_path / "mask.nrrd"))
     assert np.array_equal(sitk.GetArrayFromImage(same), sitk.GetArrayFromImage(mask))
 

@@ -14,8 +14,9 @@ from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.write import write_tfrecords
 from mcc_keras.runs.recipe import Recipe
 from mcc_keras.segmentation.segmenter import load_model
+from mcc_keras.training.callbacks import BestModel, Schedule
 from mcc_keras.training.precision import check_bfloat16
-from mcc_keras.training.train import BestModel, Schedule, train
+from mcc_keras.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +79,9 @@ def test_minutes_other_losses_and_half_precision(work, tmp_path):
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_bfloat16_is_refused_where_its_sums_stop_growing(tmp_path):
+def test_bfloat16_is_refused_where_its_sums_stop_growing(work, tmp_path):
     # With oneDNN off, no processor computes bfloat16 itself.
-    code = "import mcc_keras as mk; mk.train('work', 'run', precision='mixed_bfloat16')"
+    code = f"import mcc_keras as mk; mk.train({str(work)!r}, 'run', precision='mixed_bfloat16')"
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert "EnvironmentFailure: mixed_bfloat16 cannot be trained with on this processor" in done.stderr

@@ -1,8 +1,7 @@
-"""`mcc-keras augment`."""
+"""`mcc-keras preview`."""
 
 import mcc_keras as mk
-from mcc_keras.cli.options import add_augment, add_overwrite, add_source, find_cases
-from mcc_keras.cli.quiet import start_tensorflow
+from mcc_keras.cli.options import add_augment, add_overwrite, add_source, find_cases, read_policy
 
 SUMMARY = "draw a case before and after augmentation"
 
@@ -10,7 +9,7 @@ SUMMARY = "draw a case before and after augmentation"
 def add_arguments(parser):
     add_source(parser)
     parser.add_argument(
-        "--preview", dest="path", required=True, metavar="FILE", help="picture to write: page.png, .pdf or .svg"
+        "-o", "--output", dest="path", required=True, metavar="FILE", help="picture to write: .png, .pdf or .svg"
     )
     add_augment(parser)
     parser.add_argument("--each-change", action="store_true", help="draw each kind of change by itself instead")
@@ -21,6 +20,6 @@ def add_arguments(parser):
 
 
 def run(source, path, **options):
+    read_policy(options)
     cases = find_cases(source, options)
-    start_tensorflow()
     print(mk.preview_augmentation(cases, path, **options))
