@@ -17,7 +17,7 @@ from mcc_keras.models import DenseVNet
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.runs.run import HISTORY, MODEL, PREPROCESSING, finish_run, start_run
 from mcc_keras.segmentation.segmenter import Segmenter, load_segmenter
-from mcc_keras.serving.export import export as serving
+from mcc_keras.serving import export as serving
 
 OBLIQUE = np.float32([[0, -0.9, 0.3, 10], [1.2, 0, 0, -20], [0, 0.4, 2.5, 5], [0, 0, 0, 1]])
 
