@@ -14,7 +14,8 @@ import tensorflow as tf
 from mcc_keras import errors
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.segmentation.segment import segment
-from mcc_keras.serving.export import client, export_saved_model
+from mcc_keras.serving import client
+from mcc_keras.serving.export import export_saved_model
 from mcc_keras.volumes import Volume
 
 pytest.importorskip("grpc", reason="needs the extra `serving`")

@@ -16,7 +16,7 @@ from mcc_keras import errors
 from mcc_keras.models import DenseVNet
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.segmentation.segmenter import Segmenter, load_segmenter
-from mcc_keras.serving.export import export as serving
+from mcc_keras.serving import export as serving
 from mcc_keras.task import Task
 
 OBLIQUE = np.float32([[0, -0.9, 0.3, 10], [1.2, 0, 0, -20], [0, 0.4, 2.5, 5], [0, 0, 0, 1]])
