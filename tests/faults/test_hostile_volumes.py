@@ -24,7 +24,7 @@ import pytest
 import SimpleITK as sitk
 
 from mcc_keras.errors import DataError, VolumeError
-from mcc_keras.formats import dicom
+from mcc_keras.formats import dicom_slices
 from mcc_keras.volumes import read_volume
 
 MUTANTS, AT_ONCE, SECONDS, MEMORY, MAX_VOXELS = 5_000, 2_500, 20, 2 << 30, 1 << 20
@@ -137,7 +137,7 @@ def read_mutants(kind, folder, first, stop):
 
 def read_one(kind, path):
     if kind.startswith("dicom"):
-        array, affine = dicom.decode(path.parent, [path], max_voxels=MAX_VOXELS, max_ratio=200)
+        array, affine = dicom_slices.decode(path.parent, [path], max_voxels=MAX_VOXELS, max_ratio=200)
     else:
         volume = read_volume(path, max_voxels=MAX_VOXELS, nonfinite="zero")
         array, affine = volume.array, volume.affine
