@@ -17,7 +17,7 @@ from mcc_keras.errors import EnvironmentFailure, GeometryError, OutputExistsErro
 from mcc_keras.files import written_aside
 from mcc_keras.formats import nifti, streams
 from mcc_keras.formats.dicom import read_series
-from mcc_keras.formats.geometry import header_like, nifti_affine, refuse_bad_affine, refuse_shear
+from mcc_keras.formats.geometry import corner_displacement, header_like, nifti_affine, refuse_bad_affine, refuse_shear
 from mcc_keras.formats.metaimage import encode_metaimage, read_metaimage
 from mcc_keras.formats.nrrd import encode_nrrd, read_nrrd
 
@@ -131,6 +131,38 @@ def _read(path, channels, affine, *, limits):
         array, matrix = (read_nrrd if suffix == ".nrrd" else read_metaimage)(path, **limits)
         return _declared_rank(array, channels, path), matrix, None
     raise VolumeError(path, f"expected a volume ({' '.join(SUFFIXES)}), found {path.name!r}", _OTHER)
+
+
+def reordered_like(volume, other, *, within):
+    """Return a volume with its axes in the order and direction of another's, if both are one grid in space.
+
+    Voxels are moved, never computed. A volume in the same order, or on another grid, is returned as it is.
+
+    Args:
+        volume: `Volume` to reorder.
+        other: `Volume` that gives the order.
+        within: Distance in voxels up to which corners count as the same.
+
+    Example:
+
+    >>> rows_down = Volume(np.arange(6).reshape(1, 6, 1), np.eye(4))
+    >>> rows_up = Volume(rows_down.array[:, ::-1], np.array([[1, 0, 0, 0], [0, -1, 0, 5], [0, 0, 1, 0], [0, 0, 0, 1.0]]))
+    >>> reordered_like(rows_up, rows_down, within=0.01).array[0, :, 0]
+    array([0, 1, 2, 3, 4, 5])
+    """
+    turn = np.rint(np.linalg.solve(other.affine[:3, :3], volume.affine[:3, :3]))
+    axes = np.abs(turn).argmax(axis=1)
+    if (turn == np.eye(3)).all() or not (np.abs(turn) == np.eye(3)[axes]).all() or len(set(axes)) < 3:
+        return volume
+    array, affine = volume.array.transpose(*axes, *range(3, volume.array.ndim)), volume.affine.copy()
+    affine[:3, :3] = volume.affine[:3, axes]
+    for axis in np.flatnonzero(turn[range(3), axes] < 0):
+        array = np.flip(array, axis)
+        affine[:3, 3] += affine[:3, axis] * (array.shape[axis] - 1)
+        affine[:3, axis] *= -1
+    if array.shape[:3] != other.shape or not corner_displacement(other.affine, affine, other.shape) <= within:
+        return volume
+    return Volume(array, affine, volume.path)
 
 
 def refuse_remote(path):
