@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from mcc_keras.errors import EnvironmentFailure, GeometryError, OutputExistsError, UsageError, VolumeError
-from mcc_keras.files import written_aside
+from mcc_keras.files import refuse_impossible_output, written_aside
 from mcc_keras.formats import nifti, streams
 from mcc_keras.formats.dicom import read_series
-from mcc_keras.formats.geometry import header_like, nifti_affine, refuse_bad_affine, refuse_shear
+from mcc_keras.formats.geometry import corner_displacement, header_like, nifti_affine, refuse_bad_affine, refuse_shear
 from mcc_keras.formats.metaimage import encode_metaimage, read_metaimage
 from mcc_keras.formats.nrrd import encode_nrrd, read_nrrd
+from mcc_keras.formats.text_header import is_plain_name
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 TEXT_SUFFIXES = (".mha", ".mhd", ".nrrd")
@@ -133,6 +134,38 @@ def _read(path, channels, affine, *, limits):
     raise VolumeError(path, f"expected a volume ({' '.join(SUFFIXES)}), found {path.name!r}", _OTHER)
 
 
+def reordered_like(volume, other, *, within):
+    """Return a volume with its axes in the order and direction of another's, if both are one grid in space.
+
+    Voxels are moved, never computed. A volume in the same order, or on another grid, is returned as it is.
+
+    Args:
+        volume: `Volume` to reorder.
+        other: `Volume` that gives the order.
+        within: Distance in voxels up to which corners count as the same.
+
+    Example:
+
+    >>> down, turn = Volume(np.arange(6).reshape(1, 6, 1), np.eye(4)), np.eye(4)
+    >>> turn[1] = 0, -1, 0, 5
+    >>> reordered_like(Volume(down.array[:, ::-1], turn), down, within=0.01).array[0, :, 0]
+    array([0, 1, 2, 3, 4, 5])
+    """
+    turn = np.rint(np.linalg.solve(other.affine[:3, :3], volume.affine[:3, :3]))
+    axes = np.abs(turn).argmax(axis=1)
+    if (turn == np.eye(3)).all() or not (np.abs(turn) == np.eye(3)[axes]).all() or len(set(axes)) < 3:
+        return volume
+    array, affine = volume.array.transpose(*axes, *range(3, volume.array.ndim)), volume.affine.copy()
+    affine[:3, :3] = volume.affine[:3, axes]
+    for axis in np.flatnonzero(turn[range(3), axes] < 0):
+        array = np.flip(array, axis)
+        affine[:3, 3] += affine[:3, axis] * (array.shape[axis] - 1)
+        affine[:3, axis] *= -1
+    if array.shape[:3] != other.shape or not corner_displacement(other.affine, affine, other.shape) <= within:
+        return volume
+    return Volume(array, affine, volume.path)
+
+
 def refuse_remote(path):
     """Refuse `gs://…`, `http://…` and their like, which some readers below would follow."""
     if "\0" in str(path):
@@ -204,10 +237,24 @@ def refuse_mask_path(path, *, overwrite=False):
             f"A mask is written as {' '.join(MASK_SUFFIXES)}. Received: path={str(path)!r}. DICOM SEG is not written: "
             "convert the NIfTI file with dcmqi or highdicom."
         )
-    for one in (path, path.with_suffix(".zraw")) if suffix_of(path) == ".mhd" else (path,):
-        if one.exists() and not overwrite:
-            raise OutputExistsError(one, "a file", "Choose another name, or allow overwriting.")
+    files = (path, path.with_suffix(".zraw")) if suffix_of(path) == ".mhd" else (path,)
+    for one in files:
+        refuse_impossible_output(one)
+    if not all(is_plain_name(one.name) for one in files[1:]):
+        raise UsageError(
+            "A .mhd mask needs a name that its header can hold: no spaces at its ends, no %, no LIST at its start. "
+            f"Received: path={str(path)!r}. Choose another name, or .mha, which is one file."
+        )
+    _refuse_taken(files, overwrite)
     return path
+
+
+def _refuse_taken(files, overwrite):
+    for one in files:
+        if one.is_dir():
+            raise OutputExistsError(one, "a folder", "Choose another name.")
+        if os.path.lexists(one) and not overwrite:
+            raise OutputExistsError(one, "a file", "Choose another name, or allow overwriting.")
 
 
 def write_volume(array, path, *, affine, overwrite=False):
@@ -229,8 +276,8 @@ def write_volume(array, path, *, affine, overwrite=False):
     refuse_remote(path)
     if suffix_of(path) not in (".nii", ".nii.gz"):
         raise UsageError(f"A volume is written as .nii or .nii.gz. Received: path={str(path)!r}")
-    if volume.path.exists() and not overwrite:
-        raise OutputExistsError(path, "a file", "Choose another name, or allow overwriting.")
+    refuse_impossible_output(path)
+    _refuse_taken([volume.path], overwrite)
     level = 3 if suffix_of(path) == ".nii.gz" else 0
     return _write(volume.path, nifti.encode_nifti(array, header_like(volume), level=level))
 

@@ -19,7 +19,7 @@ from mcc_keras.datasets.paths import safe_id
 from mcc_keras.errors import CaseError, DataErrors, GeometryError, LabelError, VolumeError
 from mcc_keras.formats.geometry import corner_displacement
 from mcc_keras.task import Task
-from mcc_keras.volumes import Volume, read_volume, refuse_remote
+from mcc_keras.volumes import Volume, read_volume, refuse_remote, reordered_like
 
 LAYOUTS = (decathlon, brats15, promise12, table, pairs)
 RESIDUE = 1e-3
@@ -154,7 +154,11 @@ def read_mask(case, image: Volume):
     """
     if case.mask is None:
         raise CaseError(case.case_id, "expected a mask, found none", "Give it one, or leave the case out.")
-    volume = read_volume(case.mask, affine=case.affine)
+    stored = read_volume(case.mask, affine=case.affine)
+    volume = reordered_like(stored, image, within=NEAR_GRID)
+    if volume is not stored:
+        text = f"{case.mask}: stored in another order of axes than {image.path}; its voxels are moved to that order."
+        warnings.warn(text, stacklevel=2)
     _warn_of(compare_grids(volume, image, "mask"), volume, image)
     labels = whole_labels(volume)
     refuse_unexpected(count_labels(labels), case)

@@ -147,6 +147,16 @@ def affine_of_axes(vectors, origin, *, steps, to_ras=(-1, -1, 1)):
     return affine
 
 
+def is_plain_name(name):
+    """Whether every reader takes the name in a header as that of one data file: MetaIO has lists, patterns and LOCAL.
+
+    >>> is_plain_name("a.zraw"), is_plain_name("LIST1.zraw"), is_plain_name("100%.zraw")
+    (True, False, False)
+    """
+    printable = bool(name) and min(name) >= " " and name == name.strip()
+    return printable and not name.startswith("LIST") and "%" not in name and name.upper() != "LOCAL"
+
+
 def data_file(name, path):
     """Return the file with the voxels that a header names; it must lie beside or below the header."""
     if not name or min(name) < " " or re.match(r"LIST(\s|$)", name) or re.search(r"%\d*[diu]", name):

@@ -116,6 +116,14 @@ def test_forms_further_apart_are_refused_until_one_is_chosen(tmp_path, moved):
     assert read_volume(path, affine="qform").affine[0, 3] == pytest.approx(moved)
 
 
+@pytest.mark.parametrize("sform, qform", [(1, 0), (0, 1)])
+def test_a_choice_applies_only_where_the_header_declares_both_forms(tmp_path, sform, qform):
+    undeclared = {"qoffset_x": 77} if sform else {"srow_x": [0, 0, 1, 77], "srow_y": [0, 1, 0, 0]}
+    path = save(tmp_path / "a.nii", sform=sform, qform=qform, **undeclared)
+    for which in (None, "sform", "qform"):
+        np.testing.assert_allclose(read_volume(path, affine=which).affine, AFFINE, atol=1e-6)
+
+
 @pytest.mark.parametrize("digits", [3, 4, 5])
 def test_direction_cosines_of_few_digits_are_read_with_their_sform(tmp_path, digits, recwarn):
     angles = np.radians([7.3, -4.1, 12.7])

@@ -178,3 +178,10 @@ def test_a_name_that_no_file_can_have_is_a_typed_error(tmp_path, name):
     (tmp_path / "a.nii").write_bytes(b"")
     with pytest.raises(VolumeError):
         read_volume(tmp_path / name)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_cannot_be_listed_is_a_typed_error(tmp_path):
+    (tmp_path / "series").mkdir(mode=0)
+    with pytest.raises(VolumeError, match="expected a readable file, found: Permission denied"):
+        read_volume(tmp_path / "series")
