@@ -62,3 +62,10 @@ def test_a_damaged_model_is_an_error_that_names_the_file(folder):
     (folder / "model.keras").write_bytes((folder / "model.keras").read_bytes()[:100])
     with pytest.raises(RunError, match=r"model\.keras"):
         run.load_model()
+
+
+def test_a_model_file_that_brings_code_is_refused(folder):
+    code = keras.layers.Lambda(lambda x: x, output_shape=(2,))
+    keras.Sequential([keras.Input((2,)), code, keras.layers.Dense(1)]).save(folder / "model.keras")
+    with pytest.raises(RunError, match=r"model\.keras"):
+        finish_run(folder, {}).load_model()

@@ -94,6 +94,17 @@ def test_killed_before_a_change_and_run_again_gives_the_undisturbed_bytes(prepar
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_shard_that_was_damaged_after_a_kill_is_made_again(prepare, tmp_path):
+    prepare("whole")
+    assert prepare("work", moment=1, pattern=r"os\.rename .*manifest") == -signal.SIGKILL
+    shard = next(tmp_path.glob(".work.unfinished/train-00000*.tfrecord"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    assert prepare("work").prepared == 8
+    assert all_bytes(tmp_path / "work") == all_bytes(tmp_path / "whole")
+
+
 def test_killed_while_replacing_a_set_leaves_the_old_one_or_the_new_one(prepare, tmp_path):
     prepare("old")
     prepare("new", seed=5)
