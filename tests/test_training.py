@@ -15,19 +15,21 @@ from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.tfrecords import write_tfrecords
 from mcc_keras.training import BestModel, Schedule, check_bfloat16, train
 
+SETTINGS = {"epochs": 8, "learning_rate": 0.01, "seed": 3, "verbose": 0}
+
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("training")
-    source = write_synthetic(folder / "scans", num_cases=6, size=(16, 16, 8), layout="pairs", foreground_fraction=0.05)
+    source = write_synthetic(folder / "scans", num_cases=10, size=(16, 16, 8), layout="pairs", foreground_fraction=0.1)
     preprocessing = Preprocessing(size=(16, 16, 8))
-    write_tfrecords(find_cases(source), folder / "work", preprocessing=preprocessing, split=(0.5, 0.3, 0.2), workers=1)
+    write_tfrecords(find_cases(source), folder / "work", preprocessing=preprocessing, split=(0.6, 0.4, 0), workers=1)
     return folder / "work"
 
 
 @pytest.fixture(scope="module")
 def run(work, tmp_path_factory):
-    return train(work, tmp_path_factory.mktemp("runs") / "first", epochs=2, seed=3, verbose=0)
+    return train(work, tmp_path_factory.mktemp("runs") / "first", **SETTINGS)
 
 
 def test_a_run_folder_holds_everything_that_later_stages_need(run, work):
@@ -35,7 +37,7 @@ def test_a_run_folder_holds_everything_that_later_stages_need(run, work):
     assert names == {"model.keras", "run.json", "preprocessing.json", "history.csv", "logs"}
     settings = json.loads((run.folder / "run.json").read_text())
     assert settings["work"] == str(work)
-    assert (settings["loss"], settings["epochs"], settings["seed"], settings["steps"]) == ("mcc", 2, 3, 4)
+    assert (settings["loss"], settings["epochs"], settings["seed"], settings["steps"]) == ("mcc", 8, 3, 24)
     assert settings["augment"]["flip"] == [True, False, False]
     assert settings["flip_axes"] == [0]
     assert set(settings["versions"]) >= {"python", "mcc_keras", "keras", "tensorflow"}
@@ -45,10 +47,18 @@ def test_a_run_folder_holds_everything_that_later_stages_need(run, work):
 def test_the_log_says_how_fast_training_went_and_how_long_it_waited_for_data(run):
     assert [0 < row["waiting_share"] < 1 < row["volumes_per_second"] * row["seconds"] for row in run.history] == [
         True
-    ] * 2
+    ] * 8
     speed = run.settings["speed"]
-    assert (speed["steps"], speed["volumes"]) == (4, 6)  # two epochs of three cases in batches of two
+    assert (speed["steps"], speed["volumes"]) == (24, 48)  # eight epochs of six cases in batches of two
     assert 0 < speed["seconds_waiting"] < speed["seconds"] < run.settings["seconds"]
+
+
+def test_a_training_learns_the_organ_from_the_image(run):
+    first, *_, last = run.history
+    # A loss of the wrong sign, or masks that do not belong to the images, leave both below 0.35.
+    assert last["dice"] > 0.5
+    assert last["val_dice"] > 0.42
+    assert last["loss"] < 0.7 * first["loss"]
 
 
 def test_the_epoch_with_the_best_validation_dice_is_kept(run):
@@ -58,7 +68,7 @@ def test_the_epoch_with_the_best_validation_dice_is_kept(run):
 
 
 def test_the_same_seed_gives_the_same_weights(run, work, tmp_path):
-    again = train(work, tmp_path / "again", epochs=2, seed=3, verbose=0)
+    again = train(work, tmp_path / "again", **SETTINGS)
     pairs = zip(run.load_model().get_weights(), again.load_model().get_weights(), strict=True)
     assert all(np.array_equal(first, second) for first, second in pairs)
 
