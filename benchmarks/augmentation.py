@@ -20,6 +20,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import mcc_keras as mk  # before tensorflow, so that it uses oneDNN on every processor
 import numpy as np
 import tensorflow as tf
 from peers.process import Process
@@ -83,6 +84,7 @@ def main(names):
     unknown = set(names) - set(LINES)
     if unknown:
         sys.exit(f"expected lines of {', '.join(LINES)}; received {', '.join(sorted(unknown))}")
+    print(mk.describe_environment().header(), end="\n\n")
     claims = [f"{name} {race(name):.3f} {LINES[name][0]}" for name in names or LINES]
     print("\n".join(claims))
 

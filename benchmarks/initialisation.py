@@ -15,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import time
 
+import mcc_keras as mk  # before keras, so that it uses oneDNN on every processor
 import keras
 import numpy as np
 
@@ -57,6 +58,7 @@ def row(label, values, note=""):
 
 
 def main():
+    print(mk.describe_environment().header(), end="\n\n")
     start = time.perf_counter()
     training, judged = volumes(range(TRAINING)), volumes(range(TRAINING, TRAINING + JUDGED))
     print(f"foreground: {100 * training[1].mean():.2f} % of the voxels; means over {len(SEEDS)} seeds\n")

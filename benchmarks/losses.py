@@ -21,6 +21,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
+import mcc_keras as mk
+
 PYTHON = os.environ.get("MCC_KERAS_PEERS_PYTHON", sys.executable)
 SIZE, ROUNDS = 96, 21
 GOALS = {"mcc_binary": 0.4, "dice": 0.6, "gwd": 0.6, "cross_entropy": 0.6, "mcc_rk4": 0.6}
@@ -164,6 +166,7 @@ def peak(with_loss):
 
 
 def main():
+    print(mk.describe_environment().header(), end="\n\n")
     ratios = {}
     peers = subprocess.Popen(
         [PYTHON, "-c", THEIRS, str(SIZE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1

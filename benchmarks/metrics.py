@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+import mcc_keras as mk
 from mcc_keras.metrics import surface
 
 PYTHON = os.environ.get("MCC_KERAS_PEERS_PYTHON", sys.executable)
@@ -66,6 +67,7 @@ def ours(truth, prediction):
 
 
 def main():
+    print(mk.describe_environment().header(), end="\n\n")
     pairs = {"near": masks(4), "apart": masks(80)}
     path = Path(tempfile.mkdtemp()) / "masks.npz"
     np.savez(path, **pairs, spacing=SPACING)

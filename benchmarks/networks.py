@@ -13,13 +13,15 @@ other, which flatters ours. Last, one line a claim: name, ratio, goal.
 """
 
 import os
-import re
 import statistics
 import sys
 import tempfile
 from pathlib import Path
 
 from peers.process import Process
+
+import mcc_keras as mk
+from mcc_keras.processors import find_cap, find_processor, has_bfloat16
 
 PEERS = Path(__file__).parent / "peers"
 PYTHON = os.environ.get("MCC_KERAS_PEERS_PYTHON", sys.executable)
@@ -120,23 +122,16 @@ def peaks(form, **work):
         return before, process.ask("peak_kib")
 
 
-def bfloat16_instructions():
-    """The CPU's instructions for products of bfloat16."""
-    path = Path("/proc/cpuinfo")
-    return sorted(set(re.findall("avx512_bf16|amx_bf16", path.read_text()))) if path.exists() else []
-
-
 def measure(name):
     _, network, side, work = LINES[name]
     if name.startswith("dense_vnet_memory"):
         return memory(network, side, work)
     if not name.endswith("bfloat16"):
         return race(network, side, work)
-    found = bfloat16_instructions()
-    if not found:
-        print("this CPU has no instructions for bfloat16: /proc/cpuinfo names neither avx512_bf16 nor amx_bf16")
+    processor, instructions = find_processor()
+    if not has_bfloat16(instructions, find_cap()):
+        print(f"left out: oneDNN has no bfloat16 on this processor ({processor}, ONEDNN_MAX_CPU_ISA={find_cap()})")
         return None
-    print(f"/proc/cpuinfo names {', '.join(found)}")
     return race(network, side, work, policy="mixed_bfloat16", halves=(False, True))
 
 
@@ -144,6 +139,7 @@ def main(names):
     unknown = set(names) - set(LINES)
     if unknown:
         sys.exit(f"no such line: {', '.join(unknown)}; there are {', '.join(LINES)}")
+    print(mk.describe_environment().header(), end="\n\n")
     with theirs() as peer:
         peer.ask("peak_kib")  # without torch, stop before anything is timed
     ratios = {}

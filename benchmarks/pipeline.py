@@ -32,6 +32,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import nibabel as nib
 import numpy as np
 
+import mcc_keras as mk
+
 GOALS = {"pipeline_overhead": 1.2, "pipeline_memory": 1.1}
 PRESET = "strong"
 SIZE, STEPS, ROUNDS = 64, 40, 5
@@ -42,7 +44,7 @@ def write_records(folder, *, count, size, normalise):
     """Prepare `count` training cases of size³ noise with a ball as the organ; return the WORK folder."""
     from mcc_keras.datasets import find_cases
     from mcc_keras.preprocessing import Preprocessing
-    from mcc_keras.tfrecords import write_tfrecords
+    from mcc_keras.records.write import write_tfrecords
 
     scans, rng = folder / "scans", np.random.default_rng(0)
     scans.mkdir(parents=True)
@@ -64,8 +66,8 @@ def overhead(folder):
     import tensorflow as tf
 
     from mcc_keras import DenseVNet, MCCLoss
-    from mcc_keras.pipeline import fixed_options, load_dataset
-    from mcc_keras.throughput import watch
+    from mcc_keras.pipeline.dataset import fixed_options, load_dataset
+    from mcc_keras.pipeline.throughput import watch
 
     work = write_records(folder / "small", count=2 * STEPS, size=SIZE, normalise="zscore")
     data, clock = watch(load_dataset(work, "train", batch_size=2, augment=PRESET))
@@ -94,7 +96,7 @@ def overhead(folder):
 
 def print_peak(work, augment):
     """In a process of its own: read one epoch, print the most memory this process has taken, in MB."""
-    from mcc_keras.pipeline import load_dataset
+    from mcc_keras.pipeline.dataset import load_dataset
 
     for _ in load_dataset(work, "train", batch_size=2, augment=json.loads(augment)):
         pass
@@ -117,6 +119,7 @@ def memory(folder):
 
 
 def main():
+    print(mk.describe_environment().header(), end="\n\n")
     folder = Path(tempfile.mkdtemp())
     try:
         found = {"pipeline_overhead": overhead(folder), "pipeline_memory": memory(folder)}

@@ -28,6 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import nibabel as nib
 import numpy as np
 
+import mcc_keras as mk
 from mcc_keras.datasets import find_cases
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.shards import ShardTask, plan_shards, write_shard
@@ -145,6 +146,7 @@ def peak():
 
 
 def main():
+    print(mk.describe_environment().header(), end="\n\n")
     peers = subprocess.Popen([PYTHON, "-c", THEIRS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def theirs(cases, preprocessing):

@@ -1,10 +1,10 @@
-"""Segment one NIfTI scan with TensorFlow Serving, without mcc_keras: the protocol alone.
+"""Segment one NIfTI scan with TensorFlow Serving, without mcc_keras.
 
     pip install nibabel tensorflow-serving-api
     python segment_over_grpc.py localhost:8500 scan.nii.gz mask.nii.gz
 
-Takes a scan (x, y, z), or (x, y, z, channels) where the model was trained with several, and writes the mask on the same
-grid. `mcc-keras client` does the same and knows more formats, several files, and what to say when something is wrong.
+The scan is (x, y, z), or (x, y, z, channels) for a model with several channels; the mask is written on the same grid.
+`mcc-keras client` does the same, reads more formats and several files, and explains errors.
 """
 
 import argparse
@@ -28,13 +28,13 @@ image = scan.get_fdata(dtype=np.float32)  # scl_slope and scl_inter applied, vox
 if image.ndim == 3:
     image = image[..., np.newaxis]
 
-request = predict_pb2.PredictRequest(output_filter=["mask"])  # else the probabilities travel, too
+request = predict_pb2.PredictRequest(output_filter=["mask"])  # otherwise the probabilities are sent as well
 request.model_spec.name = arguments.model_name
 request.model_spec.signature_name = "serving_default"
 request.inputs["image"].CopyFrom(tf.make_tensor_proto(image))
 request.inputs["affine"].CopyFrom(tf.make_tensor_proto(scan.affine.astype(np.float32)))
 
-# A gRPC client takes 4 MiB an answer unless told otherwise.
+# By default a gRPC client accepts answers of up to 4 MiB.
 options = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
 with grpc.insecure_channel(arguments.address, options=options) as channel:
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)

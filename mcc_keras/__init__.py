@@ -1,6 +1,7 @@
 """Segmentation of 3-D medical images with Keras 3: from a scan on disk to a served mask, and the MCC loss.
 
-The names below are lazy: `import mcc_keras` loads neither Keras nor TensorFlow; a name is imported at its first use.
+Public names are loaded lazily: `import mcc_keras` imports neither Keras nor TensorFlow. It enables oneDNN for them, so
+import it first.
 
 Example:
 
@@ -17,7 +18,11 @@ import sys
 import lazy_loader
 import wrapt
 
+from mcc_keras.processors import prepare_tensorflow
+
 __version__ = "0.1.0"
+
+prepare_tensorflow()
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
@@ -25,8 +30,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 def _register_with_keras(_keras):
     """Import every loss, metric and network, so that a bare `keras.models.load_model` finds their classes.
 
-    Keras imports no third-party module to find a class that a model file names; this runs when Keras itself is imported
-    (at once where it already is).
+    Keras does not import third-party modules to find the classes of a model file. This runs when Keras is imported, or
+    at once if it already is.
     """
     for package in ("losses", "metrics", "models"):
         folder = os.path.join(os.path.dirname(__file__), package)
@@ -39,12 +44,12 @@ def _register_with_keras(_keras):
 
 
 def _half_imported():
-    """Is one of our modules, at its line `import keras`, the reason why Keras is imported at all?
+    """Return whether a module of this package is the one that imports Keras and is itself only half imported.
 
-    What imports names from it cannot be imported now; its own importer is about to.
+    Modules that import names from it cannot be imported yet; they are imported once it is complete.
     """
-    ours = (module for name, module in list(sys.modules.items()) if name.startswith(f"{__name__}."))
-    return any(getattr(module.__spec__, "_initializing", False) for module in ours)
+    own = (module for name, module in list(sys.modules.items()) if name.startswith(f"{__name__}."))
+    return any(getattr(module.__spec__, "_initializing", False) for module in own)
 
 
 wrapt.when_imported("keras")(_register_with_keras)

@@ -15,19 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from mcc_keras.checks import check_cases
 from mcc_keras.datasets.cases import find_cases
 from mcc_keras.datasets.phantom import random_volume
 from mcc_keras.datasets.synthetic import write_synthetic
 from mcc_keras.errors import OutputExistsError
-from mcc_keras.evaluation import Scores, compare_masks, evaluate, score_counts
+from mcc_keras.evaluation.evaluate import Scores, compare_masks, evaluate, score_counts
 from mcc_keras.files import write_text
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.serving import SIGNATURE, export_saved_model
-from mcc_keras.tfrecords import write_tfrecords
-from mcc_keras.training import train
+from mcc_keras.records.write import write_tfrecords
+from mcc_keras.training.train import train
 from mcc_keras.volumes import read_volume, write_mask, write_volume
 
 MARKER = "demo.json"
@@ -101,6 +99,8 @@ def run_demo(folder, *, seed=7, overwrite=False, progress=None):
     mcc_keras.errors.OutputExistsError: ...: expected a free name, found a folder that is not empty...
     """
     folder = _start(folder, seed=seed, overwrite=overwrite)
+    from mcc_keras.serving.export import export_saved_model  # here, so that no refusal above waits for TensorFlow
+
     stages = _Stages(progress)
     stages.begin("write", f"writing {NUM_CASES} synthetic scans to {folder / 'data'}")
     source = write_synthetic(folder / "data", num_cases=NUM_CASES, seed=seed)
@@ -150,6 +150,10 @@ def _start(folder, *, seed, overwrite):
 
 
 def _segment_new_scan(folder, saved_model, *, seed):
+    import tensorflow as tf
+
+    from mcc_keras.serving.export import SIGNATURE
+
     new = random_volume([seed, NUM_CASES])
     scan = write_volume(new.image[..., 0], folder / "new_scan.nii.gz", affine=new.affine)
     volume = read_volume(scan)

@@ -1,12 +1,13 @@
-"""Writing that cannot hurt: under a temporary name in the same folder, then one rename."""
+"""Writing that cannot damage anything: under a temporary name in the same folder, then one rename; never an input."""
 
 import contextlib
 import ctypes
 import os
 import shutil
+import zlib
 from pathlib import Path
 
-from mcc_keras.errors import OutputExistsError
+from mcc_keras.errors import OutputExistsError, UsageError
 
 try:
     import fcntl
@@ -14,13 +15,71 @@ except ImportError:  # Windows
     fcntl = None
 
 _HERE = -100  # AT_FDCWD: paths as they are
+_LONGEST_NAME = 255  # bytes, on every common file system
+_KEPT = 48  # characters of a name in its temporary name: four bytes each, so that both are short enough
+
+
+def refuse_output_that_is_input(output, inputs):
+    """Refuse an output that is one of the inputs, whatever its name: a link, another case, a relative path.
+
+    An output folder must not hold an input either, since it may be replaced as a whole.
+
+    Args:
+        output: File or folder to be written.
+        inputs: Files or folders that are read.
+
+    Raises:
+        UsageError: The output is an input or holds one.
+
+    Example:
+
+    >>> import tempfile
+    >>> scan = Path(tempfile.mkdtemp()) / "scan.nii.gz"
+    >>> scan.touch()
+    >>> refuse_output_that_is_input(scan.with_name("mask.nii.gz"), [scan])
+    >>> refuse_output_that_is_input(scan.parent / "." / "scan.nii.gz", [scan])
+    Traceback (most recent call last):
+    mcc_keras.errors.UsageError: The output must not be an input. Received: output=...scan.nii.gz. Choose another name.
+    """
+    try:
+        target = os.stat(output)
+    except OSError:  # a name that is free is no input
+        return
+    inputs = [Path(os.path.realpath(path)) for path in inputs]
+    folders = dict.fromkeys(parent for path in inputs for parent in path.parents)
+    for path in [*inputs, *folders]:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(path), target):
+                raise UsageError(f"The output must not be an input. Received: output={output}. Choose another name.")
+
+
+def refuse_impossible_output(path):
+    """Refuse an output whose name no file can have, or with a file where one of its folders should be.
+
+    Example:
+
+    >>> refuse_impossible_output("a" * 300)
+    Traceback (most recent call last):
+    mcc_keras.errors.UsageError: A name must have at most 255 bytes. Received: 'aaaaaaaaaaaaaaaaaaaa…', 300 bytes. ...
+    """
+    path = Path(path)
+    for part in path.parts:
+        size = len(os.fsencode(part))
+        if size > _LONGEST_NAME:
+            text = f"A name must have at most {_LONGEST_NAME} bytes. Received: '{part[:20]}…', {size} bytes."
+            raise UsageError(f"{text} Choose a shorter one.")
+    for parent in path.parents:
+        if parent.is_dir():
+            return
+        if os.path.lexists(parent):
+            raise OutputExistsError(parent, "a file where a folder is needed", "Choose another folder.")
 
 
 @contextlib.contextmanager
 def written_aside(path):
-    """Yield a temporary path beside `path`, file or folder; rename it to `path` when the block ends without an error.
+    """Yield a temporary path beside `path`, file or folder, which is renamed to `path` when the block succeeds.
 
-    What stood at `path` is replaced if it is a file or an empty folder. After an error nothing is left of either.
+    An existing file or empty folder at `path` is replaced. After an error the temporary one is removed.
 
     Example:
 
@@ -32,9 +91,11 @@ def written_aside(path):
     ['note.txt']
     """
     path = Path(path)
+    refuse_impossible_output(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffixes stay last: readers and writers choose the format by them.
-    aside = path.with_name(f".{os.getpid()}.aside.{path.name}")
+    mark = f"{zlib.crc32(os.fsencode(path.name)):08x}"
+    aside = path.with_name(f".{os.getpid()}.{mark}.aside.{path.name[-_KEPT:]}")
     try:
         yield aside
         os.replace(aside, path)
@@ -56,11 +117,11 @@ def write_text(path, text):
 def staged_folder(path):
     """Yield a folder beside `path` for work that may be stopped at any moment; it becomes `path` when the block ends.
 
-    A kill or an interruption leaves it, and the next call yields it again with what is in it; after an error it is
-    removed. A folder that stood at `path` is exchanged in one step, so that there is always the old one or the new.
+    A kill or an interruption leaves it, and the next call yields it again with its content; after an error it is
+    removed. An existing folder at `path` is exchanged in one step, so that there is always the old one or the new.
 
     Raises:
-        OutputExistsError: Another process is at work on the same path.
+        OutputExistsError: Another process works on the same path.
 
     Example:
 
@@ -72,6 +133,7 @@ def staged_folder(path):
     ['note.txt']
     """
     path = Path(os.path.abspath(path))
+    refuse_impossible_output(path.with_name(f".{path.name}.unfinished"))
     aside, retired = path.with_name(f".{path.name}.unfinished"), path.with_name(f".{path.name}.retired")
     if retired.exists() and not path.exists():
         os.rename(retired, path)  # a kill between the two renames of _exchange
@@ -91,7 +153,7 @@ def staged_folder(path):
 
 @contextlib.contextmanager
 def _locked(folder, path):
-    """Hold a lock on a folder that ends with the process, however it ends; none where the system has no such locks."""
+    """Hold a lock on a folder that ends with the process, however it ends; no lock where the system has none."""
     if fcntl is None:
         yield
         return
@@ -100,7 +162,7 @@ def _locked(folder, path):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise OutputExistsError(path, "another process at work on it", "Wait for it to end.") from None
+            raise OutputExistsError(path, "another process that works on it", "Wait for it to end.") from None
         except OSError:
             pass  # a network file system without locks
         yield
@@ -109,7 +171,7 @@ def _locked(folder, path):
 
 
 def _exchange(aside, path, retired):
-    """Let two folders change places, in one step where the system can do it."""
+    """Exchange two folders, in one step where the system supports it."""
     try:
         if ctypes.CDLL(None, use_errno=True).renameat2(_HERE, os.fsencode(aside), _HERE, os.fsencode(path), 2) == 0:
             return

@@ -7,18 +7,20 @@ Voxels stay in the order of the file; the affine leads from voxel indices to RAS
 and NRRD speak of LPS on disk). Turning to the canonical orientation is the business of `Preprocessing`.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mcc_keras.errors import EnvironmentFailure, GeometryError, OutputExistsError, UsageError, VolumeError
-from mcc_keras.files import written_aside
-from mcc_keras.formats import nifti
+from mcc_keras.files import refuse_impossible_output, written_aside
+from mcc_keras.formats import nifti, streams
 from mcc_keras.formats.dicom import read_series
-from mcc_keras.formats.geometry import header_like, nifti_affine, refuse_bad_affine, refuse_shear
+from mcc_keras.formats.geometry import corner_displacement, header_like, nifti_affine, refuse_bad_affine, refuse_shear
 from mcc_keras.formats.metaimage import encode_metaimage, read_metaimage
 from mcc_keras.formats.nrrd import encode_nrrd, read_nrrd
+from mcc_keras.formats.text_header import is_plain_name
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 TEXT_SUFFIXES = (".mha", ".mhd", ".nrrd")
@@ -26,7 +28,11 @@ SUFFIXES = NIFTI_SUFFIXES + TEXT_SUFFIXES
 MAX_VOXELS = 1 << 30
 MAX_RATIO = 200
 MASK_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
-_OTHER = "Convert it first; of DICOM files name the folder."
+_OTHER = "Convert it first; for DICOM files name the folder."
+# TensorFlow flushes smaller float32 numbers to 0 in its kernels; flushed here, they are 0 for NumPy as well.
+_SMALLEST = np.finfo(np.float32).tiny
+_NONFINITE = 'Repair the file, or read them as 0 with --nonfinite zero (nonfinite="zero" in Python).'
+_SMALLER = "Crop or downsample it, or use a machine with more memory."
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,20 +111,59 @@ def read_volume(path, *, channels=1, affine=None, nonfinite="error", max_voxels=
     if nonfinite not in ("error", "zero"):
         raise UsageError(f'`nonfinite` must be "error" or "zero". Received: nonfinite={nonfinite!r}')
     limits = {"max_voxels": max_voxels, "max_ratio": max_ratio}
+    try:
+        array, matrix, header = _read(path, channels, affine, limits=limits)
+        refuse_bad_affine(matrix, path)
+        return Volume(_checked_values(array, path, nonfinite), matrix, path, header)
+    except MemoryError:
+        raise VolumeError(path, "expected a volume that fits the memory, found a larger one", _SMALLER) from None
+    except OSError as error:
+        raise streams.unreadable(path, error) from None
+
+
+def _read(path, channels, affine, *, limits):
     suffix = suffix_of(path)
-    if path.is_dir():
-        array, matrix, header = *read_series(path, **limits), None
-        array = _declared_rank(array, channels, path)
-    elif suffix in NIFTI_SUFFIXES:
-        array, matrix, header = _read_nifti(path, channels, affine, limits)
-    elif suffix in TEXT_SUFFIXES:
-        read = read_nrrd if suffix == ".nrrd" else read_metaimage
-        array, matrix, header = *read(path, **limits), None
-        array = _declared_rank(array, channels, path)
-    else:
-        raise VolumeError(path, f"expected a volume ({' '.join(SUFFIXES)}), found {path.name!r}", _OTHER)
-    refuse_bad_affine(matrix, path)
-    return Volume(_finite(array, path, nonfinite), matrix, path, header)
+    if os.path.isdir(path):
+        array, matrix = read_series(path, **limits)
+        return _declared_rank(array, channels, path), matrix, None
+    if suffix in NIFTI_SUFFIXES:
+        return _read_nifti(path, channels, affine, limits=limits)
+    if suffix in TEXT_SUFFIXES:
+        array, matrix = (read_nrrd if suffix == ".nrrd" else read_metaimage)(path, **limits)
+        return _declared_rank(array, channels, path), matrix, None
+    raise VolumeError(path, f"expected a volume ({' '.join(SUFFIXES)}), found {path.name!r}", _OTHER)
+
+
+def reordered_like(volume, other, *, within):
+    """Return a volume with its axes in the order and direction of another's, if both are one grid in space.
+
+    Voxels are moved, never computed. A volume in the same order, or on another grid, is returned as it is.
+
+    Args:
+        volume: `Volume` to reorder.
+        other: `Volume` that gives the order.
+        within: Distance in voxels up to which corners count as the same.
+
+    Example:
+
+    >>> down, turn = Volume(np.arange(6).reshape(1, 6, 1), np.eye(4)), np.eye(4)
+    >>> turn[1] = 0, -1, 0, 5
+    >>> reordered_like(Volume(down.array[:, ::-1], turn), down, within=0.01).array[0, :, 0]
+    array([0, 1, 2, 3, 4, 5])
+    """
+    turn = np.rint(np.linalg.solve(other.affine[:3, :3], volume.affine[:3, :3]))
+    axes = np.abs(turn).argmax(axis=1)
+    if (turn == np.eye(3)).all() or not (np.abs(turn) == np.eye(3)[axes]).all() or len(set(axes)) < 3:
+        return volume
+    array, affine = volume.array.transpose(*axes, *range(3, volume.array.ndim)), volume.affine.copy()
+    affine[:3, :3] = volume.affine[:3, axes]
+    for axis in np.flatnonzero(turn[range(3), axes] < 0):
+        array = np.flip(array, axis)
+        affine[:3, 3] += affine[:3, axis] * (array.shape[axis] - 1)
+        affine[:3, axis] *= -1
+    if array.shape[:3] != other.shape or not corner_displacement(other.affine, affine, other.shape) <= within:
+        return volume
+    return Volume(array, affine, volume.path)
 
 
 def refuse_remote(path):
@@ -192,10 +237,24 @@ def refuse_mask_path(path, *, overwrite=False):
             f"A mask is written as {' '.join(MASK_SUFFIXES)}. Received: path={str(path)!r}. DICOM SEG is not written: "
             "convert the NIfTI file with dcmqi or highdicom."
         )
-    for one in (path, path.with_suffix(".zraw")) if suffix_of(path) == ".mhd" else (path,):
-        if one.exists() and not overwrite:
-            raise OutputExistsError(one, "a file", "Choose another name, or allow overwriting.")
+    files = (path, path.with_suffix(".zraw")) if suffix_of(path) == ".mhd" else (path,)
+    for one in files:
+        refuse_impossible_output(one)
+    if not all(is_plain_name(one.name) for one in files[1:]):
+        raise UsageError(
+            "A .mhd mask needs a name that its header can hold: no spaces at its ends, no %, no LIST at its start. "
+            f"Received: path={str(path)!r}. Choose another name, or .mha, which is one file."
+        )
+    _refuse_taken(files, overwrite)
     return path
+
+
+def _refuse_taken(files, overwrite):
+    for one in files:
+        if one.is_dir():
+            raise OutputExistsError(one, "a folder", "Choose another name.")
+        if os.path.lexists(one) and not overwrite:
+            raise OutputExistsError(one, "a file", "Choose another name, or allow overwriting.")
 
 
 def write_volume(array, path, *, affine, overwrite=False):
@@ -217,13 +276,13 @@ def write_volume(array, path, *, affine, overwrite=False):
     refuse_remote(path)
     if suffix_of(path) not in (".nii", ".nii.gz"):
         raise UsageError(f"A volume is written as .nii or .nii.gz. Received: path={str(path)!r}")
-    if volume.path.exists() and not overwrite:
-        raise OutputExistsError(path, "a file", "Choose another name, or allow overwriting.")
+    refuse_impossible_output(path)
+    _refuse_taken([volume.path], overwrite)
     level = 3 if suffix_of(path) == ".nii.gz" else 0
     return _write(volume.path, nifti.encode_nifti(array, header_like(volume), level=level))
 
 
-def _read_nifti(path, channels, which, limits):
+def _read_nifti(path, channels, which, *, limits):
     array, header = nifti.read_nifti(path, **limits)
     array = _declared_rank(array, channels, path)
     scale = nifti.scaling(header, path)
@@ -256,20 +315,26 @@ def _declared_rank(array, channels, path):
     return array
 
 
-def _finite(array, path, nonfinite):
+def _checked_values(array, path, nonfinite):
+    """Return voxels without NaN, infinities and numbers below the smallest normal float32, which count as 0."""
     if array.dtype.kind != "f":
         return array
-    finite = np.isfinite(array)
-    if finite.all():
-        return array
-    if nonfinite == "zero":
-        return np.where(finite, array, 0).astype(array.dtype)
-    first = tuple(int(index) for index in np.argwhere(~finite)[0])
-    raise VolumeError(
-        path,
-        f"expected finite voxels, found {int((~finite).sum())} NaN or infinite, the first at {first}",
-        'Mend the file, or read them as 0 with nonfinite="zero".',
-    )
+    wrong, first = 0, None
+    for index in range(array.shape[2]):  # slice by slice, so that no whole volume of booleans is made
+        part = array[:, :, index]
+        size = np.abs(part)
+        tiny, infinite = (size < _SMALLEST) & (size > 0), ~(size < np.inf)
+        if tiny.any():
+            part[tiny] = 0
+        if infinite.any():
+            x, y, *channel = np.argwhere(infinite)[0].tolist()
+            first = first or (x, y, index, *channel)
+            wrong += int(np.count_nonzero(infinite))
+            part[infinite] = 0
+    if wrong and nonfinite == "error":
+        problem = f"expected finite voxels, found {wrong} NaN or infinite, the first at {first}"
+        raise VolumeError(path, problem, _NONFINITE)
+    return array
 
 
 def _largest_label(mask):

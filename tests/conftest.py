@@ -1,9 +1,11 @@
-"""What every test may use: a quiet TensorFlow, seeds, and a tiny data set on disk that no code of ours has written."""
+"""What every test may use: a quiet and fast TensorFlow, seeds, and a tiny data set on disk."""
 
 import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import mcc_keras  # noqa: F401, I001  before keras and tensorflow, which the tests import in alphabetical order
 
 import hypothesis
 import numpy as np
@@ -45,3 +47,25 @@ def save(array, path):
     import nibabel as nib
 
     nib.save(nib.Nifti1Image(array, np.diag([1.0, 1.0, 2.0, 1.0])), path)
+
+
+@pytest.fixture(scope="session")
+def write_run():
+    """Return a function that writes a finished run of any Keras model, without training it."""
+
+    def write(folder, model, preprocessing, *, task=None, work="nowhere", augment="default", cases=None):
+        import mcc_keras as mk
+        from mcc_keras.runs.data import RunData
+        from mcc_keras.runs.run import HISTORY, MODEL, RunResult, finish_run, start_run
+
+        task = task or mk.Task(channel_names=tuple(f"image{i}" for i in range(model.input_shape[-1])))
+        shape = (*preprocessing.size, model.input_shape[-1])
+        data = RunData(work=str(work), manifest_sha256="0" * 64, task=task, image_shape=shape, cases=cases or {})
+        start_run(folder, recipe=mk.Recipe(epochs=2, augment=augment), data=data, preprocessing=preprocessing)
+        model.save(folder / MODEL)
+        history = "epoch,loss,dice,val_loss,val_dice\n1,0.9,0.1,0.8,0.2\n2,0.7,0.3,0.6,0.4\n"
+        (folder / HISTORY).write_text(history)
+        numbers = {"best_epoch": 2, "best_value": 0.4, "steps": 4, "seconds": 1.5, "parameters": model.count_params()}
+        return finish_run(folder, RunResult(**numbers, speed={}, versions={}))
+
+    return write

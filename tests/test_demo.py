@@ -6,7 +6,7 @@ import pytest
 
 from mcc_keras import demo
 from mcc_keras.errors import OutputExistsError
-from mcc_keras.inference import segment
+from mcc_keras.segmentation.segment import segment
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mcc_keras.client import segment_remote
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.segmenter import Segmenter
-from mcc_keras.serving import export_saved_model
+from mcc_keras.processors import ONEDNN
+from mcc_keras.segmentation.segmenter import Segmenter
+from mcc_keras.serving.client import segment_remote
+from mcc_keras.serving.export import export_saved_model
 
 EXPORT = Path(__file__).parents[1] / "export"
 AFFINE = np.array([[-0.8, 0, 0.2, 30], [0, 1.1, 0, -20], [0.1, 0, 2.0, 5], [0, 0, 0, 1.0]])
@@ -41,7 +42,7 @@ def segmenter():
 
 @pytest.fixture(scope="module")
 def address(segmenter, tmp_path_factory):
-    path = Path(__file__).with_name("serving_fixture.py")
+    path = Path(__file__).with_name("serving") / "serving_fixture.py"
     specification = importlib.util.spec_from_file_location("serving_fixture", path)
     serving_fixture = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(serving_fixture)
@@ -116,6 +117,15 @@ def test_compose_mounts_the_model_where_the_list_says():
     assert service["image"].startswith("tensorflow/serving")
     assert any(volume.endswith(f":/models/{MODEL_NAME}:ro") for volume in service["volumes"])
     assert {port.split(":")[-1] for port in service["ports"]} == {"8500", "8501"}
+
+
+def test_every_way_to_start_the_server_enables_onednn():
+    (compose,), (deployment, _) = read_yaml("docker-compose.yml"), read_yaml("kubernetes.yml")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert compose["services"]["segmenter"]["environment"] == {ONEDNN: "1"}
+    assert {variable["name"]: variable["value"] for variable in container["env"]} == {ONEDNN: "1"}
+    (line,) = re.findall(r"docker run .*", (EXPORT / "README.md").read_text(encoding="utf-8"))
+    assert f"-e {ONEDNN}=1" in line
 
 
 def test_kubernetes_mounts_the_model_where_the_list_says():

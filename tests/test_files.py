@@ -1,7 +1,11 @@
+import contextlib
+import os
+from pathlib import Path
+
 import pytest
 
-from mcc_keras.errors import OutputExistsError
-from mcc_keras.files import staged_folder, write_text, written_aside
+from mcc_keras.errors import OutputExistsError, UsageError
+from mcc_keras.files import refuse_output_that_is_input, staged_folder, write_text, written_aside
 
 
 def test_a_text_file_is_replaced_whole(tmp_path):
@@ -65,3 +69,81 @@ def test_a_stop_between_two_renames_is_set_right_by_the_next_call(tmp_path):
     with pytest.raises(ValueError, match="stop"), staged_folder(tmp_path / "set"):
         raise ValueError("stop")
     assert (tmp_path / "set" / "old.txt").read_text() == "old"
+
+
+# ---- an input is never an output ----------------------------------------------------------------------------------
+
+
+def names_of(folder):
+    """Ways to name `folder/scan.nii.gz`."""
+    os.symlink(folder / "scan.nii.gz", folder / "link.nii.gz")
+    os.link(folder / "scan.nii.gz", folder / "twin.nii.gz")
+    os.symlink(folder, folder.parent / "elsewhere")
+    os.symlink("link.nii.gz", folder / "chain.nii.gz")
+    inside = [
+        "scan.nii.gz",
+        "link.nii.gz",
+        "twin.nii.gz",
+        "chain.nii.gz",
+        "./scan.nii.gz",
+        f"../{folder.name}/scan.nii.gz",
+    ]
+    return [folder / name for name in inside] + [folder.parent / "elsewhere" / "scan.nii.gz"]
+
+
+def test_an_input_is_no_output_under_any_name(tmp_path, monkeypatch):
+    folder = tmp_path / "scans"
+    write_text(folder / "scan.nii.gz", "voxels")
+    names = names_of(folder)
+    monkeypatch.chdir(folder)
+    for output in [*names, Path("scan.nii.gz"), "./scan.nii.gz"]:
+        for scan in (folder / "scan.nii.gz", Path("link.nii.gz")):
+            with pytest.raises(UsageError, match="The output must not be an input"):
+                refuse_output_that_is_input(output, [folder / "other.nii.gz", scan])
+
+
+def test_names_that_differ_in_case_are_one_file_where_the_system_says_so(tmp_path):
+    write_text(tmp_path / "scan.nii.gz", "voxels")
+    same = os.path.exists(tmp_path / "SCAN.nii.gz")
+    with pytest.raises(UsageError) if same else contextlib.nullcontext():
+        refuse_output_that_is_input(tmp_path / "SCAN.nii.gz", [tmp_path / "scan.nii.gz"])
+
+
+def test_a_folder_with_an_input_in_it_is_no_output(tmp_path):
+    scan = write_text(tmp_path / "a" / "b" / "scan.nii.gz", "voxels")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    for output in (tmp_path, tmp_path / "a", tmp_path / "link", tmp_path / "a" / "b", tmp_path / "a" / ".." / "a"):
+        with pytest.raises(UsageError, match="must not be an input"):
+            refuse_output_that_is_input(output, [scan])
+    with pytest.raises(UsageError, match="must not be an input"):
+        refuse_output_that_is_input(tmp_path / "link", [tmp_path / "a"])
+
+
+def test_other_files_new_names_and_folders_below_an_input_are_outputs(tmp_path):
+    scan = write_text(tmp_path / "scan.nii.gz", "voxels")
+    mask = write_text(tmp_path / "mask.nii.gz", "voxels")
+    (tmp_path / "run").mkdir()
+    for output in (mask, tmp_path / "new.nii.gz", tmp_path / "run", tmp_path / "no" / "scan.nii.gz"):
+        refuse_output_that_is_input(output, [scan, tmp_path / "gone.nii.gz"])
+    refuse_output_that_is_input(tmp_path / "run", [tmp_path])
+
+
+# ---- names --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "ü" * 127, "a" * 248 + ".nii.gz"])
+def test_the_longest_name_that_a_file_can_have_is_written(tmp_path, name):
+    assert write_text(tmp_path / name, "text").read_text() == "text"
+    with pytest.raises(UsageError, match="at most 255 bytes"):
+        write_text(tmp_path / (name + "bb"), "text")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["file/a.txt", "file/b/a.txt", "broken/a.txt"])
+def test_a_file_where_a_folder_should_be_is_named(tmp_path, name):
+    write_text(tmp_path / "file", "text")
+    (tmp_path / "broken").symlink_to(tmp_path / "gone")
+    with pytest.raises(OutputExistsError, match="(file|broken): expected a free name, found a file where a folder"):
+        write_text(tmp_path / name, "text")
+    with pytest.raises(OutputExistsError), staged_folder(tmp_path / name):
+        pass

@@ -1,4 +1,4 @@
-"""The package as a whole: what it imports, what it registers, what stands nowhere in it."""
+"""The package as a whole: its imports, its registration with Keras, words that are banned from it."""
 
 import ast
 import configparser
@@ -72,12 +72,12 @@ def test_a_module_that_others_build_on_can_be_imported_before_keras(module):
     ],
     ids=["pickle", "unsafe loading", "unfinished"],
 )
-def test_words_that_stand_nowhere_in_the_package(words):
+def test_banned_words_are_absent_from_the_package(words):
     lines = [(path, line) for path in SOURCES for line in path.read_text(encoding="utf-8").splitlines()]
     assert [f"{path.name}: {line}" for path, line in lines if re.search(words, line)] == []
 
 
-def test_only_the_abstract_loss_and_metric_leave_a_method_to_their_heirs():
+def test_only_the_abstract_loss_and_metric_leave_a_method_unimplemented():
     unfinished = {path.name for path in SOURCES if "NotImplementedError" in path.read_text(encoding="utf-8")}
     assert unfinished <= {"volume_loss.py", "counting.py"}
 
@@ -105,7 +105,7 @@ def spelled(distribution):
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def test_the_changelog_tells_of_this_version():
+def test_the_changelog_lists_this_version():
     if not (ROOT / "CHANGELOG.md").exists():
         pytest.skip("the package is installed without its source tree")
     assert f"\n## {mk.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

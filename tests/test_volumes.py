@@ -1,23 +1,19 @@
+"""Volumes are read the same from every format, with their rank, values and place."""
+
 import gzip
 import itertools
-import random
-import resource
 import subprocess
 import sys
-import zlib
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from mcc_keras.errors import EnvironmentFailure, GeometryError, OutputExistsError, UsageError, VolumeError
-from mcc_keras.formats import nifti
+from mcc_keras.errors import GeometryError, UsageError, VolumeError
 from mcc_keras.formats.geometry import corner_displacement
 from mcc_keras.volumes import Volume, read_volume, suffix_of, write_mask, write_volume
 
-OBLIQUE = np.array([[0.9, -0.2, 0.1, -30.0], [0.2, 0.88, -0.3, 12.0], [0.0, 0.4, 2.6, 7.0], [0, 0, 0, 1]])
 AXES = np.diag([-0.5, 0.75, 3.0, 1.0])
 
 
@@ -51,7 +47,7 @@ def all_orientations():
             yield np.eye(3)[list(axes)] * signs
 
 
-# ---- formats -----------------------------------------------------------------------------------------------------
+# ---- formats -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.hdr", "a.img", "A.NII"])
@@ -165,7 +161,7 @@ def test_suffixes_are_told_without_regard_to_capitals():
     assert [suffix_of(name) for name in ("A.NII.GZ", "b.nrrd", "c.gz", "d.nii.gz.txt")] == [".nii.gz", ".nrrd", "", ""]
 
 
-# ---- rank ---------------------------------------------------------------------------------------------------------
+# ---- rank ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(5, 4, 3, 1), (5, 4, 3, 1, 1), (5, 4, 1)])
@@ -197,7 +193,7 @@ def test_a_vector_image_of_metaimage_has_its_channels_last(tmp_path):
     np.testing.assert_array_equal(volume.array, array.transpose(2, 1, 0, 3))
 
 
-# ---- scaling and values ------------------------------------------------------------------------------------------
+# ---- scaling and values --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("slope", [0.0, np.nan, 1.0])
@@ -241,7 +237,7 @@ def test_choices_that_do_not_exist_are_refused(tmp_path):
         read_volume(tmp_path / "a.nii", affine="best")
 
 
-# ---- where the volume lies ----------------------------------------------------------------------------------------
+# ---- where the volume lies -----------------------------------------------------------------------------------------
 
 
 def test_two_forms_that_disagree_are_refused_until_one_is_chosen(tmp_path):
@@ -259,11 +255,9 @@ def test_two_forms_that_agree_but_for_rounding_are_fine(tmp_path):
 
 
 @pytest.mark.parametrize("sform, qform", [(1, 0), (0, 1), (2, 0), (0, 0)])
-def test_a_form_without_a_code_is_not_looked_at(tmp_path, sform, qform):
+def test_a_form_without_a_code_is_not_used(tmp_path, sform, qform):
     save(tmp_path / "a.nii", voxels(), sform=sform, qform=qform)
     np.testing.assert_allclose(read_volume(tmp_path / "a.nii").affine, nib.load(tmp_path / "a.nii").affine, atol=1e-6)
-    with pytest.raises(GeometryError, match="expected a"):
-        read_volume(tmp_path / "a.nii", affine="qform" if sform or not qform else "sform")
 
 
 @pytest.mark.parametrize(
@@ -290,7 +284,7 @@ def test_a_spacing_of_zero_or_no_number_is_refused(tmp_path, pixdim):
 
 def test_a_quaternion_that_is_none_is_refused(tmp_path):
     patch(save(tmp_path / "a.nii", voxels(), sform=0), quatern_b=3.0)
-    with pytest.raises(GeometryError, match="expected an affine in the qform"):
+    with pytest.raises(GeometryError, match="expected a valid affine in the qform"):
         read_volume(tmp_path / "a.nii")
 
 
@@ -309,304 +303,3 @@ def test_a_distance_between_grids_is_that_of_the_corner_that_moves_most():
     turned[0, 1] = 0.1
     assert corner_displacement(np.eye(4), turned, (11, 21, 31)) == pytest.approx(2.0)
     assert corner_displacement(np.diag([2, 2, 2, 1]), np.diag([2, 2, 2.2, 1]), (11, 21, 31)) == pytest.approx(3.0)
-
-
-# ---- damaged and hostile files ------------------------------------------------------------------------------------
-
-
-def gzip_accepts(path):
-    return subprocess.run(["gzip", "-t", path], capture_output=True).returncode == 0
-
-
-def reads(path):
-    try:
-        read_volume(path)
-    except VolumeError:
-        return False
-    return True
-
-
-def test_a_file_cut_at_any_byte_is_refused_and_a_whole_one_read(tmp_path):
-    data = write_volume(voxels(), tmp_path / "whole.nii.gz", affine=AXES).read_bytes()
-    cut = tmp_path / "cut.nii.gz"
-    for length in range(len(data)):
-        cut.write_bytes(data[:length])
-        assert not reads(cut), f"cut after {length} of {len(data)} bytes"
-    cut.write_bytes(data)
-    assert reads(cut)
-
-
-def test_what_is_accepted_is_what_gzip_accepts(tmp_path):
-    data = write_volume(voxels(), tmp_path / "whole.nii.gz", affine=AXES).read_bytes()
-    plain = gzip.decompress(data)
-    mutants = [data[:n] for n in range(0, len(data), 9)] + [
-        data + bytes(7),
-        data + b"x",
-        data + data,
-        data[:-1] + b"\7",
-    ]
-    mutants += [gzip.compress(plain[:300]) + gzip.compress(plain[300:]), gzip.compress(plain + b"tail"), b"", plain]
-    random_ = random.Random(5)
-    for _ in range(40):
-        at = random_.randrange(len(data))
-        mutants.append(data[:at] + bytes([data[at] ^ 1 << random_.randrange(8)]) + data[at + 1 :])
-    path = tmp_path / "mutant.nii.gz"
-    accepted = 0
-    for mutant in mutants:
-        path.write_bytes(mutant)
-        accepted += gzip_accepts(path)
-        assert reads(path) == gzip_accepts(path), mutant[:20]
-    assert accepted >= 4
-
-
-def test_the_checksum_of_every_member_is_compared():
-    whole = gzip.compress(b"abc") + gzip.compress(b"def")
-    assert b"".join(nifti.inflate(whole, 1)) == b"abcdef"
-    wrong = gzip.compress(b"abc")[:-8] + bytes(8) + gzip.compress(b"def")
-    with pytest.raises(zlib.error, match="(?i)incorrect (data check|checksum)"):
-        list(nifti.inflate(wrong, 1 << 10))
-
-
-@pytest.mark.parametrize("name", ["a.nii", "a.img"])
-def test_an_uncompressed_file_that_is_cut_is_refused(tmp_path, name):
-    (nib.Nifti1Image if name == "a.nii" else nib.Nifti1Pair)(voxels(), AXES).to_filename(tmp_path / name)
-    data = (tmp_path / name).read_bytes()
-    for length in range(0, len(data), 7):
-        (tmp_path / name).write_bytes(data[:length])
-        assert not reads(tmp_path / name)
-
-
-def bomb(path, shape, *, zeros=0, dtype=np.uint8):
-    header = nib.Nifti1Header()
-    header.set_data_dtype(dtype)
-    header.set_data_shape(shape)
-    header["vox_offset"], header["magic"] = 352, b"n+1"
-    header.set_sform(np.eye(4), 1)
-    data = header.binaryblock + bytes(4)
-    if not path.name.endswith(".gz"):
-        path.write_bytes(data + bytes(zeros))
-        return path
-    packer = zlib.compressobj(9, wbits=31)
-    with open(path, "wb") as file:
-        file.write(packer.compress(data))
-        for _ in range(zeros >> 20):
-            file.write(packer.compress(bytes(1 << 20)))
-        file.write(packer.flush())
-    return path
-
-
-def limit_memory():
-    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
-
-
-@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
-@pytest.mark.parametrize("shape", [(32767, 32767, 32767), (1000, 1000, 1000), (32767, 8, 8)])
-def test_a_header_that_promises_too_much_is_refused_before_memory_is_taken(tmp_path, name, shape):
-    path = bomb(tmp_path / name, shape)
-    code = (
-        "import sys; from mcc_keras.volumes import read_volume\n"
-        "from mcc_keras.errors import VolumeError\n"
-        "try: read_volume(sys.argv[1])\nexcept VolumeError as error: print(error)"
-    )
-    run = [sys.executable, "-c", code, path]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=120, preexec_fn=limit_memory)
-    assert "voxels" in done.stdout or "promises" in done.stdout or "cut" in done.stdout, done.stderr
-
-
-def test_a_bomb_is_refused_by_its_ratio_and_read_when_trusted(tmp_path, monkeypatch):
-    path = bomb(tmp_path / "a.nii.gz", (256, 256, 256), zeros=16 << 20)
-    assert read_volume(path).array.nbytes == 16 << 20
-    monkeypatch.setattr(nifti, "_RATIO_FREE_BYTES", 1 << 20)
-    with pytest.raises(VolumeError, match="at most 200 times the compressed"):
-        read_volume(path)
-    assert read_volume(path, max_ratio=1100).shape == (256, 256, 256)
-
-
-def test_a_stream_that_goes_on_and_on_after_the_voxels_is_refused(tmp_path, monkeypatch):
-    path = bomb(tmp_path / "a.nii.gz", (2, 2, 2), zeros=8 << 20)
-    monkeypatch.setattr(nifti, "_RATIO_FREE_BYTES", 1 << 20)
-    with pytest.raises(VolumeError, match="found more than"):
-        read_volume(path)
-
-
-@pytest.mark.parametrize("name", ["a.nii.gz", "a.mha", "a.nrrd"])
-def test_the_limit_of_voxels_is_an_option(tmp_path, name):
-    sitk.WriteImage(sitk.GetImageFromArray(voxels()), str(tmp_path / name))
-    assert read_volume(tmp_path / name, max_voxels=60).shape == (3, 4, 5)
-    with pytest.raises(VolumeError, match="expected at most 59 voxels"):
-        read_volume(tmp_path / name, max_voxels=59)
-
-
-@pytest.mark.parametrize("code", [128, 32, 1536, 1, 0, 2304])
-def test_colours_and_complex_numbers_are_refused(tmp_path, code):
-    patch(save(tmp_path / "a.nii", voxels()), datatype=code)
-    with pytest.raises(VolumeError, match=f"found data type {code}"):
-        read_volume(tmp_path / "a.nii")
-
-
-@pytest.mark.parametrize("bits", [0, 8, 15, 32])
-def test_a_header_whose_bits_are_not_those_of_its_type_is_refused(tmp_path, bits):
-    patch(save(tmp_path / "a.nii", voxels()), bitpix=bits)
-    with pytest.raises(VolumeError, match=f"expected 16 bits a voxel for int16, found {bits}"):
-        read_volume(tmp_path / "a.nii")
-
-
-def test_analyze_files_are_refused_since_they_do_not_say_left_from_right(tmp_path):
-    nib.AnalyzeImage(voxels(), np.eye(4)).to_filename(tmp_path / "a.img")
-    with pytest.raises(VolumeError, match="expected the NIfTI mark"):
-        read_volume(tmp_path / "a.hdr")
-
-
-# ---- writing ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("sform, qform", [(1, 1), (2, 0), (0, 3), (4, 2)])
-def test_a_mask_has_the_shape_affine_and_codes_of_its_scan_and_reads_the_same_everywhere(tmp_path, sform, qform):
-    save(tmp_path / "a.nii", voxels(dtype=np.float32), sform=sform, qform=qform)
-    patch(tmp_path / "a.nii", scl_slope=3, scl_inter=1)
-    mask = (voxels(seed=1) > 50).astype(np.int64) * 2
-    path = write_mask(mask, tmp_path / "m.nii.gz", like=read_volume(tmp_path / "a.nii"))
-    image, scan = nib.load(path), nib.load(tmp_path / "a.nii")
-    raw = nib.Nifti1Header(gzip.decompress(path.read_bytes())[:348])
-    assert (raw.get_data_dtype(), float(raw["scl_slope"]), float(raw["scl_inter"])) == (np.uint8, 1, 0)
-    assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (sform, qform)
-    np.testing.assert_array_equal(image.header.get_sform(), scan.header.get_sform())
-    np.testing.assert_array_equal(image.header.get_qform(), scan.header.get_qform())
-    np.testing.assert_array_equal(np.asarray(image.dataobj), mask)
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))).T, mask)
-
-
-@pytest.mark.parametrize("name", ["a.mha", "a.nrrd"])
-def test_a_mask_of_a_metaimage_or_nrrd_lies_on_it_for_simpleitk_too(tmp_path, name):
-    image = sitk.GetImageFromArray(voxels().T)
-    image.SetSpacing((0.7, 0.8, 3))
-    image.SetOrigin((-10, 20, 30))
-    image.SetDirection((0, 1, 0, 0.6, 0, -0.8, -0.8, 0, -0.6))
-    sitk.WriteImage(image, str(tmp_path / name))
-    volume = read_volume(tmp_path / name)
-    mask = sitk.ReadImage(str(write_mask(voxels() > 50, tmp_path / "m.nii.gz", like=volume)))
-    for index in ((0, 0, 0), (4, 3, 2)):
-        np.testing.assert_allclose(
-            mask.TransformIndexToPhysicalPoint(index), image.TransformIndexToPhysicalPoint(index), atol=1e-4
-        )
-
-
-def test_a_sheared_scan_gets_a_mask_in_its_place(tmp_path):
-    affine = OBLIQUE.copy()
-    affine[0, 2] = 0.9
-    like = Volume(voxels(), affine)
-    mask = read_volume(write_mask(voxels() > 50, tmp_path / "m.nii", like=like))
-    assert corner_displacement(affine, mask.affine, like.shape) < 1e-4
-
-
-def test_labels_above_255_are_written_as_uint16(tmp_path):
-    mask = np.full((2, 2, 2), 300)
-    assert read_volume(write_mask(mask, tmp_path / "m.nii", like=Volume(mask, AXES))).array.dtype == np.uint16
-
-
-@pytest.mark.parametrize("value", [-1, 70_000, 0.5, np.nan])
-def test_values_that_are_no_labels_are_not_written(tmp_path, value):
-    with pytest.raises(UsageError, match="whole numbers from 0 to 65535"):
-        write_mask(np.full((2, 2, 2), value), tmp_path / "m.nii", like=Volume(np.zeros((2, 2, 2)), AXES))
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_mask_of_another_shape_is_not_written(tmp_path):
-    with pytest.raises(GeometryError, match=r"expected a mask of shape \(5, 4, 3\), found \(3, 4, 5\)"):
-        write_mask(np.zeros((3, 4, 5), int), tmp_path / "m.nii", like=Volume(voxels(), AXES))
-
-
-def test_a_file_is_not_overwritten_unless_told(tmp_path):
-    path = write_volume(voxels(), tmp_path / "a.nii", affine=AXES)
-    with pytest.raises(OutputExistsError):
-        write_volume(voxels(seed=1), path, affine=AXES)
-    np.testing.assert_array_equal(read_volume(path).array, voxels())
-    write_volume(voxels(seed=1), path, affine=AXES, overwrite=True)
-    np.testing.assert_array_equal(read_volume(path).array, voxels(seed=1))
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.nii"]
-
-
-def test_the_same_voxels_give_the_same_bytes(tmp_path):
-    first, second = (write_volume(voxels(), tmp_path / f"{i}.nii.gz", affine=OBLIQUE) for i in range(2))
-    assert first.read_bytes() == second.read_bytes()
-
-
-@pytest.mark.parametrize("name", ["m.dcm", "m", "m.hdr", "m.png", "m.seg"])
-def test_a_mask_in_another_format_is_refused_with_the_way_to_dicom(tmp_path, name):
-    with pytest.raises(UsageError, match=r"\.nii \.nii\.gz \.mha \.mhd \.nrrd.*DICOM SEG is not written: convert"):
-        write_mask(voxels(), tmp_path / name, like=Volume(voxels(), AXES))
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("name", ["m.nii", "m.nii.gz", "m.nrrd", "m.mha", "m.mhd"])
-@pytest.mark.parametrize("largest, dtype", [(2, "uint8"), (255, "uint8"), (256, "uint16"), (65535, "uint16")])
-def test_a_mask_lies_on_the_grid_in_every_format_and_itk_reads_it_the_same(tmp_path, name, largest, dtype):
-    turn = np.array([[0.6, 0.8, 0], [0, 0, -1], [-0.8, 0.6, 0]])
-    affine = nib.affines.from_matvec(turn @ np.diag([0.7, 0.8, 2.5]), (-11, 22, 33))
-    mask = voxels(seed=3).astype(int)
-    mask[1, 2, 0] = largest
-    mask[mask < 50] = 0
-    path = write_mask(np.minimum(mask, largest), tmp_path / name, like=Volume(voxels(), affine))
-    image = sitk.ReadImage(str(path))
-    read = sitk.GetArrayFromImage(image)
-    assert read.dtype == dtype
-    np.testing.assert_array_equal(read.T, np.minimum(mask, largest))
-    for index in ((0, 0, 0), (4, 0, 0), (0, 3, 0), (0, 0, 2)):
-        place = np.array(image.TransformIndexToPhysicalPoint(index)) * (-1, -1, 1)
-        np.testing.assert_allclose(place, (affine @ (*index, 1))[:3], atol=1e-5)
-    again = read_volume(path)
-    np.testing.assert_array_equal(again.array, np.minimum(mask, largest))
-    np.testing.assert_allclose(again.affine, affine, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["m.nii.gz", "m.nrrd", "m.mha", "m.mhd"])
-def test_the_same_mask_gives_the_same_bytes_in_every_format(tmp_path, name):
-    for folder in ("a", "b"):
-        write_mask(voxels() > 50, tmp_path / folder / name, like=Volume(voxels(), AXES))
-    first, second = ([path.read_bytes() for path in sorted((tmp_path / x).iterdir())] for x in ("a", "b"))
-    assert first == second
-
-
-def test_a_mask_of_two_files_is_not_written_over_either_unless_told(tmp_path):
-    (tmp_path / "m.zraw").write_text("mine")
-    like = Volume(voxels(), AXES)
-    with pytest.raises(OutputExistsError, match=r"m\.zraw"):
-        write_mask(voxels() > 50, tmp_path / "m.mhd", like=like)
-    assert (tmp_path / "m.zraw").read_text() == "mine"
-    for limit in (50, 20):
-        path = write_mask(voxels() > limit, tmp_path / "m.mhd", like=like, overwrite=True)
-        np.testing.assert_array_equal(read_volume(path).array, voxels() > limit)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["m.mhd", "m.zraw"]
-
-
-def test_a_mask_of_two_files_that_cannot_be_written_leaves_the_old_one(tmp_path):
-    scan = voxels((20, 20, 20))
-    path = write_mask(scan > 50, tmp_path / "m.mhd", like=Volume(scan, AXES))
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (900, limits[1]))  # enough for the header, not for the voxels
-    try:
-        with pytest.raises(EnvironmentFailure, match="cannot be written"):
-            write_mask(scan > 20, path, like=Volume(scan, AXES), overwrite=True)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    np.testing.assert_array_equal(read_volume(path).array, scan > 50)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["m.mhd", "m.zraw"]
-
-
-@pytest.mark.parametrize("name", ["m.nrrd", "m.mha", "m.mhd"])
-def test_a_sheared_grid_is_written_as_nifti_only(tmp_path, name):
-    affine = OBLIQUE.copy()
-    affine[0, 2] = 0.9
-    with pytest.raises(GeometryError, match="axes at right angles.*Write the mask as .nii.gz"):
-        write_mask(voxels() > 50, tmp_path / name, like=Volume(voxels(), affine))
-    assert not list(tmp_path.iterdir())
-
-
-def test_images_are_written_as_nifti_only(tmp_path):
-    with pytest.raises(UsageError, match=r"\.nii or \.nii\.gz"):
-        write_volume(voxels(), tmp_path / "m.mha", affine=AXES)
-
-
-def test_an_affine_without_an_inverse_is_not_written(tmp_path):
-    with pytest.raises(GeometryError):
-        write_volume(voxels(), Path(tmp_path / "a.nii"), affine=np.diag([1, 1, 0, 1]))

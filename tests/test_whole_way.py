@@ -80,7 +80,7 @@ def test_the_whole_way_on_the_command_line(source, tmp_path, capsys):
         ["prepare", str(source), work, "--size", "16,16,8", "--seed", "7", "--workers", "1"],
         ["train", work, run, "--epochs", "2", "--seed", "7"],
         ["evaluate", run],
-        ["predict", run, scan, "-o", mask],
+        ["segment", "--run", run, scan, "-o", mask],
         ["export", run, model],
     ):
         assert cli.main(line) == 0, capsys.readouterr().err

@@ -6,11 +6,10 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
+from mcc_keras import models  # before keras, so that it uses oneDNN on every processor
 import keras
 import numpy as np
 from process import serve
-
-from mcc_keras import models
 
 NETWORKS = {"dense_vnet": "DenseVNet", "vnet": "VNet", "voxresnet": "VoxResNet", "unet": "UNet3D"}
 timed = {}

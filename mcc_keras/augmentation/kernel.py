@@ -5,15 +5,14 @@ import functools
 import tensorflow as tf
 
 from mcc_keras.augmentation import acquisition, intensity, resampling, spatial
-from mcc_keras.augmentation.boxes import corner_about, cut
+from mcc_keras.augmentation.boxes import centre_of, corner_about, cut
+from mcc_keras.augmentation.changes import INTENSITIES, SPATIAL
 from mcc_keras.augmentation.deformation import Deformation
 from mcc_keras.augmentation.draws import perhaps, split, uniform
 from mcc_keras.augmentation.linear import LAST_TO_FIRST
+from mcc_keras.errors import UsageError
 
-SPATIAL = ("rotation_degrees", "scaling", "shear_degrees", "translation", "translation_mm")
-# What happens to intensities, in this order: the patient moves, the coils shade, k-space is disturbed, voxels are
-# large, the receiver is noisy, and a window is chosen.
-INTENSITIES = {
+_INTENSITIES = {
     "motion_mm": acquisition.random_motion,
     "bias_field": intensity.random_bias_field,
     "ghosting": acquisition.random_ghosting,
@@ -31,17 +30,33 @@ INTENSITIES = {
 }
 
 
+def augment(policy, seed, image, mask, *, spacing_mm, patch_size, centre):
+    """Apply a policy; see `Augmentation.__call__`."""
+    image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
+    shape = tuple(image.shape[:3])
+    if image.shape.rank != 4 or image.shape[:3] != mask.shape[:3] or mask.shape.rank != 4:
+        shapes = f"image.shape={tuple(image.shape)}, mask.shape={tuple(mask.shape)}"
+        raise UsageError(f"Expected an image (x, y, z, channels) and a mask (x, y, z, 1). Received: {shapes}.")
+    patch_size = shape if patch_size is None else tuple(patch_size)
+    if len(patch_size) != 3 or not all(0 < m <= n for m, n in zip(patch_size, shape, strict=True)):
+        raise UsageError(f"Expected a patch within the volume, {shape}. Received: patch_size={patch_size}.")
+    centre = centre_of((0, 0, 0), shape) if centre is None else centre
+    centre, spacing_mm = (tf.cast(tf.convert_to_tensor(each), tf.float32) for each in (centre, spacing_mm))
+    # On a CPU the compiled form is many times faster than one kernel per operation; it is compiled once per shape.
+    return compiled(policy, patch_size)(tf.convert_to_tensor(seed), image, mask, spacing_mm, centre)
+
+
 @functools.lru_cache(maxsize=64)
 def compiled(policy, patch_size):
     """The whole policy as one XLA kernel: equal policies share it."""
 
     @tf.function(jit_compile=True)
-    def augment(seed, image, mask, spacing_mm, centre):
+    def apply(seed, image, mask, spacing_mm, centre):
         place, light = split(seed, 2)
         image, mask = _move(policy, place, image, mask, spacing_mm=spacing_mm, patch_size=patch_size, centre=centre)
         return _shade(policy, light, image, spacing_mm=spacing_mm), mask
 
-    return augment
+    return apply
 
 
 def _move(policy, seed, image, mask, *, spacing_mm, patch_size, centre):
@@ -103,6 +118,6 @@ def _shade(policy, seed, image, *, spacing_mm):
         chance, most = policy.chance(name), getattr(policy, name)
         if chance:
             gate, draws = split(each, 2)
-            change = functools.partial(INTENSITIES[name], draws, most=most, **more.get(name, {}))
+            change = functools.partial(_INTENSITIES[name], draws, most=most, **more.get(name, {}))
             image = perhaps(gate, chance, change, image)
     return image

@@ -1,24 +1,16 @@
 """`Augmentation`: a frozen value that says what may happen to a training volume, and does it."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
-import tensorflow as tf
 
-from mcc_keras.augmentation.boxes import centre_of
-from mcc_keras.augmentation.kernel import INTENSITIES, SPATIAL, compiled
-from mcc_keras.errors import DataError, UsageError
+from mcc_keras.augmentation.changes import CHANCES, LIMITS
+from mcc_keras.documents import parse_document, to_text
+from mcc_keras.errors import UsageError
 
-VERSION = 1
-CHANCES = ("elastic", *SPATIAL, *INTENSITIES)  # what has a number, 0 for never, and a probability
-LIMITS = {
-    **{"rotation_degrees": 180, "scaling": 4, "shear_degrees": 45, "translation": 0.99, "elastic": 0.1},
-    **{"contrast": 0.99, "ghosting": 1, "histogram_shift": 0.5, "low_resolution": 7, "blur": 10, "gamma": 3},
-    **{"inverted_gamma": 3, "bias_field": 3, "channel_dropout": 1},
-}
+SCHEMA = 1
 INTERPOLATIONS, MASK_INTERPOLATIONS, PADDINGS = ("linear", "cubic"), ("nearest", "linear"), ("edge", "background")
 
 
@@ -65,6 +57,7 @@ class Augmentation:
 
     Example:
 
+    >>> import tensorflow as tf
     >>> image, mask = tf.random.stateless_normal((8, 8, 8, 1), (1, 2)), tf.ones((8, 8, 8, 1), tf.uint8)
     >>> policy = Augmentation(rotation_degrees=20, blur=1.0, probability={"blur": 0.2})
     >>> moved, moved_mask = policy((1, 2), image, mask, spacing_mm=(1.0, 1.0, 1.0))
@@ -129,44 +122,18 @@ class Augmentation:
         """Return how often a change happens: 0 where its number is 0."""
         return self.probability.get(name, 1.0) if getattr(self, name) > 0 else 0.0
 
-    def to_dict(self):
-        """Return the settings as a dict of plain values, with a version."""
-        return {"version": VERSION, **dataclasses.asdict(self)}
-
     def to_json(self):
         """Return the settings as JSON text."""
-        return json.dumps(self.to_dict(), indent=2) + "\n"
-
-    @classmethod
-    def from_dict(cls, settings, *, path="augmentation"):
-        """Return the `Augmentation` that `to_dict` wrote; a setting that is missing has its default.
-
-        Raises:
-            DataError: Another version, settings that this version does not know, or values that make no sense.
-        """
-        if not isinstance(settings, Mapping) or settings.get("version") != VERSION:
-            raise DataError(path, f"expected settings of augmentation with version {VERSION}, found {settings!r:.60}")
-        settings = {name: value for name, value in settings.items() if name != "version"}
-        unknown = sorted(set(settings) - {field.name for field in dataclasses.fields(cls)})
-        if unknown:
-            raise DataError(path, f"expected settings of augmentation, found also {', '.join(map(str, unknown))}")
-        try:
-            return cls(**settings)
-        except UsageError as error:
-            raise DataError(path, f"expected settings that make sense, found others: {error}") from error
+        return to_text(self, schema=SCHEMA)
 
     @classmethod
     def from_json(cls, text, *, path="augmentation.json"):
-        """Return the `Augmentation` that `to_json` wrote; `path` is named in errors.
+        """Return the `Augmentation` that `to_json` wrote; a setting that is missing has its default.
 
         Raises:
-            DataError: Other text, or as `from_dict`.
+            DataError: Other text, another schema, an unknown setting, or an invalid value; `path` is named.
         """
-        try:
-            settings = json.loads(text)
-        except (ValueError, TypeError) as error:
-            raise DataError(path, "expected settings of augmentation in JSON, found something else") from error
-        return cls.from_dict(settings, path=path)
+        return parse_document(text, cls, path=path, schema=SCHEMA)
 
     def __call__(self, seed, image, mask, *, spacing_mm, patch_size=None, centre=None):
         """Return the changed image and mask, of the same types.
@@ -184,18 +151,9 @@ class Augmentation:
         Raises:
             UsageError: Shapes that do not fit.
         """
-        image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
-        shape = tuple(image.shape[:3])
-        if image.shape.rank != 4 or image.shape[:3] != mask.shape[:3] or mask.shape.rank != 4:
-            shapes = f"image.shape={tuple(image.shape)}, mask.shape={tuple(mask.shape)}"
-            raise UsageError(f"Expected an image (x, y, z, channels) and a mask (x, y, z, 1). Received: {shapes}.")
-        patch_size = shape if patch_size is None else tuple(patch_size)
-        if len(patch_size) != 3 or not all(0 < m <= n for m, n in zip(patch_size, shape, strict=True)):
-            raise UsageError(f"Expected a patch within the volume, {shape}. Received: patch_size={patch_size}.")
-        centre = centre_of((0, 0, 0), shape) if centre is None else centre
-        centre, spacing_mm = (tf.cast(tf.convert_to_tensor(each), tf.float32) for each in (centre, spacing_mm))
-        # On a CPU the compiled form is many times faster than one kernel an operation; it is compiled once a shape.
-        return compiled(self, patch_size)(tf.convert_to_tensor(seed), image, mask, spacing_mm, centre)
+        from mcc_keras.augmentation.kernel import augment  # TensorFlow is loaded for this, not for the value
+
+        return augment(self, seed, image, mask, spacing_mm=spacing_mm, patch_size=patch_size, centre=centre)
 
 
 def _number(value, name, *, most):

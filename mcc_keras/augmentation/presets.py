@@ -1,6 +1,9 @@
 """Policies with a name, for `augment="strong"`."""
 
-from mcc_keras.augmentation.policy import CHANCES, Augmentation
+import numpy as np
+
+from mcc_keras.augmentation.changes import CHANCES
+from mcc_keras.augmentation.policy import Augmentation
 from mcc_keras.errors import UsageError
 
 NOTHING = dict.fromkeys(CHANCES, 0.0)
@@ -55,3 +58,14 @@ def find_preset(name):
     if name not in PRESETS:
         raise UsageError(f"Expected a preset: one of {', '.join(PRESETS)}. Received: augment={name!r}.")
     return PRESETS[name]
+
+
+def augmentation_policy(augment):
+    """Return the `Augmentation` that `augment` stands for (`None` for `False`), a name's or itself."""
+    if isinstance(augment, Augmentation):
+        return augment
+    if isinstance(augment, str):
+        return find_preset(augment)
+    if isinstance(augment, bool | np.bool_):
+        return Augmentation() if augment else None
+    raise UsageError(f"Expected True, False, {', '.join(PRESETS)} or an Augmentation. Received: augment={augment!r}.")

@@ -8,5 +8,5 @@ report.raise_for_errors()
 import lazy_loader as lazy
 
 __getattr__, __dir__, __all__ = lazy.attach(
-    __name__, submod_attrs={"doctor": ["CheckReport", "check_cases"], "examine": ["Finding"]}
+    __name__, submod_attrs={"case": ["Finding"], "report": ["CheckReport", "check_cases"]}
 )

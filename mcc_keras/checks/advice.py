@@ -140,6 +140,6 @@ def _loss(rows, cases):
             f"{empty} of {len(shares)} masks are empty: mcc with its default smooth=1 learns from them, "
             "the published form (smooth=0) does not."
         )
-    if len(cases[0].labels) > 1:
+    if len(cases[0].task.labels) > 1:
         sentences.append("Several classes: mcc is the multi-class R_K, gwd can weigh one confusion against another.")
     return sentences

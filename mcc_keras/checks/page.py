@@ -3,8 +3,8 @@
 import base64
 
 from mcc_keras.checks.columns import CASE_COLUMNS, case_cells
-from mcc_keras.checks.thumbnails import COLOURS
-from mcc_keras.report import Markup, escape, facts, gallery, page, paragraph, section, table
+from mcc_keras.reporting.html import Markup, escape, facts, gallery, page, paragraph, section, table
+from mcc_keras.reporting.thumbnails import COLOURS
 
 
 def build_page(report):
@@ -34,12 +34,11 @@ _WRAP = '<span style="white-space: normal; display: inline-block; max-width: {wi
 
 def _classes(report):
     """Which outline is which, where there are several."""
-    if len(report.labels) == 1:
+    if len(report.task.labels) == 1:
         return Markup("")
     shown = (
-        f'<span class="swatch" style="border-color: rgb{COLOURS[index % len(COLOURS)]}"></span>'
-        f"label {escape(' + '.join(map(str, values)))}"
-        for index, values in enumerate(report.labels)
+        f'<span class="swatch" style="border-color: rgb{COLOURS[index % len(COLOURS)]}"></span>{escape(name)}'
+        for index, name in enumerate(report.task.names)
     )
     return paragraph(Markup(" ".join(shown)))
 

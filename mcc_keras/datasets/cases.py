@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from mcc_keras.datasets import brats15, decathlon, pairs, promise12, table
-from mcc_keras.datasets.choices import choose_channels, choose_labels, refuse_overlap, whole_number
+from mcc_keras.datasets.choices import choose_channels, choose_labels, name_classes, refuse_overlap, whole_number
 from mcc_keras.datasets.paths import safe_id
 from mcc_keras.errors import CaseError, DataErrors, GeometryError, LabelError, VolumeError
 from mcc_keras.formats.geometry import corner_displacement
-from mcc_keras.volumes import Volume, read_volume, refuse_remote
+from mcc_keras.task import Task
+from mcc_keras.volumes import Volume, read_volume, refuse_remote, reordered_like
 
 LAYOUTS = (decathlon, brats15, promise12, table, pairs)
 RESIDUE = 1e-3
@@ -35,46 +36,34 @@ class Case:
         images: One file a channel, or one file with all channels.
         mask: The label map, or None.
         group: The patient; cases of one group never part. Empty: the case id.
-        labels: One tuple of mask labels for each foreground class.
-        background: Labels of the mask that count as background.
-        channel_names: One name a channel, in the order of the channels.
+        task: `Task`: what the labels of the mask mean and what the channels are called.
         part: `"train"`, `"validation"`, `"test"`, or None where the split is still open.
         columns: Whatever else the table said about the case.
         affine: `"sform"` or `"qform"` where a NIfTI file holds two that disagree.
+        nonfinite: `"error"` refuses NaN and infinite voxels of the image, `"zero"` reads them as 0.
 
     Example:
 
-    >>> case = Case("Case07", (Path("Case07.mhd"),), labels=((1, 2), (4,)))
-    >>> case.num_classes, case.label_values, case.group
-    (3, (0, 1, 4), 'Case07')
+    >>> case = Case("Case07", (Path("Case07.mhd"),), task=Task(labels=((1, 2), (4,))))
+    >>> case.task.num_classes, case.group
+    (3, 'Case07')
     """
 
     case_id: str
     images: tuple[Path, ...]
     mask: Path | None = None
     group: str = ""
-    labels: tuple[tuple[int, ...], ...] = ((1,),)
-    background: tuple[int, ...] = (0,)
-    channel_names: tuple[str, ...] = ("image",)
+    task: Task = field(default_factory=Task)
     part: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict, hash=False)
     affine: str | None = None
+    nonfinite: str = "error"
 
     def __post_init__(self):
         object.__setattr__(self, "group", self.group or self.case_id)
 
-    @property
-    def num_classes(self):
-        """Channels of the network's output: 1 for one foreground class, else background and one for each class."""
-        return len(self.labels) + 1 if len(self.labels) > 1 else 1
 
-    @property
-    def label_values(self):
-        """What a written mask holds for class 0, 1, …: 0 and 1 for one class, else the first label of each class."""
-        return (0, 1) if len(self.labels) == 1 else (0, *(labels[0] for labels in self.labels))
-
-
-def find_cases(source, *, foreground=None, labels=None, background=(0,), channels=None, affine=None):
+def find_cases(source, *, foreground=None, labels=None, background=(0,), channels=None, affine=None, nonfinite="error"):
     """Find the cases of a data set and tell its layout apart.
 
     In this order: a `dataset.json` (Medical Segmentation Decathlon, nnU-Net), BRATS 2015, PROMISE12, a CSV table
@@ -89,6 +78,7 @@ def find_cases(source, *, foreground=None, labels=None, background=(0,), channel
             choice by name alone makes background of the other declared labels.
         channels: Names of the channels to take, in this order, where each is a file of its own; None: all.
         affine: `"sform"` or `"qform"`, for NIfTI files that hold two which disagree.
+        nonfinite: `"zero"` reads NaN and infinite voxels of images as 0; `"error"` refuses them.
 
     Returns:
         A tuple of `Case`, sorted by id. Without `foreground` and `labels`: the declared labels of a `dataset.json` kept
@@ -124,9 +114,9 @@ def find_cases(source, *, foreground=None, labels=None, background=(0,), channel
         )
     classes = default if classes is None else classes
     background += tuple(value for value in rest if value not in background)
-    refuse_overlap(classes, background, source)
-    shared = {"labels": classes, "background": background, "affine": affine}
-    cases = [Case(**{**entry, "case_id": safe_id(entry["case_id"])}, **shared) for entry in found]
+    refuse_overlap(classes, source)
+    task = Task(labels=classes, background=background, names=name_classes(classes, regions))
+    cases = [_case(entry, task, affine=affine, nonfinite=nonfinite) for entry in found]
     _refuse_duplicates(cases, source)
     return tuple(sorted(choose_channels(cases, channels), key=lambda case: case.case_id))
 
@@ -148,7 +138,7 @@ def read_image(case):
 
 
 def read_mask(case, image: Volume):
-    """Read the mask of a case as class indices `(x, y, z)` uint8: 0 background, 1 to `len(case.labels)`.
+    """Read the mask of a case as class indices `(x, y, z)` uint8: 0 background, 1 to `len(case.task.labels)`.
 
     Raises:
         CaseError: The case has no mask.
@@ -164,7 +154,11 @@ def read_mask(case, image: Volume):
     """
     if case.mask is None:
         raise CaseError(case.case_id, "expected a mask, found none", "Give it one, or leave the case out.")
-    volume = read_volume(case.mask, affine=case.affine)
+    stored = read_volume(case.mask, affine=case.affine)
+    volume = reordered_like(stored, image, within=NEAR_GRID)
+    if volume is not stored:
+        text = f"{case.mask}: stored in another order of axes than {image.path}; its voxels are moved to that order."
+        warnings.warn(text, stacklevel=2)
     _warn_of(compare_grids(volume, image, "mask"), volume, image)
     labels = whole_labels(volume)
     refuse_unexpected(count_labels(labels), case)
@@ -173,7 +167,8 @@ def read_mask(case, image: Volume):
 
 def channel_options(case):
     """Return how one file of a case's image is read: with all channels where it is the only file."""
-    return {"channels": len(case.channel_names) if len(case.images) == 1 else 1, "affine": case.affine}
+    channels = len(case.task.channel_names) if len(case.images) == 1 else 1
+    return {"channels": channels, "affine": case.affine, "nonfinite": case.nonfinite}
 
 
 def stack_channels(case, volumes):
@@ -193,7 +188,7 @@ def stack_channels(case, volumes):
 def to_classes(labels, case):
     """Return class indices uint8 for the labels of a mask; what is not foreground becomes 0."""
     classes = np.zeros(labels.shape, np.uint8, order="F")
-    for index, values in enumerate(case.labels, start=1):
+    for index, values in enumerate(case.task.labels, start=1):
         for value in values:
             classes[labels == value] = index
     return classes
@@ -231,6 +226,12 @@ def count_labels(labels):
     return {int(value): int(count) for value, count in zip(*np.unique(labels, return_counts=True), strict=True)}
 
 
+def _case(entry, task, **reading):
+    entry = {**entry, "case_id": safe_id(entry["case_id"])}
+    names = entry.pop("channel_names", task.channel_names)
+    return Case(**entry, task=replace(task, channel_names=names), **reading)
+
+
 def _refuse_duplicates(cases, source):
     counts = Counter(case.case_id for case in cases)
     problems = [
@@ -256,14 +257,14 @@ def compare_grids(volume, image, what):
 
 def refuse_unexpected(counts, case):
     """Refuse labels, given with their numbers of voxels, that are neither foreground nor background of a case."""
-    known = {value for values in (*case.labels, case.background) for value in values}
+    known = case.task.known_labels
     unexpected = {value: count for value, count in counts.items() if value not in known}
     if unexpected:
         shown = ", ".join(f"{value} ({count} voxels)" for value, count in list(unexpected.items())[:5])
-        foreground = tuple(value for value in list(counts)[:12] if value not in case.background)
+        foreground = tuple(value for value in list(counts)[:12] if value not in case.task.background)
         raise LabelError(
             case.mask,
-            f"expected labels {', '.join(map(str, sorted(known)))}, found also {shown}",
+            f"expected labels {', '.join(map(str, known))}, found also {shown}",
             f"Choose the foreground, like foreground={foreground}, or name what is background.",
         )
 

@@ -1,6 +1,5 @@
 """What a user chooses of a data set: which labels become which class, and which channels, by number or by name."""
 
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -45,17 +44,21 @@ def whole_number(value, name):
     return int(value)
 
 
-def refuse_overlap(classes, background, source):
-    """Refuse classes that share a label with each other or with the background."""
+def refuse_overlap(classes, source):
+    """Refuse to choose for the user where a data set declares regions that overlap (`classes` is None)."""
     if classes is None:
         raise UsageError(f"{source} declares regions that overlap. Choose with foreground= or labels=.")
-    flat = [value for values in (*classes, background) for value in values]
-    twice = [value for value, count in Counter(flat).items() if count > 1]
-    if twice or not all(classes) or not classes or len(classes) > 255:
-        raise UsageError(
-            "Each label must belong to one class, and each class must have one. "
-            f"Received: labels={classes}, {background=}"
-        )
+
+
+def name_classes(classes, regions):
+    """Return a name for each class: that of the declared region with its labels, of its labels, or the labels.
+
+    >>> name_classes(((1, 4), (2,), (3, 5)), {"core": (1, 4), "oedema": (2,)})
+    ('core', 'oedema', '3+5')
+    """
+    known = {frozenset(labels): name for name, labels in regions.items()}
+    single = {value: known.get(frozenset((value,)), str(value)) for values in classes for value in values}
+    return tuple(known.get(frozenset(values), "+".join(single[value] for value in values)) for values in classes)
 
 
 def choose_channels(cases, channels):
@@ -69,11 +72,11 @@ def choose_channels(cases, channels):
     problems = [
         CaseError(
             case.case_id,
-            f"expected the channels {', '.join(names)}, found {', '.join(case.channel_names)}",
+            f"expected the channels {', '.join(names)}, found {', '.join(case.task.channel_names)}",
             "Choose channels that every case has, with channels=, or leave the case out.",
         )
         for case in cases
-        if not set(names) <= set(case.channel_names)
+        if not set(names) <= set(case.task.channel_names)
     ]
     if problems:
         raise problems[0] if len(problems) == 1 else DataErrors(problems)
@@ -82,23 +85,23 @@ def choose_channels(cases, channels):
 
 def match_channels(case, names):
     """Return a case with the channels that a network wants, by their names where the case has all of these names."""
-    return pick_channels(case, names) if set(names) <= set(case.channel_names) else case
+    return pick_channels(case, names) if set(names) <= set(case.task.channel_names) else case
 
 
 def pick_channels(case, names):
     """Return a case with the channels of these names, in this order."""
-    if tuple(names) == case.channel_names:
+    if tuple(names) == case.task.channel_names:
         return case
-    if len(case.images) != len(case.channel_names):
+    if len(case.images) != len(case.task.channel_names):
         raise UsageError(
             f"{case.images[0]} holds all channels in one file, so they cannot be chosen. Received: channels={names}"
         )
-    images = tuple(case.images[case.channel_names.index(name)] for name in names)
-    return replace(case, images=images, channel_names=tuple(names))
+    images = tuple(case.images[case.task.channel_names.index(name)] for name in names)
+    return replace(case, images=images, task=replace(case.task, channel_names=tuple(names)))
 
 
 def _channel_names(cases, channels):
-    known = tuple(dict.fromkeys(name for case in cases for name in case.channel_names))
+    known = tuple(dict.fromkeys(name for case in cases for name in case.task.channel_names))
     if channels is None:
         return known
     folded = {name.lower(): name for name in known} | {name: name for name in known}

@@ -6,6 +6,7 @@ from mcc_keras.datasets.cases import Case, find_cases, read_image
 from mcc_keras.datasets.choices import match_channels
 from mcc_keras.errors import UsageError
 from mcc_keras.formats.dicom import holds_dicom
+from mcc_keras.task import Task
 
 
 def read_scan(images, channel_names):
@@ -32,4 +33,4 @@ def read_scan(images, channel_names):
     if len(paths) not in (1, len(channel_names)):
         wanted = f"{len(channel_names)} files, one a channel ({', '.join(channel_names)})"
         raise UsageError(f"Expected {wanted}. Received {len(paths)}: {', '.join(map(str, paths))}.")
-    return read_image(Case("scan", images=tuple(map(Path, paths)), channel_names=tuple(channel_names)))
+    return read_image(Case("scan", images=tuple(map(Path, paths)), task=Task(channel_names=tuple(channel_names))))

@@ -1,9 +1,10 @@
 """MetaImage: `.mha`, or `.mhd` with its voxels in a file beside it.
 
-A line a field, `Name = value`, up to `ElementDataFile`. What is not said here is ignored, as ITK does.
+One field per line, `Name = value` or `Name: value`, up to `ElementDataFile`. Unknown fields are ignored, as in ITK.
 """
 
 import os
+import re
 import zlib
 
 import numpy as np
@@ -16,7 +17,8 @@ from mcc_keras.formats.text_header import (
     add_field,
     affine_of_axes,
     data_file,
-    read_head,
+    mm_per_unit,
+    read_header,
     read_voxels,
     real_numbers,
     whole_numbers,
@@ -30,7 +32,7 @@ _WORDS = {"uint8": "MET_UCHAR", "uint16": "MET_USHORT"}
 
 def read_metaimage(path, **limits):
     """Return the voxels `(x, y, …)`, channels last, and the affine to RAS+ millimetres of a `.mha` or `.mhd` file."""
-    fields, end = _fields(read_head(path), path)
+    fields, end = read_header(path, lambda head, whole: _fields(head, path, whole=whole))
     stored, channels = _stored(fields, end, path)
     affine = _affine(fields, len(stored.shape), path)
     if channels > 1:
@@ -61,17 +63,19 @@ def encode_metaimage(array, affine, *, data_name="LOCAL"):
     return os.fsencode("".join(f"{name} = {value}\n" for name, value in lines.items())), voxels
 
 
-def _fields(head, path):
+def _fields(head, path, *, whole):
     fields, end = {}, 0
     for line in head.splitlines(keepends=True):
         end += len(line)
         # File names are bytes on disk; the other fields are ASCII.
-        name, mark, value = os.fsdecode(line).partition("=")
+        name, mark, value = re.match(r"([^=:]*)([=:]?)(.*)", os.fsdecode(line), re.DOTALL).groups()
         if mark:
             add_field(fields, name.strip(), value.strip(), path=path)
         if "ElementDataFile" in fields:
-            return fields, end
-    raise VolumeError(path, "expected a MetaImage header that names ElementDataFile, found none", WHOLE)
+            return (fields, end) if whole or end < len(head) else None
+    if whole:
+        raise VolumeError(path, "expected a MetaImage header that names ElementDataFile, found none", WHOLE)
+    return None
 
 
 def _stored(fields, end, path):
@@ -93,7 +97,7 @@ def _stored(fields, end, path):
 
 
 def _data(fields, end, path):
-    """The file with the voxels and where they begin: HeaderSize counts from the start of that file, -1 from its end."""
+    """Return the file of the voxels and where they begin: HeaderSize counts from its start, -1 means its last bytes."""
     name = fields["ElementDataFile"]
     data, start = (path, end) if name.upper() == "LOCAL" else (data_file(name, path), 0)
     skipped = whole_numbers(fields.get("HeaderSize", "0"), "HeaderSize", path)[0]
@@ -111,7 +115,9 @@ def _affine(fields, rank, path):
     origin = real_numbers(offset[1], offset[0], count=rank, path=path) if offset else np.zeros(rank)
     spacing = _first(fields, ("ElementSpacing", "ElementSize"))
     steps = real_numbers(spacing[1], spacing[0], count=rank, path=path) if spacing else np.ones(rank)
-    return affine_of_axes(axes[:3, :3], origin[:3], steps=steps[:3])
+    affine = affine_of_axes(axes[:3, :3], origin[:3], steps=steps[:3])
+    affine[:3] *= mm_per_unit(fields.get("DistanceUnits", ""), path)
+    return affine
 
 
 def _first(fields, names):

@@ -1,6 +1,6 @@
 """NRRD: `.nrrd`, its voxels behind the header or in a file beside it.
 
-A line a field, `name: value`, up to an empty line; `key:=value` and `#` say nothing that concerns the voxels.
+One field per line, `name: value`, up to an empty line. `key:=value` pairs and `#` comments are skipped.
 """
 
 import gzip
@@ -17,7 +17,8 @@ from mcc_keras.formats.text_header import (
     add_field,
     affine_of_axes,
     data_file,
-    read_head,
+    mm_per_unit,
+    read_header,
     read_voxels,
     real_numbers,
     whole_numbers,
@@ -33,7 +34,7 @@ _DTYPES |= {"u8": ("ulonglong", "unsigned long long", "unsigned long long int", 
 _DTYPES |= {"f4": ("float",), "f8": ("double",)}
 _DTYPE_OF = {word: dtype for dtype, words in _DTYPES.items() for word in words}
 _PACKING = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "txt": "text", "text": "text", "ascii": "text"}
-# What leads from the space of the file to right, anterior, superior. A space of no name is taken for LPS, as ITK does.
+# Signs that lead from the space of the file to right, anterior, superior. An unnamed space counts as LPS, as in ITK.
 _TO_RAS = {"right-anterior-superior": (1, 1, 1), "ras": (1, 1, 1), "left-anterior-superior": (-1, 1, 1)}
 _TO_RAS |= {"las": (-1, 1, 1), "left-posterior-superior": (-1, -1, 1), "lps": (-1, -1, 1)}
 _IN_SPACE = ("domain", "space")
@@ -42,7 +43,7 @@ _ONE_IMAGE = "Save one image without time, with at most one axis of channels."
 
 def read_nrrd(path, **limits):
     """Return the voxels `(x, y, …)`, channels last, and the affine to RAS+ millimetres of a `.nrrd` file."""
-    fields, end = _fields(read_head(path), path)
+    fields, end = read_header(path, lambda head, whole: _fields(head, path, whole=whole))
     stored = _stored(fields, end, path)
     spatial = _spatial_axes(fields, len(stored.shape), path)
     affine = _affine(fields, spatial, path)
@@ -74,17 +75,19 @@ def _vector(numbers):
     return "(" + ",".join(repr(float(number)) for number in numbers) + ")"
 
 
-def _fields(head, path):
+def _fields(head, path, *, whole):
     if not re.match(rb"NRRD000[1-5]\s*\n", head):
         raise VolumeError(path, f"expected an NRRD header, found {head[:8]!r}", WHOLE)
     fields, end = {}, 0
     for line in head.splitlines(keepends=True):
         end += len(line)
         if not line.strip():
-            return fields, end
+            return (fields, end) if whole or end < len(head) else None
         name, mark, value = os.fsdecode(line).partition(":")
         if mark and not line.startswith(b"#") and not value.startswith("="):
             add_field(fields, name.strip().lower(), value.strip(), path=path)
+    if not whole:
+        return None
     if "data file" in fields or "datafile" in fields:
         return fields, end
     raise VolumeError(path, "expected an empty line at the end of the header, found none", WHOLE)
@@ -123,7 +126,7 @@ def _data(fields, end, path, *, packing):
 
 
 def _spatial_axes(fields, rank, path):
-    """The axes that are places; the other one, if there is one, has the channels."""
+    """Return the axes that are spatial; one other may hold channels."""
     if "space directions" in fields:
         axes = [axis for axis, vector in enumerate(_vectors(fields, rank, path)) if vector is not None]
     else:
@@ -148,15 +151,48 @@ def _parse(word, name, path):
 
 def _affine(fields, spatial, path):
     rank = len(whole_numbers(fields["sizes"], "sizes", path))
-    vectors, origin, steps = np.eye(min(len(spatial), 3)), np.zeros(3), np.ones(3)
+    origin = _parse(fields["space origin"], "space origin", path) if "space origin" in fields else np.zeros(3)
     if "space directions" in fields:
         if len(spatial) > 3:
             raise GeometryError(path, f"expected three axes in space, found {len(spatial)}", _ONE_IMAGE)
         found = _vectors(fields, rank, path)
-        vectors = np.array([*(found[axis] for axis in spatial), *np.eye(3)[len(spatial) :]])
-    elif "spacings" in fields:
-        steps = real_numbers(fields["spacings"], "spacings", count=rank, path=path)[spatial]
-    if "space origin" in fields:
-        origin = _parse(fields["space origin"], "space origin", path)
-    to_ras = _TO_RAS.get(fields.get("space", "").lower(), (-1, -1, 1))
-    return affine_of_axes(vectors, origin, steps=steps[: len(vectors)], to_ras=to_ras)
+        vectors, steps = np.array([*(found[axis] for axis in spatial), *np.eye(3)[len(spatial) :]]), np.ones(3)
+        mm = _units(fields, "space units", path)
+    else:
+        axes, vectors = spatial[:3], np.eye(min(len(spatial), 3))
+        steps, first = _axes_alone(fields, rank, path)
+        steps, mm = steps[axes], _units(fields, "units", path, axes=axes, rank=rank)
+        origin[: len(axes)] += first[axes]
+    affine = affine_of_axes(
+        vectors, origin, steps=steps, to_ras=_TO_RAS.get(fields.get("space", "").lower(), (-1, -1, 1))
+    )
+    affine[:3] *= mm[:, None]
+    return affine
+
+
+def _axes_alone(fields, rank, path):
+    """Return the step and the first voxel's centre along each axis that has no direction.
+
+    `axis mins` and `axis maxs` are edges of voxels, or centres where `centers` says node.
+    """
+    sizes = np.array(whole_numbers(fields["sizes"], "sizes", path), float)
+    words = fields.get("centers", fields.get("centerings", "")).lower().split()
+    node = np.array([word == "node" for word in words] if len(words) == rank else [False] * rank)
+    low, high, steps = (
+        real_numbers(fields[name], name, count=rank, path=path) if name in fields else None
+        for name in ("axis mins", "axis maxs", "spacings")
+    )
+    if steps is None and low is not None and high is not None:
+        steps = (high - low) / np.maximum(sizes - node, 1)
+    if steps is None:
+        return np.ones(rank), np.zeros(rank)
+    first = np.zeros(rank) if low is None else np.where(np.isfinite(low), low + np.where(node, 0, steps / 2), 0)
+    return steps, first
+
+
+def _units(fields, name, path, *, axes=(0, 1, 2), rank=3):
+    words = re.findall(r'"([^"]*)"', fields.get(name, "")) or fields.get(name, "").split() or [""] * rank
+    if len(words) != rank:
+        raise VolumeError(path, f"expected {rank} units in {name}, found {len(words)}", WHOLE)
+    found = [mm_per_unit(words[axis], path) for axis in axes]
+    return np.array(found + [1.0] * (3 - len(found)))

@@ -1,18 +1,17 @@
 """`Preprocessing`: a frozen value that says how a scan becomes the box that a network sees, and goes back again."""
 
 import dataclasses
-import json
 import warnings
 
 import numpy as np
 
-from mcc_keras.errors import DataError, GeometryError, UsageError
+from mcc_keras.documents import parse_document, to_text
+from mcc_keras.errors import GeometryError, UsageError
 from mcc_keras.preprocessing import grid as grids
 from mcc_keras.preprocessing import intensity
 from mcc_keras.preprocessing.fitting import Estimate
 
 SCHEMA = 2
-FIRST_SCHEMA = {"size", "spacing_mm", "clip_percentiles", "normalise"}  # what schema 1 knew; the rest has its default
 NORMALISATIONS = ("zscore", "minmax", "none")
 
 
@@ -87,32 +86,17 @@ class Preprocessing:
             object.__setattr__(self, name, value)
 
     def to_json(self):
-        """Return the settings as JSON text, with a schema version."""
-        return json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)}, indent=2) + "\n"
+        """Return the settings as JSON text."""
+        return to_text(self, schema=SCHEMA)
 
     @classmethod
     def from_json(cls, text, *, path="preprocessing.json"):
-        """Return the `Preprocessing` that `to_json` of this version or an earlier one wrote; `path` is named in errors.
+        """Return the `Preprocessing` that `to_json` wrote; `path` is named in errors.
 
         Raises:
-            DataError: Other text, settings that this version does not know, or values that make no sense.
+            DataError: Other text, another schema, an unknown setting, or an invalid value.
         """
-        try:
-            settings = json.loads(text)
-            schema = settings.pop("schema")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(path, "expected preprocessing settings in JSON, found something else") from error
-        known = {1: FIRST_SCHEMA, SCHEMA: {field.name for field in dataclasses.fields(cls)}}
-        if type(schema) is not int or schema not in known:
-            way_out = "A newer mcc_keras wrote it: update, or prepare the data again."
-            raise DataError(path, f"expected schema 1 to {SCHEMA}, found {schema!r}", way_out)
-        unknown = sorted(set(settings) - known[schema])
-        if unknown:
-            raise DataError(path, f"expected the settings of schema {schema}, found also {', '.join(unknown)}")
-        try:
-            return cls(**settings)
-        except UsageError as error:
-            raise DataError(path, f"expected settings that make sense, found others: {error}") from error
+        return parse_document(text, cls, path=path, schema=SCHEMA, way_out="Prepare the data again.")
 
     @property
     def is_fitted(self):

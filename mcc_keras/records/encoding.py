@@ -9,8 +9,8 @@ import zlib
 
 import numpy as np
 
-from mcc_keras.datasets.prepare import prepare_case
 from mcc_keras.errors import MCCKerasError, UsageError
+from mcc_keras.records.prepare import prepare_case
 
 WHOLE = ("uint8", "int16", "uint16")
 COMPRESSIONS = (None, "gzip")

@@ -5,7 +5,9 @@ An Example is a protocol buffer: fields of tag, length and content, nested. The 
 
 import struct
 
-from mcc_keras.records.checksum import masked_crc32c
+import google_crc32c
+
+_MASK_DELTA = 0xA282EAD8
 
 
 def encode_example(case):
@@ -34,6 +36,18 @@ def frame_record(payload):
     """Return what a TFRecord has before and behind its payload: length and checksums."""
     length = struct.pack("<Q", len(payload))
     return length + struct.pack("<I", masked_crc32c(length)), struct.pack("<I", masked_crc32c(payload))
+
+
+def masked_crc32c(data):
+    """Return the CRC-32C of bytes as TFRecords store it: rotated and shifted, since records may hold checksums.
+
+    Example:
+
+    >>> hex(masked_crc32c(b"123456789"))
+    '0xc78ab0e5'
+    """
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF
 
 
 def _bytes(content):

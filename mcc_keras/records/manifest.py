@@ -8,17 +8,20 @@ train-00000-of-00003.tfrecord …
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 from pathlib import Path
 
 from mcc_keras.datasets.cases import Case
+from mcc_keras.documents import build
 from mcc_keras.errors import DataErrors, RecordError, UsageError
 from mcc_keras.files import write_text
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.sources import hash_files
+from mcc_keras.task import Task
 
-SCHEMA = 2
+SCHEMA = 3
 MANIFEST, PREPROCESSING, SPLIT = "manifest.json", "preprocessing.json", "split.json"
 SHARDS = "*.tfrecord"
 AGAIN = "Prepare the data again, with overwrite."
@@ -35,6 +38,7 @@ class Manifest:
         settings: How it was made: preprocessing, split, seed, labels, compression, cases with source files.
         preprocessing: The fitted `Preprocessing`.
         shards: Part → list of dicts (file, bytes, sha256, records).
+        sha256: SHA-256 of the text of `manifest.json`, which stands in it.
         command: What made it, in words that can be run again.
         prepared: Cases that the call which returned this has preprocessed; the others were there already.
     """
@@ -43,33 +47,19 @@ class Manifest:
     settings: dict
     preprocessing: Preprocessing
     shards: dict
+    sha256: str
     command: str | None = None
     prepared: int = 0
 
-    @property
-    def labels(self):
-        """Mask labels of each foreground class."""
-        return tuple(tuple(group) for group in self.settings["labels"])
-
-    @property
-    def channel_names(self):
-        """Names of the image channels, in order."""
-        return tuple(self.settings["channel_names"])
+    @functools.cached_property
+    def task(self):
+        """The `Task`."""
+        return build(self.settings["task"], Task, path=self.work / MANIFEST, error=RecordError, way_out=AGAIN)
 
     @property
     def compression(self):
         """`"gzip"`, or `None`."""
         return self.settings["compression"]
-
-    @property
-    def num_classes(self):
-        """Channels of a network for these records: 1 (sigmoid) for one foreground class, else background + classes."""
-        return self._any_case.num_classes
-
-    @property
-    def label_values(self):
-        """What a written mask holds for background and each foreground class."""
-        return self._any_case.label_values
 
     @property
     def counts(self):
@@ -79,7 +69,7 @@ class Manifest:
     @property
     def image_shape(self):
         """Shape of an image: (*size, channels)."""
-        return (*self.preprocessing.size, len(self.channel_names))
+        return (*self.preprocessing.size, len(self.task.channel_names))
 
     def records(self, part):
         """Return (shard path, bytes before, bytes, bytes behind) of the record of every case, in the order of ids."""
@@ -95,11 +85,7 @@ class Manifest:
 
     def cases(self, part):
         """Return the `Case`s of a part, with the paths of their source files."""
-        return tuple(_case(entry, self.settings) for entry in self.settings["cases"] if entry["part"] == part)
-
-    @property
-    def _any_case(self):
-        return _case(self.settings["cases"][0], self.settings)
+        return tuple(_case(entry, self.task) for entry in self.settings["cases"] if entry["part"] == part)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +135,9 @@ def read_manifest(work, *, verify=True):
         _raise(shard_problems(work, content))
     text = (work / PREPROCESSING).read_text(encoding="utf-8")
     preprocessing = Preprocessing.from_json(text, path=work / PREPROCESSING)
-    return Manifest(work, content["settings"], preprocessing, content["shards"], content["command"])
+    return Manifest(
+        work, content["settings"], preprocessing, content["shards"], content["sha256"], command=content["command"]
+    )
 
 
 def verify_records(work, *, sources=False, workers=None):
@@ -245,7 +233,7 @@ def _read(work):
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text)
-        schema, _ = content["schema"], content.pop("sha256", None)
+        schema, _ = content["schema"], content["sha256"]
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise RecordError(path, f"expected a manifest, found {error!r}", AGAIN) from error
     if schema != SCHEMA:
@@ -282,17 +270,16 @@ def _changed_sources(listed, workers):
     ]
 
 
-def _case(entry, settings):
+def _case(entry, task):
     return Case(
         case_id=entry["case_id"],
         images=tuple(Path(path) for path in entry["images"]),
         mask=Path(entry["mask"]),
         group=entry["group"],
-        labels=tuple(tuple(group) for group in settings["labels"]),
-        background=tuple(settings["background"]),
-        channel_names=tuple(settings["channel_names"]),
+        task=task,
         part=entry["part"],
         affine=entry["affine"],
+        nonfinite=entry["nonfinite"],
     )
 
 

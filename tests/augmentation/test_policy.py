@@ -229,11 +229,11 @@ def test_a_mask_of_another_shape_is_refused_with_both_shapes(shape):
     ("text", "problem"),
     [
         ("{", "JSON"),
-        ("[]", "version 1"),
-        ('{"noise": 0.1}', "version 1"),
-        ('{"version": 2}', "version 1"),
-        ('{"version": 1, "nois": 0.1}', "nois"),
-        ('{"version": 1, "noise": -1}', "noise=-1"),
+        ("[]", "schema"),
+        ('{"noise": 0.1}', "schema"),
+        ('{"schema": 2}', "schema 1, found 2"),
+        ('{"schema": 1, "nois": 0.1}', "nois"),
+        ('{"schema": 1, "noise": -1}', "noise=-1"),
     ],
 )
 def test_other_settings_are_refused_and_the_file_is_named(text, problem):

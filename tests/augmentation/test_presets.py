@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from mcc_keras.augmentation import PRESETS, Augmentation
-from mcc_keras.augmentation.policy import CHANCES
+from mcc_keras.augmentation.changes import CHANCES
+from mcc_keras.augmentation.presets import augmentation_policy
 from mcc_keras.errors import UsageError
-from mcc_keras.pipeline import augmentation_policy
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_survives_json(name):
     text = PRESETS[name].to_json()
-    assert json.loads(text)["version"] == 1
+    assert json.loads(text)["schema"] == 1
     assert Augmentation.from_json(text) == PRESETS[name]
     assert hash(Augmentation.from_json(text)) == hash(PRESETS[name])
 

@@ -5,6 +5,7 @@ import pytest
 
 from mcc_keras.checks.advice import BUDGET_VOXELS, advise, largest_size, machine_gib, step_cost, target_size
 from mcc_keras.datasets import Case
+from mcc_keras.task import Task
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def row(share, shape=(240, 240, 160), case="a"):
 
 def advice(*shares, labels=((1,),), memory_gib=16, shape=(240, 240, 160)):
     rows = [row(share, shape, f"case{index}") for index, share in enumerate(shares)]
-    return " ".join(advise(rows, [Case("a", (Path("a.nii"),), labels=labels)], memory_gib=memory_gib))
+    return " ".join(advise(rows, [Case("a", (Path("a.nii"),), task=Task(labels=labels))], memory_gib=memory_gib))
 
 
 def test_a_size_a_step_and_what_the_memory_holds_are_told():

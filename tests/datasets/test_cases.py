@@ -10,6 +10,7 @@ from mcc_keras.datasets import Case, find_cases, read_image, read_mask
 from mcc_keras.datasets.cases import count_labels
 from mcc_keras.datasets.paths import plain_id, safe_id
 from mcc_keras.errors import CaseError, GeometryError, LabelError, MCCKerasError, UsageError, VolumeError
+from mcc_keras.task import Task
 from mcc_keras.volumes import write_volume
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
@@ -41,8 +42,8 @@ def test_merged_labels_are_one_class_and_labels_kept_apart_are_several(tmp_path)
     pair(tmp_path, labels(1, 2, 2, 4))
     merged = find_cases(tmp_path, foreground=(1, 2, 4))[0]
     apart = find_cases(tmp_path, labels=(1, (2, 4)))[0]
-    assert (merged.labels, merged.num_classes, merged.label_values) == (((1, 2, 4),), 1, (0, 1))
-    assert (apart.labels, apart.num_classes, apart.label_values) == (((1,), (2, 4)), 3, (0, 1, 2))
+    assert (merged.task.labels, merged.task.num_classes, merged.task.label_values) == (((1, 2, 4),), 1, (0, 1))
+    assert (apart.task.labels, apart.task.num_classes, apart.task.label_values) == (((1,), (2, 4)), 3, (0, 1, 2))
     assert read(tmp_path, foreground=(1, 2, 4)).ravel()[:5].tolist() == [1, 1, 1, 1, 0]
     assert read(tmp_path, labels=(1, (2, 4))).ravel()[:5].tolist() == [1, 2, 2, 2, 0]
 
@@ -99,7 +100,7 @@ def test_a_flipped_mask_of_the_same_shape_is_refused(tmp_path):
 def test_channels_are_stacked_in_their_order(tmp_path):
     for index in range(2):
         write_volume(image(index), tmp_path / f"{index}.nii", affine=AFFINE)
-    case = Case("a", (tmp_path / "1.nii", tmp_path / "0.nii"), channel_names=("b", "a"))
+    case = Case("a", (tmp_path / "1.nii", tmp_path / "0.nii"), task=Task(channel_names=("b", "a")))
     array = read_image(case).array
     assert (array.shape, array.dtype) == ((6, 5, 4, 2), np.float32)
     np.testing.assert_array_equal(array[..., 0], image(1))
@@ -108,7 +109,7 @@ def test_channels_are_stacked_in_their_order(tmp_path):
 def test_channels_on_different_grids_are_refused(tmp_path):
     write_volume(image(), tmp_path / "0.nii", affine=AFFINE)
     write_volume(image(shape=(6, 5, 5)), tmp_path / "1.nii", affine=AFFINE)
-    case = Case("a", (tmp_path / "0.nii", tmp_path / "1.nii"), channel_names=("a", "b"))
+    case = Case("a", (tmp_path / "0.nii", tmp_path / "1.nii"), task=Task(channel_names=("a", "b")))
     with pytest.raises(GeometryError, match="Save the channel on the grid of the image"):
         read_image(case)
 

@@ -108,7 +108,7 @@ def test_promise12_is_found_flat_and_in_parts(tmp_path, folders):
         volume(tmp_path / folder / f"{name}_segmentation.mhd")
     cases = find_cases(tmp_path)
     assert (ids(cases), sums(cases)) == (["Case00", "Case01"], [1, 1])
-    assert cases[0].channel_names == ("T2",)
+    assert cases[0].task.channel_names == ("T2",)
 
 
 @pytest.mark.parametrize("name", ["Case00.mhd", "Case00_segmentation.mhd"])
@@ -148,20 +148,20 @@ def test_brats_has_its_channels_in_order_and_the_whole_tumour_as_one_class(tmp_p
         "LGG_brats_2013_pat0001_1",
     ]
     assert [case.group for case in cases] == ["HGG/tcia/pat118", "HGG/tcia/pat118", "LGG/2013/pat0001"]
-    assert cases[0].channel_names == ("Flair", "T1", "T1c", "T2")
+    assert cases[0].task.channel_names == ("Flair", "T1", "T1c", "T2")
     assert [path.name.split("MR_")[1] for path in cases[0].images] == [
         "Flair.0.mha",
         "T1.1.mha",
         "T1c.2.mha",
         "T2.3.mha",
     ]
-    assert (cases[0].labels, sums(cases)) == (((1, 2, 3, 4),), [1, 1, 1])
+    assert (cases[0].task.labels, sums(cases)) == (((1, 2, 3, 4),), [1, 1, 1])
 
 
 def test_brats_takes_the_modalities_that_are_there(tmp_path):
     brats(tmp_path, "HGG/brats_tcia_pat118_0001", ("T1c", "Flair"), truth=None)
     case = find_cases(tmp_path)[0]
-    assert (case.channel_names, case.mask) == (("Flair", "T1c"), None)
+    assert (case.task.channel_names, case.mask) == (("Flair", "T1c"), None)
     assert find_cases(tmp_path / "HGG")[0] == case == find_cases(tmp_path / "HGG" / "brats_tcia_pat118_0001")[0]
 
 
@@ -187,9 +187,9 @@ def test_brats_channels_are_stacked_in_the_order_that_was_asked_for(tmp_path, ch
     brats(tmp_path, "HGG/brats_tcia_pat118_0001")
     brats(tmp_path, "LGG/brats_tcia_pat002_0001", ("Flair", "T2"))
     for case in find_cases(tmp_path, channels=channels):
-        assert case.channel_names == ("T2", "Flair")
+        assert case.task.channel_names == ("T2", "Flair")
         assert [path.name.split("MR_")[1].split(".")[0] for path in case.images] == ["T2", "Flair"]
-    assert find_cases(tmp_path, channels="Flair")[0].channel_names == ("Flair",)
+    assert find_cases(tmp_path, channels="Flair")[0].task.channel_names == ("Flair",)
 
 
 @pytest.mark.parametrize("channels", [(), ("PD",), ("T1", "T1"), ("T1", "t1")])
@@ -237,7 +237,7 @@ def test_the_regions_of_brats_are_what_the_metrics_take():
 def test_brats_labels_are_kept_apart_by_name_or_number(tmp_path):
     brats(tmp_path, "HGG/brats_2013_pat0001_1")
     by_name = find_cases(tmp_path, labels=("oedema", ("necrosis", "non_enhancing"), "enhancing"))[0]
-    assert by_name.labels == find_cases(tmp_path, labels=(2, (1, 3), 4))[0].labels == ((2,), (1, 3), (4,))
+    assert by_name.task.labels == find_cases(tmp_path, labels=(2, (1, 3), 4))[0].task.labels == ((2,), (1, 3), (4,))
 
 
 def test_a_region_of_another_name_is_refused_with_the_names_there_are(tmp_path):
@@ -267,10 +267,10 @@ def test_a_decathlon_task_keeps_its_labels_apart(tmp_path):
     write_json(tmp_path, modality={"0": "MRI"}, labels=names, training=[entry])
     for source in (tmp_path, tmp_path / "dataset.json"):
         cases = find_cases(source)
-        assert (ids(cases), sums(cases), cases[0].labels) == (["a"], [2], ((1,), (2,)))
+        assert (ids(cases), sums(cases), cases[0].task.labels) == (["a"], [2], ((1,), (2,)))
     assert sums(find_cases(tmp_path, foreground=(1, 2))) == [1]
     assert sums(find_cases(tmp_path, foreground=("Anterior", "Posterior"))) == [1]
-    assert find_cases(tmp_path, foreground="posterior")[0].background == (0, 1)
+    assert find_cases(tmp_path, foreground="posterior")[0].task.background == (0, 1)
 
 
 def test_four_modalities_of_a_decathlon_task_are_channels_of_one_file(tmp_path):
@@ -296,7 +296,7 @@ def test_nnunet_has_one_file_a_channel(tmp_path, version):
         names = {"0": "T1", "1": "T2"}
         content = {"channel_names": names, "labels": {"background": 0, "x": 3}, "file_ending": ".nii.gz"}
     case = find_cases(write_json(tmp_path, **content))[0]
-    assert (case.case_id, case.channel_names, case.labels) == ("a", ("T1", "T2"), ((3,),))
+    assert (case.case_id, case.task.channel_names, case.task.labels) == ("a", ("T1", "T2"), ((3,),))
     assert [path.name for path in case.images] == ["a_0000.nii.gz", "a_0001.nii.gz"]
     assert sums([case]) == [1]
     turned = find_cases(tmp_path, channels=("T2", "T1"))[0]
@@ -310,8 +310,8 @@ def test_regions_that_overlap_ask_for_a_choice(tmp_path):
     write_json(tmp_path, channel_names={"0": "T1"}, labels=labels)
     with pytest.raises(UsageError, match="regions that overlap"):
         find_cases(tmp_path)
-    assert find_cases(tmp_path, foreground=(1, 2))[0].labels == ((1, 2),)
-    assert find_cases(tmp_path, foreground="core")[0].background == (0, 1)
+    assert find_cases(tmp_path, foreground=(1, 2))[0].task.labels == ((1, 2),)
+    assert find_cases(tmp_path, foreground="core")[0].task.background == (0, 1)
 
 
 def test_without_training_cases_the_test_cases_are_found(tmp_path):

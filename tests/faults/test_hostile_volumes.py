@@ -24,7 +24,7 @@ import pytest
 import SimpleITK as sitk
 
 from mcc_keras.errors import DataError, VolumeError
-from mcc_keras.formats import dicom
+from mcc_keras.formats import dicom, dicom_slices, dicom_tags
 from mcc_keras.volumes import read_volume
 
 MUTANTS, AT_ONCE, SECONDS, MEMORY, MAX_VOXELS = 5_000, 2_500, 20, 2 << 30, 1 << 20
@@ -137,7 +137,8 @@ def read_mutants(kind, folder, first, stop):
 
 def read_one(kind, path):
     if kind.startswith("dicom"):
-        array, affine = dicom.decode(path.parent, [path], max_voxels=MAX_VOXELS, max_ratio=200)
+        assert dicom_tags.read_tags(path) is None or dicom.holds_dicom(path.parent)
+        array, affine = dicom_slices.decode(path.parent, [path], max_voxels=MAX_VOXELS, max_ratio=200)
     else:
         volume = read_volume(path, max_voxels=MAX_VOXELS, nonfinite="zero")
         array, affine = volume.array, volume.affine
@@ -259,7 +260,10 @@ def test_spaces_and_letters_of_any_alphabet_work_without_a_locale(tmp_path, name
     image = sitk.GetImageFromArray(VOXELS[:, :, :1].T)
     if name == "series":
         (folder / name).mkdir()
-        sitk.WriteImage(sitk.GetImageFromArray(VOXELS[:, :, 0].T), str(folder / name / "Schädel 1.dcm"))
+        plane = sitk.GetImageFromArray(VOXELS[:, :, 0].T)
+        plane.SetMetaData("0008|0060", "MR")
+        plane.SetMetaData("0020|0032", "1\\2\\3")
+        sitk.WriteImage(plane, str(folder / name / "Schädel 1.dcm"))
     elif name == "a.mhd":
         sitk.WriteImage(image, str(folder / "Schädel ☃ 1.mhd"))
         name = "Schädel ☃ 1.mhd"

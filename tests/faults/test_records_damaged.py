@@ -9,10 +9,10 @@ import pytest
 from mcc_keras.cli import main
 from mcc_keras.datasets import find_cases
 from mcc_keras.errors import MCCKerasError
-from mcc_keras.pipeline import load_dataset
+from mcc_keras.pipeline.dataset import load_dataset
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.manifest import read_manifest, verify_records
-from mcc_keras.tfrecords import write_tfrecords
+from mcc_keras.records.write import write_tfrecords
 
 
 @pytest.fixture(scope="module")

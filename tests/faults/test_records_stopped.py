@@ -14,14 +14,14 @@ import pytest
 from mcc_keras.datasets import find_cases
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.manifest import read_manifest, verify_records
-from mcc_keras.tfrecords import write_tfrecords
+from mcc_keras.records.write import write_tfrecords
 
 BOX = Preprocessing(size=8)
 CHANGE = r"os\.(rename|remove|rmdir|mkdir|link)|open .*'wb?'"
 # Prepare, and act right before the n-th change of a file or folder whose description fits the pattern.
 PREPARE = """
 import itertools, os, re, signal, sys
-from mcc_keras.tfrecords import write_tfrecords
+from mcc_keras.records.write import write_tfrecords
 
 numbers = itertools.count(1)
 
@@ -39,7 +39,7 @@ KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 def fork_server():
     """Processes that have imported everything already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mcc_keras.tfrecords"])
+    context.set_forkserver_preload(["mcc_keras.records.write"])
     return context
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from mcc_keras.errors import GeometryError, VolumeError
+from mcc_keras.errors import DataError, GeometryError, VolumeError
 from mcc_keras.formats import dicom
 from mcc_keras.formats.dicom import holds_dicom
 from mcc_keras.volumes import read_volume
@@ -49,7 +49,8 @@ def write_series(folder, voxels=VOXELS, *, skip=(), **options):
     for index in range(voxels.shape[2]):
         if index not in skip:
             name = f"{(7 * index + 3) % 101:03}.dcm"
-            write_slice(folder / name, voxels[:, :, index], ORIGIN + index * SPACING[2] * NORMAL, **options)
+            place = ORIGIN + index * SPACING[2] * NORMAL
+            write_slice(folder / name, voxels[:, :, index], place, t0020_0013=str(index + 1), **options)
     return folder
 
 
@@ -114,10 +115,12 @@ def test_a_gantry_tilt_stays_in_the_affine(tmp_path):
 def test_other_files_in_the_folder_are_left_aside(tmp_path):
     folder = write_series(tmp_path / "Fräulein 1")
     (folder / "readme.txt").write_text("hello")
+    (folder / "LIESMICH").write_text("für alle", encoding="utf-8")
     (folder / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
     (folder / ".hidden").write_text("x")
     (folder / "more").mkdir()
-    np.testing.assert_array_equal(read_volume(folder).array, VOXELS)
+    with pytest.warns(UserWarning, match="Fräulein 1: left aside, since they are no slices: LIESMICH, readme.txt$"):
+        np.testing.assert_array_equal(read_volume(folder).array, VOXELS)
 
 
 def test_a_file_that_calls_itself_dicom_and_is_none_is_told(tmp_path):
@@ -136,7 +139,9 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path):
 
 def test_several_series_are_refused_with_their_ids_and_numbers(tmp_path):
     write_slice(write_series(tmp_path / "mr") / "localizer.dcm", VOXELS[:, :, 0], ORIGIN, series="9.8.7")
-    with pytest.raises(VolumeError, match=r"found 2: 1\.2\.3 \(3 files: 003\.dcm …\), 9\.8\.7 \(1 files: localizer"):
+    with pytest.raises(
+        VolumeError, match=r"found 2: 1\.2\.3 \(MR, 3 files: 003\.dcm …\), 9\.8\.7 \(MR, 1 file: localizer"
+    ):
         read_volume(tmp_path / "mr")
 
 
@@ -167,7 +172,7 @@ def test_planes_of_another_size_are_told(tmp_path):
 def test_several_frames_in_a_file_are_refused(tmp_path):
     image = sitk.GetImageFromArray(VOXELS.T.astype(np.uint8))
     sitk.WriteImage(image, str(tmp_path / "a.dcm"))
-    with pytest.raises(VolumeError, match=r"a\.dcm: expected one slice a file, found 3 frames.*NIfTI"):
+    with pytest.raises(VolumeError, match=r"a\.dcm: expected one slice per file, found 3 frames.*NIfTI"):
         read_volume(tmp_path)
 
 
@@ -196,19 +201,130 @@ def test_a_folder_without_dicom_says_where_some_is(tmp_path):
     assert holds_dicom(tmp_path / "s1") and not holds_dicom(tmp_path)
     with pytest.raises(VolumeError, match="expected a folder of DICOM files, found none in it. Name one of .*: s1"):
         read_volume(tmp_path)
-    with pytest.raises(VolumeError, match="of DICOM files name the folder"):
+    with pytest.raises(VolumeError, match="for DICOM files name the folder"):
         read_volume(tmp_path / "s1" / "003.dcm")
 
 
 def test_a_decoder_that_breaks_down_takes_nobody_with_it(tmp_path, monkeypatch):
     write_series(tmp_path / "mr")
     monkeypatch.setattr(dicom, "_SERVE", "import os; os.abort()")
-    with pytest.raises(VolumeError, match="found that the decoder broke down"):
+    with pytest.raises(VolumeError, match="found that the decoder crashed"):
         read_volume(tmp_path / "mr")
     monkeypatch.setattr(dicom, "_SERVE", "import time; time.sleep(60)")
     monkeypatch.setattr(dicom, "_SECONDS", 0.5)
     with pytest.raises(VolumeError, match="within 0.5 s"):
         read_volume(tmp_path / "mr")
+
+
+# ---- what lies beside a series, or is missing from it -------------------------------------------------------------
+
+
+def bare(path):
+    """Remove the preamble and the meta group from a file, which leaves the data set alone."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[140:144], "little")
+    path.write_bytes(data[144 + length :])
+
+
+def element(group, number, kind, value):
+    value = value.encode() + b"\0" * (len(value) % 2)
+    return group.to_bytes(2, "little") + number.to_bytes(2, "little") + kind + len(value).to_bytes(2, "little") + value
+
+
+def write_structure_set(path, *, series):
+    sop_class = element(8, 0x16, b"UI", "1.2.840.10008.5.1.4.1.1.481.3")
+    rest = element(8, 0x60, b"CS", "RTSTRUCT") + element(0x20, 0xE, b"UI", series)
+    meta = element(2, 0x10, b"UI", "1.2.840.10008.1.2.1")
+    head = bytes(128) + b"DICM" + element(2, 0, b"UL", len(meta).to_bytes(4, "little").decode("latin-1")) + meta
+    path.write_bytes(head + sop_class + rest)
+
+
+@pytest.mark.parametrize("which", ["all", "first", "last"])
+def test_files_without_a_preamble_are_read(tmp_path, which):
+    folder = write_series(tmp_path / "mr")
+    chosen = {"all": range(3), "first": [0], "last": [2]}[which]
+    for index in chosen:
+        bare(folder / f"{(7 * index + 3) % 101:03}.dcm")
+    assert holds_dicom(folder)
+    np.testing.assert_array_equal(read_volume(folder).array, VOXELS)
+
+
+@pytest.mark.parametrize("name, data", [("017", b""), ("017.dcm", b""), ("017", b"\0\1" * 99), ("IM.17", b"\xff" * 9)])
+def test_a_slice_that_is_not_understood_is_refused_with_its_name(tmp_path, name, data):
+    folder = write_series(tmp_path / "mr")
+    (folder / "017.dcm").unlink()
+    (folder / name).write_bytes(data)
+    with pytest.raises(VolumeError, match=f"{name}: expected a DICOM file, found {len(data)} bytes that are none"):
+        read_volume(folder)
+
+
+@pytest.mark.parametrize("series", ["1.2.3", "7.7"])
+def test_a_structure_set_beside_a_series_is_left_aside_with_its_name(tmp_path, series):
+    folder = write_series(tmp_path / "mr")
+    write_structure_set(folder / "RS.dcm", series=series)
+    with pytest.warns(UserWarning, match=r"left aside, since they are no slices: RS\.dcm \(RTSTRUCT\)$"):
+        np.testing.assert_array_equal(read_volume(folder).array, VOXELS)
+    for path in folder.glob("0*.dcm"):
+        path.unlink()
+    assert not holds_dicom(folder)
+    with pytest.raises(VolumeError, match=r"found only RS\.dcm \(RTSTRUCT\)"):
+        read_volume(folder)
+
+
+@pytest.mark.parametrize("series, message", [("1.2.3", "beside them"), ("9.9", r"9\.9")])
+def test_a_localizer_beside_a_series_is_named(tmp_path, series, message):
+    folder = write_series(tmp_path / "mr")
+    options = {"axes": (ROW, NORMAL), "series": series, "t0008_0008": "ORIGINAL\\PRIMARY\\LOCALIZER"}
+    write_slice(folder / "000.dcm", VOXELS[:, :, 0], ORIGIN, **options)
+    with pytest.raises(DataError, match=rf"{message} \(MR localizer, 1 file: 000\.dcm\)"):
+        read_volume(folder)
+
+
+def test_the_same_slice_twice_is_called_a_copy(tmp_path):
+    folder = write_series(tmp_path / "mr")
+    (folder / "010 (1).dcm").write_bytes((folder / "010.dcm").read_bytes())
+    with pytest.raises(GeometryError, match=r"found 010 \(1\)\.dcm and 010\.dcm: a copy\. Remove one of them"):
+        read_volume(folder)
+
+
+@pytest.mark.parametrize("tag, name", [(0x32, "position"), (0x37, "orientation")])
+def test_a_file_without_a_place_is_refused(tmp_path, tag, name):
+    write_slice(tmp_path / "a.dcm", VOXELS[:, :, 0], ORIGIN)
+    data = (tmp_path / "a.dcm").read_bytes()
+    (tmp_path / "a.dcm").write_bytes(data.replace(bytes([0x20, 0, tag, 0]), bytes([0x20, 0, tag + 1, 0])))
+    with pytest.raises(GeometryError, match=rf"a\.dcm: expected a slice in space, found .* without {name} \(MR\)"):
+        read_volume(tmp_path)
+
+
+@pytest.mark.parametrize("missing, seen", [(0, "2 to 4"), (3, "1 to 3 of 4")])
+def test_a_slice_that_is_missing_at_an_end_is_seen_by_the_instance_numbers(tmp_path, missing, seen):
+    folder = write_series(tmp_path / "mr", np.zeros((5, 4, 4), np.int16), skip=(missing,), t0020_1002="4")
+    with pytest.warns(UserWarning, match=f"mr: 3 slices with instance numbers {seen}.*: slices may be missing"):
+        assert read_volume(folder).shape == (5, 4, 3)
+
+
+def test_every_other_slice_is_seen_by_the_instance_numbers(tmp_path):
+    folder = write_series(tmp_path / "mr", np.zeros((5, 4, 5), np.int16), skip=(1, 3))
+    with pytest.warns(UserWarning, match="3 slices with instance numbers 1 to 5: slices may be missing"):
+        assert read_volume(folder).spacing_mm[2] == pytest.approx(6)
+
+
+@pytest.mark.parametrize(
+    "dtype, compressor, slope, intercept",
+    [
+        *(("int16", None, "1", "-1024"), ("uint16", None, "2", "0"), ("uint8", None, "0.5", "3")),
+        *(("int16", "JPEG2000", "0.5", "3"), ("uint16", "JPEGLS", "1", "-1024"), ("uint8", "JPEG", "1", "0")),
+    ],
+)
+def test_what_is_meant_for_a_display_is_not_applied(tmp_path, dtype, compressor, slope, intercept):
+    voxels = np.random.default_rng(2).integers(-90 * (dtype == "int16"), 200, (16, 16, 2)).astype(dtype)
+    folder = write_series(tmp_path / "ct", voxels, compressor=compressor)
+    for path in folder.iterdir():
+        patch(path, (0x0028, 0x1052), intercept)
+        patch(path, (0x0028, 0x1053), slope)
+        patch(path, (0x0028, 0x0004), "MONOCHROME1")
+    expected = voxels * float(slope) + float(intercept)
+    np.testing.assert_array_equal(read_volume(folder).array, expected)
 
 
 def patch(path, tag, value):

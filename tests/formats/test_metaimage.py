@@ -5,6 +5,7 @@ import pytest
 import SimpleITK as sitk
 
 from mcc_keras.errors import GeometryError, VolumeError
+from mcc_keras.formats import text_header
 from mcc_keras.formats.metaimage import encode_metaimage
 from mcc_keras.volumes import read_volume
 
@@ -114,8 +115,8 @@ def test_a_data_file_in_a_folder_below_is_read(tmp_path):
         ({"TransformMatrix": "1 0 0"}, "9 numbers in TransformMatrix"),
         ({"Offset": "x y z"}, "3 numbers in Offset"),
         ({"CompressedData": "True"}, "compressed stream"),
-        ({"CompressedData": "True", "HeaderSize": "-1"}, "where the zlib voxels begin"),
-        ({"HeaderSize": "99999999999999999999"}, "cut"),
+        ({"CompressedData": "True", "HeaderSize": "-1"}, "position of the zlib voxels"),
+        ({"HeaderSize": "99999999999999999999"}, "truncated"),
     ],
     ids=str,
 )
@@ -143,3 +144,30 @@ def test_what_is_encoded_is_read_by_itk(tmp_path):
     (tmp_path / "a.mha").write_bytes(b"".join(encode_metaimage(mask, affine)))
     np.testing.assert_array_equal(agrees_with_itk(tmp_path / "a.mha").array, mask)
     np.testing.assert_allclose(itk_affine(sitk.ReadImage(str(tmp_path / "a.mha"))), affine, atol=1e-12)
+
+
+def test_a_field_may_have_a_colon_for_its_equals_sign(tmp_path):
+    path = write(tmp_path / "a.mha", Comment="at 10:30 = late")
+    path.write_bytes(path.read_bytes().replace(b"DimSize =", b"DimSize:").replace(b"Offset =", b"Offset:"))
+    np.testing.assert_array_equal(agrees_with_itk(path).array, VOXELS)
+
+
+def test_a_header_with_several_lines_per_frame_is_read(tmp_path):
+    frames = {f"Seq_Frame{index:04}_ProbeToTracker": "1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1" for index in range(2000)}
+    path = write(tmp_path / "a.mha", **frames)
+    assert path.stat().st_size > 1 << 16
+    np.testing.assert_array_equal(agrees_with_itk(path).array, VOXELS)
+
+
+def test_a_header_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(text_header, "HEADER_BYTES", 1 << 17)
+    (tmp_path / "a.mha").write_bytes(b"Comment = " + b"x" * (1 << 18))
+    with pytest.raises(VolumeError, match="expected the end of the header within"):
+        read_volume(tmp_path / "a.mha")
+
+
+@pytest.mark.parametrize("unit, mm", [("um", 0.001), ("mm", 1), ("cm", 10), ("?", 1)])
+def test_distances_in_other_units_become_millimetres(tmp_path, unit, mm):
+    plain = read_volume(write(tmp_path / "a.mha")).affine
+    volume = read_volume(write(tmp_path / "a.mha", DistanceUnits=unit))
+    np.testing.assert_allclose(volume.affine, np.diag([mm, mm, mm, 1]) @ plain)

@@ -175,3 +175,68 @@ def test_what_is_encoded_is_read_by_itk(tmp_path):
     (tmp_path / "a.nrrd").write_bytes(encode_nrrd(mask, affine))
     np.testing.assert_array_equal(agrees_with_itk(tmp_path / "a.nrrd").array, mask)
     np.testing.assert_allclose(itk_affine(sitk.ReadImage(str(tmp_path / "a.nrrd"))), affine, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"spacings": "0.5 0.75 3", "axis_mins": "1 2 3"},
+        {"spacings": "0.5 0.75 3", "axis_mins": "1 2 3", "centers": "cell cell cell"},
+        {"spacings": "0.5 0.75 3", "axis_mins": "1 2 3", "centerings": "node node node"},
+        {"spacings": "0.5 0.75 3", "axis_maxs": "1 2 3"},
+        {"axis_mins": "1 2 3"},
+    ],
+    ids=str,
+)
+def test_the_lower_ends_of_axes_place_the_first_voxel_as_in_itk(tmp_path, changes):
+    agrees_with_itk(write(tmp_path / "a.nrrd", **NO_SPACE, **changes))
+
+
+@pytest.mark.parametrize(
+    "centers, steps, first", [("cell", (0.8, 2, 4), (1.4, 3, 5)), ("node", (1, 8 / 3, 6), (1, 2, 3))]
+)
+def test_both_ends_of_an_axis_give_the_step_between_voxels(tmp_path, centers, steps, first):
+    ends = {"axis_mins": "1 2 3", "axis_maxs": "5 10 15", "centers": " ".join([centers] * 3)}
+    volume = read_volume(write(tmp_path / "a.nrrd", **NO_SPACE, **ends))
+    assert volume.spacing_mm == pytest.approx(steps)
+    np.testing.assert_allclose(volume.affine[:3, 3], np.array(first) * (-1, -1, 1))
+
+
+@pytest.mark.parametrize(
+    "unit, mm", [("um", 0.001), ("m", 1000), ("cm", 10), ("mm", 1), ("microns", 0.001), ("Millimeter", 1), ("", 1)]
+)
+def test_units_of_length_become_millimetres(tmp_path, unit, mm):
+    units = f'"{unit}" "{unit}" "{unit}"'
+    plain = read_volume(write(tmp_path / "a.nrrd")).affine
+    volume = read_volume(write(tmp_path / "a.nrrd", space_units=units))
+    np.testing.assert_allclose(volume.affine, np.diag([mm, mm, mm, 1]) @ plain)
+    changes = {**NO_SPACE, "spacings": "0.5 0.75 3", "axis_mins": "1 2 3", "centers": "node node node", "units": units}
+    volume = read_volume(write(tmp_path / "a.nrrd", **changes))
+    np.testing.assert_allclose(
+        volume.affine[:3], np.diag([-mm, -mm, mm]) @ np.array([[0.5, 0, 0, 1], [0, 0.75, 0, 2], [0, 0, 3, 3]])
+    )
+
+
+def test_an_unknown_unit_counts_as_millimetres_with_a_warning(tmp_path):
+    with pytest.warns(UserWarning, match="expected a unit of length .* found 'furlong'"):
+        volume = read_volume(write(tmp_path / "a.nrrd", space_units='"furlong" "mm" "mm"'))
+    assert volume.spacing_mm == pytest.approx((0.5, 0.5, 2.5))
+    with pytest.raises(VolumeError, match="3 units in space units, found 2"):
+        read_volume(write(tmp_path / "a.nrrd", space_units='"mm" "mm"'))
+
+
+def test_a_header_of_many_segments_is_read(tmp_path):
+    path = write(tmp_path / "a.seg.nrrd")
+    tags = "Tags:=" + "Segmentation category and type~SCT^123037004^Anatomical Structure~" * 7
+    lines = "".join(f"Segment{index}_{tags}\n" for index in range(3000))
+    path.write_bytes(path.read_bytes().replace(b"my key", lines.encode() + b"my key"))
+    assert path.stat().st_size > 1 << 20
+    np.testing.assert_array_equal(agrees_with_itk(path).array, VOXELS)
+
+
+@pytest.mark.parametrize("length", range((1 << 16) - 2, (1 << 16) + 3))
+def test_a_header_that_ends_where_the_first_read_does_is_whole(tmp_path, length):
+    path = write(tmp_path / "a.nrrd")
+    head, body = path.read_bytes().split(b"\n\n", 1)
+    path.write_bytes(head + b"\n#".ljust(length - len(head) - 4, b"x") + b"\r\n\r\n" + body)
+    np.testing.assert_array_equal(read_volume(path).array, VOXELS)

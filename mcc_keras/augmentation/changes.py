@@ -1,0 +1,12 @@
+"""Names and limits of the changes that an `Augmentation` can make, in the order in which they are applied."""
+
+SPATIAL = ("rotation_degrees", "scaling", "shear_degrees", "translation", "translation_mm")
+# The patient moves, the coils shade, k-space is disturbed, voxels are large, the receiver is noisy, a window is chosen.
+INTENSITIES = ("motion_mm", "bias_field", "ghosting", "spike", "blur", "low_resolution", "noise", "rician_noise")
+INTENSITIES += ("brightness", "contrast", "histogram_shift", "inverted_gamma", "gamma", "channel_dropout")
+CHANCES = ("elastic", *SPATIAL, *INTENSITIES)  # each has a maximum, where 0 disables it, and a probability
+LIMITS = {
+    **{"rotation_degrees": 180, "scaling": 4, "shear_degrees": 45, "translation": 0.99, "elastic": 0.1},
+    **{"contrast": 0.99, "ghosting": 1, "histogram_shift": 0.5, "low_resolution": 7, "blur": 10, "gamma": 3},
+    **{"inverted_gamma": 3, "bias_field": 3, "channel_dropout": 1},
+}

@@ -1,0 +1,24 @@
+"""`mcc-keras check`."""
+
+import mcc_keras as mk
+from mcc_keras.cli.language import translate
+from mcc_keras.cli.options import add_overwrite, add_source, add_workers, find_cases
+
+SUMMARY = "list every problem of every case of a data set in one table"
+
+
+def add_arguments(parser):
+    add_source(parser)
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--html", metavar="FILE", help="also write the report as one page with pictures")
+    add_overwrite(parser)
+    add_workers(parser)
+    parser.set_defaults(in_options=lambda text: translate(text, parser))
+
+
+def run(source, json, html, workers, overwrite, in_options, **options):
+    report = mk.check_cases(find_cases(source, options), workers=workers, progress=True, pictures=bool(html))
+    if html:
+        report.write_html(html, overwrite=overwrite)
+    print(report.to_json() if json else in_options(report.to_text()))
+    return mk.errors.DataError.exit_code if report.problems else 0

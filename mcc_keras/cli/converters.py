@@ -1,0 +1,82 @@
+"""From the text of an option to its value. `__name__` is what argparse prints for a wrong value."""
+
+
+def label(text):
+    """Return a mask label, or the name of one.
+
+    Example:
+
+    >>> label("2"), label("core")
+    (2, 'core')
+    """
+    return int(text) if text.lstrip("-").isdecimal() else text
+
+
+def list_of(convert):
+    """Return a converter of values separated by commas.
+
+    Example:
+
+    >>> list_of(int)("1,2")
+    (1, 2)
+    """
+
+    def read(text):
+        return tuple(convert(part) for part in text.split(","))
+
+    read.__name__ = f"list of {convert.__name__}"
+    return read
+
+
+def or_word(word, convert):
+    """Return a converter that also takes one word; "none" is `None`.
+
+    Example:
+
+    >>> or_word("median", float)("median"), or_word("none", float)("none"), or_word("none", float)("2")
+    ('median', None, 2.0)
+    """
+
+    def read(text):
+        if text == word:
+            return None if word == "none" else word
+        return convert(text)
+
+    read.__name__ = f"{convert.__name__} or {word}"
+    return read
+
+
+def one_or_three(convert):
+    """Return a converter of one value, or of three separated by commas.
+
+    Example:
+
+    >>> one_or_three(int)("48"), one_or_three(int)("96,96,32")
+    (48, (96, 96, 32))
+    """
+
+    def read(text):
+        values = list_of(convert)(text)
+        return values[0] if len(values) == 1 else values
+
+    read.__name__ = f"{convert.__name__}, or three of them with commas between,"
+    return read
+
+
+def shares_or_file(text):
+    """Return three shares, or the name of a .json file.
+
+    Example:
+
+    >>> shares_or_file("0.7,0.2,0.1"), shares_or_file("split.json")
+    ((0.7, 0.2, 0.1), 'split.json')
+    """
+    try:
+        return list_of(float)(text)
+    except ValueError:
+        if not text.endswith(".json"):
+            raise
+        return text
+
+
+shares_or_file.__name__ = "three shares or the name of a .json file"

@@ -1,0 +1,19 @@
+"""`mcc-keras evaluate`."""
+
+import mcc_keras as mk
+from mcc_keras.cli.options import add_largest_component, add_overwrite
+
+SUMMARY = "score a run on the original grids, case by case"
+
+
+def add_arguments(parser):
+    parser.add_argument("run", metavar="RUN", help="folder that `train` wrote")
+    parser.add_argument("--part", default="test", choices=("train", "validation", "test"), help="(%(default)s)")
+    parser.add_argument("--source", help="score all cases of another data set instead")
+    parser.add_argument("-o", "--output", metavar="DIR", help="where to write (RUN/PART, or RUN/NAME of the source)")
+    add_largest_component(parser)
+    add_overwrite(parser)
+
+
+def run(run, **options):
+    print(mk.evaluate(run, **options).to_text())

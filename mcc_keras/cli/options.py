@@ -1,0 +1,93 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+
+import mcc_keras as mk
+from mcc_keras.cli.converters import label, list_of
+
+CASES = ("foreground", "labels", "background", "channels", "affine", "nonfinite")
+
+
+def add_source(parser):
+    """Add SOURCE and the options that choose its labels, channels and affine."""
+    parser.add_argument("source", metavar="SOURCE", help="a folder, a dataset.json or a CSV file")
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument(
+        "--foreground", type=list_of(label), metavar="L,L", help="mask labels, or their names, merged into one class"
+    )
+    target.add_argument(
+        "--labels", type=list_of(label), metavar="L,L", help="mask labels, or their names, one class each"
+    )
+    parser.add_argument(
+        "--background", type=list_of(int), default=(0,), metavar="L,L", help="mask labels that are background (0)"
+    )
+    parser.add_argument("--channels", type=list_of(str), metavar="C,C", help="channels to use, in this order (all)")
+    parser.add_argument(
+        "--affine", choices=("sform", "qform"), help="which one to use where the two of a NIfTI file disagree"
+    )
+    parser.add_argument(
+        "--nonfinite",
+        choices=("error", "zero"),
+        default="error",
+        help="refuse NaN and infinite voxels of images, or read them as 0 (%(default)s)",
+    )
+
+
+def find_cases(source, options):
+    """Return the cases of SOURCE; the options that choose them are removed from `options`."""
+    return mk.find_cases(source, **{name: options.pop(name) for name in CASES})
+
+
+def add_images_and_output(parser):
+    """Add the files of one scan and the mask to write."""
+    parser.add_argument(
+        "images",
+        metavar="SCAN",
+        nargs="+",
+        help="one file; one file per channel in the stored order; a case folder; or a folder of DICOM files",
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="MASK", help="mask to write: .nii.gz, .nii, .nrrd, .mha or .mhd"
+    )
+    add_overwrite(parser)
+
+
+def add_augment(parser, default=True):
+    """Add the name of an augmentation preset, or the file of a policy."""
+    parser.add_argument(
+        "--augment",
+        metavar="NAME|FILE",
+        default=default,
+        help="random changes of the cases in each epoch: default, light, paper or strong (default); or a policy.json",
+    )
+
+
+def read_value(kind, path):
+    """Return the value of class `kind` that a JSON file holds."""
+    try:
+        return kind.from_json(Path(path).read_bytes(), path=path)
+    except OSError as error:
+        raise mk.errors.DataError(path, f"expected a JSON file, found: {error.strerror}") from None
+
+
+def read_policy(options):
+    """Replace the file of a policy in `options` by its `Augmentation`."""
+    if str(options.get("augment")).endswith(".json"):
+        options["augment"] = read_value(mk.Augmentation, options["augment"])
+
+
+def add_largest_component(parser):
+    """Add the choice to clean the mask."""
+    parser.add_argument(
+        "--largest-component", action="store_true", help="keep only the largest connected component of each class"
+    )
+
+
+def add_overwrite(parser):
+    """Add the permission to replace an earlier output."""
+    parser.add_argument("--overwrite", action="store_true", help="replace the output of an earlier call")
+
+
+def add_workers(parser):
+    """Add the number of processes."""
+    parser.add_argument("--workers", type=int, metavar="N", help="number of processes (all cores)")

@@ -1,0 +1,100 @@
+"""`mcc-keras prepare`."""
+
+import shlex
+
+import mcc_keras as mk
+from mcc_keras.cli.converters import list_of, one_or_three, or_word, shares_or_file
+from mcc_keras.cli.options import add_overwrite, add_source, add_workers, find_cases
+
+SUMMARY = "split a data set by patient, preprocess it, write records"
+PREPROCESSING = (
+    *("size", "spacing_mm", "window", "clip_percentiles", "normalise", "statistics", "ignore_background"),
+    *("background_value", "crop_margin_mm"),
+)
+
+
+def add_arguments(parser):
+    add_source(parser)
+    parser.add_argument("work", metavar="WORK", help="folder for the records")
+    _add_box(parser.add_argument_group("the box that the network sees (at least one of size and spacing)"))
+    _add_intensities(parser.add_argument_group("its intensities"))
+    parser.add_argument(
+        "--split",
+        type=shares_or_file,
+        default=(0.7, 0.2, 0.1),
+        metavar="A,B,C|FILE",
+        help="shares of training, validation and test (0.7,0.2,0.1; 0 leaves a part empty), or a stored split.json",
+    )
+    parser.add_argument(
+        "--stratify", metavar="COLUMN", help="balance the parts by a column of the table, or by 'foreground' (its size)"
+    )
+    parser.add_argument("--compression", choices=("gzip",), help="smaller records, slower to read (none)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split (%(default)s)")
+    add_overwrite(parser)
+    add_workers(parser)
+    parser.set_defaults(words=())
+
+
+def _add_box(parser):
+    parser.add_argument("--size", type=one_or_three(int), metavar="N[,N,N]", help="voxels: 48 or 96,96,32")
+    parser.add_argument(
+        "--spacing",
+        dest="spacing_mm",
+        type=or_word("median", one_or_three(float)),
+        metavar="MM[,MM,MM]",
+        help="voxel size in mm: 1 or 0.8,0.8,2.5; or median, that of the training scans",
+    )
+    parser.add_argument(
+        "--crop-margin-mm", type=float, metavar="MM", help="crop to the voxels above the background, with this margin"
+    )
+
+
+def _add_intensities(parser):
+    parser.add_argument(
+        "--window", type=list_of(float), metavar="LOW,HIGH", help="clip to this range, as in CT: --window=-160,240"
+    )
+    parser.add_argument(
+        "--clip-percentiles",
+        type=or_word("none", list_of(float)),
+        default=(1.0, 99.0),
+        metavar="LOW,HIGH",
+        help="without a window, clip at these percentiles; or none (1,99)",
+    )
+    parser.add_argument("--normalise", choices=("zscore", "minmax", "none"), default="zscore", help="(%(default)s)")
+    parser.add_argument(
+        "--statistics", choices=("volume", "set"), default="volume", help="of each scan, or of all training scans"
+    )
+    parser.add_argument(
+        "--ignore-background", action="store_true", help="leave background voxels out of the statistics"
+    )
+    parser.add_argument(
+        "--background-value", type=float, metavar="V", help="intensity of the background (that of the scan's corners)"
+    )
+
+
+def run(source, work, words, **options):
+    preprocessing = mk.Preprocessing(**{name: options.pop(name) for name in PREPROCESSING})
+    cases = find_cases(source, options)
+    command = command_that_made(words, work)
+    manifest = mk.write_tfrecords(cases, work, preprocessing=preprocessing, command=command, progress=True, **options)
+    counts = ", ".join(f"{count} {part}" for part, count in manifest.counts.items())
+    reused = sum(manifest.counts.values()) - manifest.prepared
+    news = f"{manifest.prepared} prepared, {reused} reused"
+    print(f"{work}: {counts} ({news if manifest.prepared else 'nothing to prepare: same sources and settings'})")
+
+
+def command_that_made(words, work):
+    """Return the command without what leaves the bytes alone: the path of WORK, `--workers` and `--overwrite`.
+
+    Example:
+
+    >>> command_that_made(["prepare", "scans", "/data/work", "--size", "48", "--workers", "4"], "/data/work")
+    'mcc-keras prepare scans WORK --size 48'
+    """
+    kept, skip = [], False
+    for word in words:
+        workers = word.partition("=")[0] == "--workers"
+        if not (skip or workers or word == "--overwrite"):
+            kept.append("WORK" if word == work else word)
+        skip = workers and "=" not in word
+    return shlex.join(["mcc-keras", *kept])

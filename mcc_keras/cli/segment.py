@@ -1,0 +1,16 @@
+"""`mcc-keras segment`."""
+
+import mcc_keras as mk
+from mcc_keras.cli.options import add_images_and_output, add_largest_component
+
+SUMMARY = "segment a scan with a run"
+
+
+def add_arguments(parser):
+    parser.add_argument("--run", required=True, metavar="RUN", help="folder that `train` wrote")
+    add_images_and_output(parser)
+    add_largest_component(parser)
+
+
+def run(run, images, output, **options):
+    print(mk.segment(run, images, output, **options))

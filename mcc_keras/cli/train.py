@@ -1,0 +1,49 @@
+"""`mcc-keras train`."""
+
+from argparse import SUPPRESS
+
+import mcc_keras as mk
+from mcc_keras.cli.options import add_augment, read_policy, read_value
+
+SUMMARY = "train a network on records"
+
+
+def add_arguments(parser):
+    parser.add_argument("work", metavar="WORK", help="folder that `prepare` wrote")
+    parser.add_argument("run", metavar="RUN", help="new folder for the run")
+    parser.add_argument("--recipe", metavar="FILE", help="recipe.json of an earlier run; other options override it")
+    # Only what is given on the command line overrides the recipe, so that none of these has a default.
+    add = _Adder(parser)
+    add("--loss", choices=sorted(mk.losses.LOSSES), help="(mcc)")
+    length = _Adder(parser.add_mutually_exclusive_group())
+    length("--epochs", type=int, help="passes over the training cases (100)")
+    length("--minutes", type=float, help="length of the training, instead of --epochs")
+    add("--batch-size", type=int, help="cases per step (2)")
+    add("--learning-rate", type=float, help="peak of the schedule (0.002)")
+    add("--warmup-steps", type=int, metavar="N", help="steps until the peak (50)")
+    add("--weight-decay", type=float, help="of AdamW (0.0001)")
+    add("--clip-norm", type=float, help="largest norm of the gradient (1)")
+    precisions = ("float32", "mixed_bfloat16", "mixed_float16")
+    add("--precision", choices=precisions, help="Keras' dtype policy (float32)")
+    changes = parser.add_mutually_exclusive_group()
+    add_augment(changes, default=SUPPRESS)
+    changes.add_argument(
+        "--no-augment", dest="augment", action="store_false", default=SUPPRESS, help="train on the cases unchanged"
+    )
+    add("--seed", type=int, help="seed of weights, order and augmentation (0)")
+
+
+class _Adder:
+    """`add_argument` of options that are absent where they are not given."""
+
+    def __init__(self, parser):
+        self.parser = parser
+
+    def __call__(self, *names, **settings):
+        self.parser.add_argument(*names, default=SUPPRESS, **settings)
+
+
+def run(work, run, recipe=None, **options):
+    recipe = recipe and read_value(mk.Recipe, recipe)
+    read_policy(options)
+    print(mk.train(work, run, recipe=recipe, **options).folder)

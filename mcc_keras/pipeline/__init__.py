@@ -1,0 +1,20 @@
+"""Prepared records as a `tf.data.Dataset`: order, patches, augmentation, batches.
+
+dataset.py      `load_dataset`
+parse.py        one record inside the graph
+order.py        the case at each place of an epoch
+patches.py      `Patches`: which boxes of a volume are drawn
+cache.py        where records are read from
+throughput.py   volumes per second and the share of waiting
+"""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "dataset": ["load_dataset"],
+        "patches": ["Patches"],
+        "throughput": ["Throughput", "measure_throughput"],
+    },
+)

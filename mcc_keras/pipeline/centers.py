@@ -1,0 +1,97 @@
+"""Where the patches of a volume are centered, drawn inside the graph.
+
+A patch is known by the point at its center. An `Augmentation` follows that point to where it moves it and computes only
+the voxels of the patch: those of the whole deformed volume. A rotated patch shows the anatomy around it instead of
+padding, and a patch around foreground still holds it after the deformation.
+
+Contract: mask integer (x, y, z, 1); points float32 (3,); corner integer (3,); seed integer (2,).
+"""
+
+import tensorflow as tf
+
+from mcc_keras.augmentation.boxes import centre_of
+
+
+def draw_centers(patches, seed, mask, *, classes):
+    """Return the centers of the patches of one reading, a list of `per_volume` points (3,) in voxels.
+
+    Args:
+        patches: `Patches`.
+        seed: Key of this reading of this case.
+        mask: The mask, at least as large as a patch; classes 1 to `classes` are foreground.
+        classes: Number of foreground classes.
+    """
+    place = foreground_by_voxel if patches.foreground_by == "voxel" else foreground_by_class
+    draw = place(mask, classes)
+    centers = []
+    for number in range(patches.per_volume):
+        kind, there, anywhere = tf.unstack(tf.random.split(tf.random.fold_in(seed, number), 3))
+        found, voxel = draw(there)
+        wanted = tf.random.stateless_uniform((), kind, alg="philox") < patches.foreground_fraction
+        elsewhere = centre_of(random_corner(anywhere, patches.size, mask.shape[:3]), patches.size)
+        centers.append(tf.where(wanted & found, tf.cast(voxel, tf.float32), elsewhere))
+    return centers
+
+
+def random_corner(seed, size, shape):
+    """Draw a corner, uniform over all boxes that lie in the volume."""
+    places = tf.constant([n - m + 1 for n, m in zip(shape, size, strict=True)], tf.int64)
+    draws = tf.random.stateless_uniform((3,), seed, dtype=tf.float64, alg="philox")
+    return tf.cast(draws * tf.cast(places, tf.float64), tf.int64)
+
+
+def foreground_by_voxel(mask, classes):
+    """Return a function seed → (is there any, voxel): uniform over the foreground voxels."""
+    return _chooser(_inside(mask, 1, classes), mask.shape)
+
+
+def foreground_by_class(mask, classes):
+    """Return a function seed → (is there any, voxel): uniform over the classes in the mask, then over its voxels."""
+    present = tf.stack([tf.reduce_any(mask == number) for number in range(1, classes + 1)])
+    labels = tf.where(present)[:, 0] + 1
+
+    def draw(seed):
+        which, where = tf.unstack(tf.random.split(seed, 2))
+        label = _pick(which, tf.concat([labels, [0]], 0), tf.size(labels))
+        found, voxel = _chooser(tf.cast(mask, tf.int64) == label, mask.shape)(where)
+        return found & tf.reduce_any(present), voxel
+
+    return draw
+
+
+def pad(volume, size, *, value=None):
+    """Return the volume made at least as large as `size`, on both sides, with the value, or the lowest of each channel.
+
+    Example:
+
+    >>> pad(tf.reshape([5, 7], (1, 2, 1, 1)), (1, 4, 1))[0, :, 0, 0].numpy().tolist()
+    [5, 5, 7, 5]
+    """
+    lacking = [max(0, m - n) for n, m in zip(volume.shape[:3], size, strict=True)]
+    if not any(lacking):
+        return volume
+    widths = [(n // 2, n - n // 2) for n in lacking] + [(0, 0)]
+    inside = tf.pad(tf.ones_like(volume, tf.bool), widths)
+    outside = tf.reduce_min(volume, axis=(0, 1, 2)) if value is None else tf.cast(value, volume.dtype)
+    return tf.where(inside, tf.pad(volume, widths), outside)
+
+
+def _inside(mask, low, high):
+    return (mask >= low) & (mask <= high)
+
+
+def _chooser(chosen, shape):
+    places = tf.where(tf.reshape(chosen, (-1,)))[:, 0]
+
+    def draw(seed):
+        place = _pick(seed, tf.concat([places, [0]], 0), tf.size(places))
+        _, y, z = shape[:3]
+        return tf.size(places) > 0, tf.stack([place // (y * z), place // z % y, place % z])
+
+    return draw
+
+
+def _pick(seed, values, count):
+    """One of the first `count` values; the first if count is 0."""
+    draw = tf.random.stateless_uniform((), seed, dtype=tf.float64, alg="philox")
+    return values[tf.cast(draw * tf.cast(count, tf.float64), tf.int64)]

@@ -1,0 +1,152 @@
+"""`preview_augmentation`: a page of slices, a case as it is and as training will see it, to be looked at."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mcc_keras.augmentation import Augmentation
+from mcc_keras.augmentation.presets import NOTHING, augmentation_policy
+from mcc_keras.datasets import find_cases
+from mcc_keras.datasets.cases import read_image
+from mcc_keras.errors import CaseError, MCCKerasError, OutputExistsError, UsageError
+from mcc_keras.files import written_aside
+from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.records.prepare import prepare_case
+from mcc_keras.reporting.plots import find_slices, new_figure, plot_slice
+
+MOST_DRAWS = 30
+# Each kind of change, strong enough to be seen. Of a few draws the one that changes most is shown.
+STRENGTHS = {
+    "flip": (True, True, False),
+    **{"rotation_degrees": 30, "scaling": 0.4, "shear_degrees": 25, "translation": 0.15, "elastic": 0.06},
+    **{"motion_mm": 6, "bias_field": 0.5, "ghosting": 0.9, "spike": 1.5, "blur": 2, "low_resolution": 4, "noise": 0.5},
+    **{"rician_noise": 0.5, "brightness": 1, "contrast": 0.6, "histogram_shift": 0.45, "inverted_gamma": 1},
+    **{"gamma": 1, "channel_dropout": 0.7},
+}
+TRIES, COLUMNS = 6, 7
+
+
+def preview_augmentation(
+    cases,
+    path,
+    *,
+    augment=True,
+    each_change=False,
+    seed=0,
+    draws=4,
+    case_id=None,
+    preprocessing=None,
+    overwrite=False,
+):
+    """Write a picture of one case and of what an augmentation makes of it, with the outline of its mask.
+
+    Every row has an axial, a coronal and a sagittal slice through the middle of the mask, all in the first row's window
+    of intensities, so that a change of brightness is seen.
+
+    Args:
+        cases: A folder, a `dataset.json` or a CSV file, or what `find_cases` returned.
+        path: The picture to write; its suffix says how (.png, .pdf, .svg).
+        augment: As in `load_dataset`: `True`, a preset's name or an `Augmentation`.
+        each_change: Instead, one axial slice for each kind of change by itself, strong enough to be seen; `augment` and
+            `draws` are not used. It takes half a minute, since each of them is compiled.
+        seed: Integer seed of the draws.
+        draws: Rows below the first, 1 to 30.
+        case_id: Which case; by default the first with a mask.
+        preprocessing: `Preprocessing` of the records; by default the scan keeps its voxel size.
+        overwrite: Replace a picture that is there.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        UsageError: `augment` makes no sense, or is `False`; an unknown suffix.
+        OutputExistsError: The picture is there already.
+        CaseError: There is no such case with a mask.
+
+    Example:
+
+    >>> import tempfile
+    >>> from mcc_keras.datasets import write_synthetic
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     source = write_synthetic(f"{folder}/scans", num_cases=3, size=(16, 16, 8), layout="pairs")
+    ...     preview_augmentation(source, f"{folder}/page.png", augment="paper", draws=1).name
+    'page.png'
+    """
+    policy, path = augmentation_policy(augment), Path(path)
+    if policy is None:
+        raise UsageError(f"Expected an augmentation to look at. Received: augment={augment!r}.")
+    if not (isinstance(draws, int) and 1 <= draws <= MOST_DRAWS):
+        raise UsageError(f"Expected 1 to {MOST_DRAWS} draws. Received: draws={draws!r}.")
+    suffixes = {f".{suffix}" for suffix in new_figure((1, 1)).canvas.get_supported_filetypes()}
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(f"Expected a picture: one of {', '.join(sorted(suffixes))}. Received: path={str(path)!r}.")
+    if path.exists() and not overwrite:
+        raise OutputExistsError(path, "a file", "Choose another name, or allow overwriting.")
+    case = _choose(find_cases(cases) if isinstance(cases, str | Path) else cases, case_id)
+    if preprocessing is None:
+        preprocessing = Preprocessing(spacing_mm="median").fit([read_image(case)])
+    prepared = prepare_case(case, preprocessing)
+    if isinstance(prepared, MCCKerasError):
+        raise prepared
+    if each_change:
+        figure = draw_changes(prepared, seed=seed)
+    else:
+        figure = draw_page(prepared, [prepared_draw(policy, prepared, seed=(seed, draw)) for draw in range(draws)])
+    with written_aside(path) as aside:
+        figure.savefig(aside, dpi=110, format=path.suffix[1:].lower())
+    return path
+
+
+def prepared_draw(policy, prepared, *, seed):
+    """Return image and mask of a `PreparedCase` as a policy changes them with one seed: arrays (x, y, z, …)."""
+    image, mask = policy(seed, prepared.image, prepared.mask[..., None], spacing_mm=prepared.spacing_mm)
+    return image.numpy(), mask.numpy()[..., 0]
+
+
+def draw_page(prepared, changed):
+    """Return a figure with one row for a `PreparedCase` and one for each (image, mask) that was made of it."""
+    rows = [("as it is", prepared.image, prepared.mask)]
+    rows += [(f"draw {index}", image, mask) for index, (image, mask) in enumerate(changed, start=1)]
+    figure = new_figure((8, 2.7 * len(rows)))
+    figure.suptitle(f"{prepared.case_id}: slices through the middle of the mask", fontsize=10)
+    affine, window = np.diag([*prepared.spacing_mm, 1.0]), np.percentile(prepared.image[..., 0], (1, 99.5))
+    for (title, image, mask), axes in zip(rows, figure.subplots(len(rows), 3, squeeze=False), strict=True):
+        for slice_, ax in zip(find_slices(image[..., 0], affine, truth=mask), axes, strict=True):
+            plot_slice(slice_, window=window, ax=ax)
+            ax.set_title(f"{title}, {slice_.orientation}", fontsize=9)
+    return figure
+
+
+def draw_changes(prepared, *, seed, strengths=STRENGTHS):
+    """Return a figure with one axial slice of a `PreparedCase` as it is, and one under each change by itself."""
+    image = prepared.image
+    pictures = {"as it is": (image, prepared.mask)}
+    for name, most in strengths.items():
+        if name == "channel_dropout" and image.shape[-1] == 1:
+            continue  # the last channel is never dropped
+        policy = Augmentation(**{**NOTHING, "flip": (False,) * 3, name: most})
+        drawn = [prepared_draw(policy, prepared, seed=(seed, number)) for number in range(TRIES)]
+        pictures[name] = max(drawn, key=lambda each: np.abs(each[0][..., 0] - image[..., 0]).mean())
+    rows = -(-len(pictures) // COLUMNS)
+    figure, affine = new_figure((1.5 * COLUMNS, 1.7 * rows)), np.diag([*prepared.spacing_mm, 1.0])
+    window = np.percentile(image[..., 0], (1, 99.5))
+    # The middle of the mask as it is, in all pictures.
+    level = int(np.median(np.nonzero(prepared.mask)[2])) if prepared.mask.any() else image.shape[2] // 2
+    axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for ax, (title, (changed, mask)) in zip(axes, pictures.items(), strict=False):
+        (axial, *_) = find_slices(changed[:, :, [level], 0], affine, truth=mask[:, :, [level]])
+        plot_slice(axial, window=window, ax=ax)
+        ax.set_title(title, fontsize=9)
+    for ax in axes[len(pictures) :]:
+        ax.set_axis_off()
+    return figure
+
+
+def _choose(cases, case_id):
+    with_mask = {case.case_id: case for case in cases if case.mask is not None}
+    if case_id is None and with_mask:
+        return next(iter(with_mask.values()))
+    if case_id not in with_mask:
+        names = ", ".join(list(with_mask)[:5]) or "none"
+        raise CaseError(case_id or "cases", f"expected a case with a mask, found {names}")
+    return with_mask[case_id]

@@ -1,0 +1,4 @@
+"""What a run was given, what it saw, and what came out: plain values, without TensorFlow.
+
+run.py   the run folder and its reader
+"""

@@ -1,0 +1,151 @@
+"""The run folder: what a training leaves behind, and how later stages read it.
+
+recipe.json          `Recipe`: what the training was told
+data.json            `RunData`: the records, the task, and the cases of each part with the hashes of their files
+preprocessing.json   `Preprocessing`: what is done to a scan before the network sees it
+model.keras          the epoch with the best validation Dice
+history.csv          one row per epoch
+logs/                TensorBoard
+run.json             `RunResult`, written last: a folder with it is a finished run
+"""
+
+import csv
+import dataclasses
+import functools
+from pathlib import Path
+
+from mcc_keras.documents import read_document, write_document
+from mcc_keras.errors import OutputExistsError, RunError
+from mcc_keras.files import write_text
+from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.runs import recipe as recipes
+from mcc_keras.runs.data import RunData
+from mcc_keras.runs.recipe import Recipe
+
+MODEL, RESULT, PREPROCESSING, HISTORY, LOGS = "model.keras", "run.json", "preprocessing.json", "history.csv", "logs"
+RECIPE, DATA = "recipe.json", "data.json"
+RESULT_SCHEMA, DATA_SCHEMA = 2, 1
+AGAIN = "Train again."
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What came out of a training.
+
+    Args:
+        best_epoch: The epoch that was kept, from 1.
+        best_value: Its validation Dice; `None` without a validation part.
+        steps: Updates of the weights.
+        seconds: Duration of the epochs.
+        parameters: Weights of the network.
+        speed: Measured rates of the pipeline, as `Throughput.to_dict` gives them.
+        versions: Package → version.
+    """
+
+    best_epoch: int
+    best_value: float | None
+    steps: int
+    seconds: float
+    parameters: int
+    speed: dict[str, float]
+    versions: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Args:
+        folder: The run folder.
+        recipe: `Recipe`.
+        data: `RunData`.
+        preprocessing: The `Preprocessing` that the network was trained with.
+        result: `RunResult`.
+    """
+
+    folder: Path
+    recipe: Recipe
+    data: RunData
+    preprocessing: Preprocessing
+    result: RunResult
+
+    @property
+    def task(self):
+        """The `Task`."""
+        return self.data.task
+
+    @functools.cached_property
+    def history(self):
+        """One dict of numbers per epoch, read when it is first asked for."""
+        return read_history(self.folder / HISTORY)
+
+
+def start_run(folder, *, recipe, data, preprocessing):
+    """Create a run folder with what the training is told and what it sees; return its path.
+
+    Raises:
+        OutputExistsError: The folder is not empty.
+    """
+    folder = refuse_used_folder(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_document(recipe, folder / RECIPE, schema=recipes.SCHEMA)
+    write_document(data, folder / DATA, schema=DATA_SCHEMA)
+    write_text(folder / PREPROCESSING, preprocessing.to_json())
+    return folder
+
+
+def refuse_used_folder(folder):
+    """Return the path of a run folder that may be written: a new or an empty one.
+
+    Raises:
+        OutputExistsError: The folder is not empty, or a file.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        found = "a finished run" if (folder / RESULT).exists() else "a folder that is not empty"
+        raise OutputExistsError(folder, found, "Choose another run folder, or move this one away.")
+    return folder
+
+
+def finish_run(folder, result):
+    """Write `run.json`, the last file of a run, and return the `Run`."""
+    write_document(result, Path(folder) / RESULT, schema=RESULT_SCHEMA)
+    return read_run(folder)
+
+
+def read_run(run):
+    """Return the `Run` of a folder; a `Run` comes back as it is.
+
+    Raises:
+        RunError: The folder is missing, holds no finished run, or one of its files is damaged.
+    """
+    if isinstance(run, Run):
+        return run
+    folder = Path(run)
+    missing = [name for name in (RESULT, RECIPE, DATA, MODEL, PREPROCESSING) if not (folder / name).is_file()]
+    if missing:
+        raise RunError(folder, f"expected a finished run, found no {', '.join(missing)}", "Train it with `train`.")
+
+    def read(name, kind, schema):
+        return read_document(folder / name, kind, schema=schema, error=RunError, way_out=AGAIN)
+
+    return Run(
+        folder=folder,
+        recipe=read(RECIPE, Recipe, recipes.SCHEMA),
+        data=read(DATA, RunData, DATA_SCHEMA),
+        preprocessing=Preprocessing.from_json((folder / PREPROCESSING).read_bytes(), path=folder / PREPROCESSING),
+        result=read(RESULT, RunResult, RESULT_SCHEMA),
+    )
+
+
+def read_history(path):
+    """Return the rows of `history.csv` as dicts of numbers.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise RunError(path, f"expected numbers in columns, found: {error}", AGAIN) from error

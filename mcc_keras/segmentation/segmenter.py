@@ -1,0 +1,108 @@
+"""`Segmenter`: preprocessing → network → restore → mask as one `tf.function`.
+
+`evaluate`, `segment` and the exported SavedModel all call this graph, so their masks are equal by construction.
+"""
+
+import keras
+import tensorflow as tf
+
+from mcc_keras.errors import RunError, UsageError
+from mcc_keras.preprocessing.graph import GraphGrid, normalised_box
+from mcc_keras.runs.run import MODEL, read_run
+from mcc_keras.task import Task
+
+THRESHOLD = 0.5
+DEFAULT_TASK = Task()
+
+
+class Segmenter(tf.Module):
+    """A network with its preprocessing: a scan in, the mask on the scan's own grid out.
+
+    Args:
+        model: Keras model, (batch, *size, channels) to probabilities (batch, *size, classes); one class is a sigmoid.
+        preprocessing: `Preprocessing` with nothing left to fit.
+        task: `Task`, whose `label_values` the mask holds.
+        flip_axes: Axes of the box (0 is left–right) that are also flipped; the predictions are averaged.
+
+    Call `segment(image, affine)`: image float32 (x, y, z, channels) in stored order, affine float32 (4, 4) to RAS+
+    millimetres. It returns a dict: `mask` uint8 or uint16 (x, y, z), `probability` float32 (x, y, z, classes).
+    """
+
+    def __init__(self, model, preprocessing, *, task=DEFAULT_TASK, flip_axes=()):
+        super().__init__(name="segmenter")
+        if model.output_shape[-1] != task.num_classes:
+            raise UsageError(
+                f"`task` must have the classes of the model, {model.output_shape[-1]} channels. "
+                f"Received: task.num_classes={task.num_classes}."
+            )
+        self.model, self.preprocessing = model, preprocessing
+        self.task, self.flip_axes = task, tuple(flip_axes)
+        channels = model.input_shape[-1]
+        self.segment = tf.function(
+            self._segment,
+            input_signature=(
+                tf.TensorSpec((None, None, None, channels), tf.float32, name="image"),
+                tf.TensorSpec((4, 4), tf.float32, name="affine"),
+            ),
+        )
+
+    def _segment(self, image, affine):
+        # A SavedModel does not hold its callers to the signature: other ranks would broadcast without a word.
+        image = tf.ensure_shape(image, (None, None, None, self.model.input_shape[-1]))
+        image = tf.debugging.assert_all_finite(image, "image must be finite")
+        affine = tf.debugging.assert_all_finite(tf.ensure_shape(affine, (4, 4)), "affine must be finite")
+        grid = GraphGrid(image, tf.cast(affine, tf.float64), self.preprocessing)
+        box = normalised_box(image, grid, self.preprocessing)
+        probability = self._restore(self._predict(box), grid)
+        return {"mask": self._mask(probability), "probability": probability}
+
+    def _predict(self, box):
+        views = [box] + [tf.reverse(box, [axis]) for axis in self.flip_axes]
+        probability = tf.cast(self.model(tf.stack(views), training=False), tf.float32)
+        back = [probability[0]] + [tf.reverse(probability[i + 1], [axis]) for i, axis in enumerate(self.flip_axes)]
+        return tf.add_n(back) / len(back)
+
+    def _mask(self, probability):
+        if probability.shape[-1] == 1:
+            classes = tf.cast(probability[..., 0] >= THRESHOLD, tf.int32)
+        else:
+            classes = tf.argmax(probability, axis=-1, output_type=tf.int32)
+        return tf.gather(tf.constant(self.task.label_values, self.task.mask_dtype), classes)
+
+    def _restore(self, box, grid):
+        probability = grid.from_box(box)
+        if box.shape[-1] > 1:  # where the box does not reach there is background
+            foreground = probability[..., 1:]
+            background = 1 - tf.reduce_sum(foreground, axis=-1, keepdims=True)
+            probability = tf.concat([background, foreground], axis=-1)
+        return probability
+
+
+def load_segmenter(run):
+    """Return the `Segmenter` of a finished run.
+
+    Args:
+        run: Run folder, or a `Run`.
+    """
+    run = read_run(run)
+    return Segmenter(
+        load_model(run),
+        run.preprocessing,
+        task=run.task,
+        flip_axes=run.recipe.flip_axes,
+    )
+
+
+def load_model(run):
+    """Return the Keras model of a `Run`, for inference; only registered classes are ever run from the file.
+
+    Raises:
+        RunError: The file is damaged, or holds a class that is not registered.
+    """
+    path = run.folder / MODEL
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises a dozen types for a damaged file
+        raise RunError(
+            path, f"expected a Keras model, found {type(error).__name__}: {error}", "Train again."
+        ) from error

@@ -1,0 +1,38 @@
+"""`mcc-keras prepare`: records of other settings are kept, the same command twice does nothing."""
+
+import json
+
+from mcc_keras.datasets.splits import read_split
+
+
+def test_records_of_other_settings_are_kept(prepare, tmp_path, run, complaints):
+    command = prepare()
+    run(*command)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "work").iterdir()}
+    code, lines = complaints(*command, "--seed", 5)
+    assert (code, len(lines)) == (2, 1)
+    assert str(tmp_path / "work") in lines[0]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "work").iterdir()} == before
+
+
+def test_the_same_line_again_prepares_nothing_and_reports_it(prepare, tmp_path, run, capsys):
+    command = prepare()
+    run(*command)
+    assert "3 train, 1 validation, 1 test (5 prepared, 0 reused)" in capsys.readouterr().out
+    run(*command[:-2], "--workers=2", "--overwrite")
+    assert "nothing to prepare" in capsys.readouterr().out
+    noted = json.loads((tmp_path / "work" / "manifest.json").read_text())["command"]
+    assert noted == f"mcc-keras prepare {tmp_path / 'pairs'} WORK --size 16"
+
+
+def test_a_stored_split_is_used_and_its_patients_are_checked(prepare, tmp_path, run, complaints):
+    parts = {"train": ["case0", "case1"], "validation": ["case2", "case4"], "test": ["case3"]}
+    (tmp_path / "split.json").write_text(json.dumps(parts))
+    command = prepare(lambda folder: None, "--split", tmp_path / "split.json")
+    run(*command)
+    assert read_split(tmp_path / "work" / "split.json") == {part: tuple(ids) for part, ids in parts.items()}
+    parts["test"].append("case2")
+    (tmp_path / "split.json").write_text(json.dumps(parts))
+    code, lines = complaints(*command)
+    assert (code, len(lines)) == (3, 1)
+    assert "case2" in lines[0]

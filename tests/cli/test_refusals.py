@@ -1,0 +1,64 @@
+"""What can be refused without TensorFlow is refused before it is loaded."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import json, sys
+from mcc_keras.cli import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as stopped:
+    code = stopped.code
+print(json.dumps([code, "tensorflow" in sys.modules]))
+"""
+WITHOUT_EXTRA = """
+import sys
+sys.modules["grpc"] = None  # as if it were not installed
+"""
+
+
+def refuse(*arguments, program=PROGRAM, folder=None):
+    """Return the exit code of a command in a fresh process, and whether TensorFlow was loaded."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=True)
+    return tuple(json.loads(finished.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train work run --loss mc",
+        "train work run --augment strnog",
+        "train work used",
+        "train work run --epochs 0",
+        "augment pairs --preview there.png",
+        "augment pairs --preview page.xyz",
+        "segment --run run scan.nii.gz -o there.nii.gz",
+        "segment --run run scan.nii.gz -o mask.png",
+        "client localhost:8500 scan.nii.gz -o there.nii.gz",
+        "client localhost:8500 scan.nii.gz -o mask.png",
+        "client localhost scan.nii.gz -o mask.nii.gz",
+        "demo .",
+        "check pairs --workers 1 --html there.html",
+    ],
+)
+def test_wrong_usage_is_refused_before_tensorflow_is_loaded(command, write_pairs, tmp_path):
+    write_pairs(count=3)
+    (tmp_path / "used").mkdir()
+    for name in ("there.nii.gz", "there.html", "there.png", "used/thesis.txt"):
+        (tmp_path / name).touch()
+    assert refuse(*command.split(), folder=tmp_path) == (2, False)
+
+
+@pytest.mark.parametrize("command", ["train work run", "segment --run run scan.nii.gz -o mask.nii.gz", "evaluate run"])
+def test_a_missing_input_is_refused_before_tensorflow_is_loaded(command, tmp_path):
+    assert refuse(*command.split(), folder=tmp_path) == (3, False)
+
+
+def test_a_missing_extra_is_refused_before_tensorflow_is_loaded(tmp_path):
+    command = ["client", "localhost:8500", "scan.nii.gz", "-o", "mask.nii.gz"]
+    assert refuse(*command, program=WITHOUT_EXTRA + PROGRAM, folder=tmp_path) == (5, False)

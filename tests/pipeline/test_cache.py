@@ -1,0 +1,61 @@
+import os
+
+import pytest
+
+from mcc_keras.datasets import find_cases
+from mcc_keras.errors import EnvironmentFailure, UsageError
+from mcc_keras.pipeline.cache import choose_cache, estimate_bytes, free_memory, open_records
+from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.records.write import write_tfrecords
+
+
+@pytest.fixture
+def prepare(write_pairs, tmp_path):
+    def run(name, **settings):
+        cases = find_cases(write_pairs(tmp_path / f"{name}-pairs"))
+        return write_tfrecords(
+            cases, tmp_path / name, preprocessing=Preprocessing(size=8), split=(1, 0, 0), workers=1, **settings
+        )
+
+    return run
+
+
+def test_the_estimate_is_no_less_than_the_copy_takes_and_hardly_more(prepare):
+    for compression in (None, "gzip"):
+        manifest = prepare(f"work-{compression}", compression=compression)
+        read, of_copy = open_records(manifest, "train", cache="memory")
+        assert of_copy is None
+        taken = sum(len(next(iter(read(case))).numpy()) for case in range(5))
+        assert 0.8 * taken < estimate_bytes(manifest, "train") + 5 * 300  # 300: names and shape, beside 2560 of voxels
+        assert estimate_bytes(manifest, "train") < 1.2 * taken
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_a_copy_that_takes_more_than_half_of_what_is_free_is_refused(cache):
+    free = {"memory": 0, "disk": 0}
+    assert choose_cache(cache, 1000, free=free | {cache: 2000}, compressed=False) == cache
+    with pytest.raises(EnvironmentFailure, match=f"cache='{cache}': .* 1,000 bytes, more than half of the 1,999"):
+        choose_cache(cache, 1000, free=free | {cache: 1999}, compressed=False)
+
+
+@pytest.mark.parametrize(
+    ("memory", "disk", "compressed", "chosen"),
+    [
+        (20, 20, False, "memory"),
+        (20, 20, True, "memory"),
+        (19, 20, True, "disk"),
+        (19, 20, False, None),
+        (19, 19, True, None),
+    ],
+)
+def test_auto_is_memory_then_disk_for_what_is_compressed_then_the_shards(memory, disk, compressed, chosen):
+    assert choose_cache("auto", 10, free={"memory": memory, "disk": disk}, compressed=compressed) == chosen
+
+
+def test_free_memory_is_no_more_than_the_machine_has():
+    assert 0 < free_memory() <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_an_unknown_cache_is_refused(prepare):
+    with pytest.raises(UsageError, match="cache='ram'"):
+        open_records(prepare("work"), "train", cache="ram")

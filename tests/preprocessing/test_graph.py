@@ -1,0 +1,107 @@
+"""The TensorFlow graph of the preprocessing against its NumPy form, over every combination of settings."""
+
+import warnings
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.preprocessing.graph import GraphGrid, normalised_box
+
+THREE = st.tuples(*[st.floats(0.4, 4)] * 3)
+
+
+def masked_scan(shape, seed, background=-3.25):
+    """Two channels, a constant around an ellipsoid whose place and size are drawn."""
+    rng = np.random.default_rng(seed)
+    image = rng.normal(100, 30, (*shape, 2)) * (1, 1000)
+    place = np.indices(shape).reshape(3, -1).T - rng.uniform(0.3, 0.7, 3) * shape
+    outside = ((place / (rng.uniform(0.15, 0.6, 3) * shape)) ** 2).sum(-1).reshape(shape) > 1
+    image[outside] = background
+    return image.astype(np.float32)
+
+
+def oblique(turn, spacing, degrees):
+    matrix = np.eye(3)[list(turn[0])] * turn[1] * spacing
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    affine = np.eye(4)
+    affine[:3, :3] = [[c, -s, 0], [s, c, 0], [0, 0, 1]] @ matrix
+    return affine.astype(np.float32)
+
+
+@st.composite
+def turns(draw):
+    return tuple(draw(st.permutations(range(3)))), np.array(draw(st.tuples(*[st.sampled_from((-1, 1))] * 3)))
+
+
+SETTINGS = st.fixed_dictionaries(
+    {
+        "size": st.tuples(*[st.integers(1, 14)] * 3),
+        "spacing_mm": st.none() | THREE | st.sampled_from((1.0, 2.0)),
+        "window": st.none() | st.just((40.0, 120.0)),
+        "clip_percentiles": st.none() | st.sampled_from(((1, 99), (0, 75))),
+        "normalise": st.sampled_from(("zscore", "minmax", "none")),
+        "statistics": st.just("volume") | st.just(((0.0, 150.0, 90.0, 25.0), (None, None, 9e4, 3e4))),
+        "ignore_background": st.booleans(),
+        "background_value": st.none() | st.just(-3.25),
+        "crop_margin_mm": st.none() | st.sampled_from((0.0, 1.5, 4.0)),
+    }
+)
+
+
+def both(preprocessing, image, affine):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The (image is constant|scan is all background)")
+        grid = preprocessing.grid(image, affine)
+        before = image.copy()
+        expected = preprocessing.apply(image, grid)
+        assert np.array_equal(image, before)
+    of_graph = GraphGrid(tf.constant(image), tf.constant(affine, tf.float64), preprocessing)
+    return (grid, expected), (of_graph, normalised_box(tf.constant(image), of_graph, preprocessing).numpy())
+
+
+@settings(max_examples=70)
+@given(
+    chosen=SETTINGS,
+    shape=st.tuples(*[st.integers(1, 11)] * 3),
+    turn=turns(),
+    spacing=THREE,
+    degrees=st.floats(-25, 25),
+    seed=st.integers(0, 99),
+)
+def test_the_box_and_the_way_back_agree_for_every_setting(chosen, shape, turn, spacing, degrees, seed):
+    preprocessing = Preprocessing(**chosen)
+    image, affine = masked_scan(shape, seed), oblique(turn, spacing, degrees)
+    (grid, expected), (of_graph, found) = both(preprocessing, image, affine)
+    assert np.array_equal(of_graph.inside, grid.inside)
+    scale = 1 if preprocessing.normalise != "none" else max(1, np.abs(image).max())
+    assert np.abs(found - expected).max() <= 1e-5 * max(scale, np.abs(expected).max())
+    probability = np.random.default_rng(1).uniform(0, 1, expected.shape).astype(np.float32)
+    back = of_graph.from_box(tf.constant(probability)).numpy()
+    assert np.abs(back - preprocessing.restore(probability, grid)).max() <= 1e-5
+
+
+@pytest.mark.parametrize("value", [None, -3.25])
+@pytest.mark.parametrize("fill", [-3.25, 7.0])
+def test_a_constant_scan_is_zeros_in_both(fill, value):
+    preprocessing = Preprocessing(size=4, ignore_background=True, crop_margin_mm=1, background_value=value)
+    (_, expected), (_, found) = both(preprocessing, np.full((5, 6, 7, 1), fill, np.float32), np.eye(4))
+    assert not expected.any()
+    assert not found.any()
+
+
+def test_the_crop_is_found_in_a_graph_that_was_traced_once():
+    preprocessing = Preprocessing(size=6, crop_margin_mm=1.0, ignore_background=True)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 2)), tf.TensorSpec((4, 4), tf.float64)])
+    def box_of(image, affine):
+        return normalised_box(image, GraphGrid(image, affine, preprocessing), preprocessing)
+
+    for shape, seed in (((9, 12, 7), 0), ((20, 5, 11), 1)):
+        image = masked_scan(shape, seed)
+        expected = preprocessing.apply(image, preprocessing.grid(image, np.eye(4)))
+        assert np.allclose(box_of(image, np.eye(4)), expected, atol=1e-5)
+    assert box_of.experimental_get_tracing_count() == 1

@@ -1,0 +1,162 @@
+import keras
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from mcc_keras.cli import main
+from mcc_keras.errors import OutputExistsError, UsageError, VolumeError
+from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.segmentation.segment import keep_largest_component, segment
+
+# Oblique; axis 0 runs along −y, axis 1 along −x.
+COS, SIN = np.cos(0.2), np.sin(0.2)
+AFFINE = np.array([[SIN, -1.2 * COS, 0, 4], [-COS, -1.2 * SIN, 0, -7], [0, 0, 2.5, 30], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def bright_voxels_run(write_run):
+    """Return a function that writes a run whose network finds the brighter voxels of the first channel."""
+
+    def write(folder, channels=1):
+        box = Preprocessing(size=(8, 10, 12), clip_percentiles=None, normalise="minmax")
+        return write_run(folder, bright_voxels_network(channels), box).folder
+
+    return write
+
+
+def bright_voxels_network(channels):
+    inputs = keras.Input((None, None, None, channels))
+    layer = keras.layers.Conv3D(1, 1, activation="sigmoid")
+    model = keras.Model(inputs, layer(inputs))
+    kernel = np.zeros((1, 1, 1, channels, 1))
+    kernel[..., 0, 0] = 100
+    layer.set_weights([kernel, np.array([-50.0])])
+    return model
+
+
+@pytest.fixture
+def scan(tmp_path):
+    # Axis 0 of the scan runs along y and axis 1 along x, so that the box of 8×10×12 takes it voxel by voxel.
+    image = np.zeros((10, 8, 12), np.int16)
+    image[2:5, 1:4, 3:9] = 1000
+    image[8, 7, 11] = 1000
+    nib.save(nib.Nifti1Image(image, AFFINE), tmp_path / "scan.nii.gz")
+    return tmp_path / "scan.nii.gz", image
+
+
+def test_the_mask_lies_on_the_scan(bright_voxels_run, scan, tmp_path):
+    path, image = scan
+    segment(bright_voxels_run(tmp_path / "run"), path, tmp_path / "mask.nii.gz")
+    mask = nib.load(tmp_path / "mask.nii.gz")
+    assert mask.get_data_dtype() == np.uint8
+    assert np.allclose(mask.affine, AFFINE, atol=1e-6)
+    assert np.array_equal(np.asarray(mask.dataobj), image > 0)
+
+
+def test_another_program_sees_scan_and_mask_on_one_grid(bright_voxels_run, scan, tmp_path):
+    path, _ = scan
+    segment(bright_voxels_run(tmp_path / "run"), path, tmp_path / "mask.nii.gz")
+    image, mask = sitk.ReadImage(str(path)), sitk.ReadImage(str(tmp_path / "mask.nii.gz"))
+    assert np.allclose(image.GetDirection(), mask.GetDirection(), atol=1e-6)
+    assert np.allclose(image.GetOrigin(), mask.GetOrigin(), atol=1e-6)
+    assert np.array_equal(sitk.GetArrayFromImage(mask), sitk.GetArrayFromImage(image) > 0)
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd", ".mhd"])
+def test_other_formats_give_the_same_mask(bright_voxels_run, scan, tmp_path, suffix):
+    path, image = scan
+    sitk.WriteImage(sitk.ReadImage(str(path)), str(tmp_path / f"scan{suffix}"))
+    segment(bright_voxels_run(tmp_path / "run"), tmp_path / f"scan{suffix}", tmp_path / "mask.nii.gz")
+    mask = nib.load(tmp_path / "mask.nii.gz")
+    assert np.array_equal(np.asarray(mask.dataobj), image > 0)
+    assert np.allclose(mask.affine, AFFINE, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".mhd"])
+def test_the_mask_comes_in_the_format_of_its_name(bright_voxels_run, scan, tmp_path, suffix):
+    path, image = scan
+    out = segment(bright_voxels_run(tmp_path / "run"), path, tmp_path / f"mask{suffix}")
+    mask, source = sitk.ReadImage(str(out)), sitk.ReadImage(str(path))
+    assert mask.GetPixelIDTypeAsString() == "8-bit unsigned integer"
+    assert np.array_equal(sitk.GetArrayFromImage(mask).T, image > 0)
+    assert np.allclose(mask.GetDirection(), source.GetDirection(), atol=1e-6)
+    assert np.allclose(mask.GetOrigin(), source.GetOrigin(), atol=1e-5)
+    with pytest.raises(UsageError, match="DICOM SEG"):
+        segment(tmp_path / "run", path, tmp_path / "mask.dcm")
+
+
+def test_a_folder_of_dicom_files_is_one_scan(bright_voxels_run, scan, tmp_path):
+    path, image = scan
+    source = sitk.ReadImage(str(path))
+    (tmp_path / "dicom").mkdir()
+    direction = source.GetDirection()
+    for index in range(image.shape[2]):
+        plane = sitk.GetImageFromArray(image[:, :, index].T)
+        plane.SetSpacing(source.GetSpacing()[:2])
+        corner = source.TransformIndexToPhysicalPoint((0, 0, index))
+        plane.SetMetaData("0008|0060", "MR")
+        plane.SetMetaData("0020|000e", "1.2.3")
+        plane.SetMetaData("0020|0032", "\\".join(f"{x:.12g}" for x in corner))
+        plane.SetMetaData("0020|0037", "\\".join(f"{x:.12g}" for x in (*direction[0::3], *direction[1::3])))
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(tmp_path / "dicom" / f"{(5 * index) % 12}.dcm"))
+        writer.Execute(plane)
+    segment(bright_voxels_run(tmp_path / "run"), tmp_path / "dicom", tmp_path / "mask.nii.gz")
+    mask = sitk.ReadImage(str(tmp_path / "mask.nii.gz"))
+    for index in np.argwhere(image > 0)[::7]:
+        place = source.TransformIndexToPhysicalPoint([int(x) for x in index])
+        assert mask[mask.TransformPhysicalPointToIndex(place)] == 1
+    assert sitk.GetArrayFromImage(mask).sum() == (image > 0).sum()
+    assert (
+        main(["segment", "--run", str(tmp_path / "run"), str(tmp_path / "dicom"), "-o", str(tmp_path / "mask.nrrd")])
+        == 0
+    )
+    same = sitk.ReadImage(str(tmp_path / "mask.nrrd"))
+    assert np.array_equal(sitk.GetArrayFromImage(same), sitk.GetArrayFromImage(mask))
+
+
+def test_several_channels_are_a_file_each(bright_voxels_run, scan, tmp_path):
+    path, image = scan
+    noise = np.random.default_rng(0).normal(size=image.shape)
+    nib.save(nib.Nifti1Image(noise, AFFINE), tmp_path / "other.nii.gz")
+    run = bright_voxels_run(tmp_path / "run", channels=2)
+    segment(run, [path, tmp_path / "other.nii.gz"], tmp_path / "mask.nii.gz")
+    assert np.array_equal(np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj), image > 0)
+    with pytest.raises(UsageError, match="2 files"):
+        segment(run, [path] * 3, tmp_path / "more.nii.gz")
+
+
+def test_the_largest_component_is_an_option(bright_voxels_run, scan, tmp_path):
+    path, image = scan
+    segment(bright_voxels_run(tmp_path / "run"), path, tmp_path / "mask.nii.gz", largest_component=True)
+    expected = image > 0
+    expected[8, 7, 11] = False
+    assert np.array_equal(np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj), expected)
+
+
+def test_a_mask_that_exists_is_kept_unless_told_otherwise(bright_voxels_run, scan, tmp_path):
+    run, (path, _), out = bright_voxels_run(tmp_path / "run"), scan, tmp_path / "mask.nii.gz"
+    out.write_text("mine")
+    with pytest.raises(OutputExistsError, match="overwriting"):
+        segment(run, path, out)
+    assert out.read_text() == "mine"
+    segment(run, path, out, overwrite=True)
+    assert nib.load(out).shape == (10, 8, 12)
+
+
+def test_a_scan_that_is_not_there_leaves_nothing(bright_voxels_run, tmp_path):
+    run = bright_voxels_run(tmp_path / "run")
+    with pytest.raises(VolumeError, match=r"nowhere\.nii"):
+        segment(run, tmp_path / "nowhere.nii", tmp_path / "mask.nii.gz")
+    assert not (tmp_path / "mask.nii.gz").exists()
+
+
+def test_the_largest_piece_of_every_label_stays():
+    mask = np.zeros((5, 5, 5), np.uint8)
+    mask[0, 0, 0:2], mask[4, 4, 4], mask[2, 2, 2:5], mask[0, 4, 0] = 1, 1, 3, 3
+    kept = keep_largest_component(mask)
+    assert (kept == 1).sum() == 2
+    assert (kept == 3).sum() == 3
+    assert not keep_largest_component(np.zeros((3, 3, 3), np.uint8)).any()

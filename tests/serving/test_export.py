@@ -1,0 +1,209 @@
+"""The exported SavedModel: the live model's masks, without mcc_keras, published whole or not at all."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import threading
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mcc_keras import errors
+from mcc_keras.models import DenseVNet
+from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.segmentation.segmenter import Segmenter, load_segmenter
+from mcc_keras.serving import export as serving
+from mcc_keras.task import Task
+
+OBLIQUE = np.float32([[0, -0.9, 0.3, 10], [1.2, 0, 0, -20], [0, 0.4, 2.5, 5], [0, 0, 0, 1]])
+
+
+def network(channels=1, classes=1, *layers):
+    keras.utils.set_random_seed(5)
+    head = keras.layers.Conv3D(classes, 3, padding="same", activation="softmax" if classes > 1 else "sigmoid")
+    first = keras.layers.Conv3D(4, 3, padding="same", activation="tanh")
+    return keras.Sequential([keras.Input((16, 16, 16, channels)), first, *layers, head])
+
+
+def image_of(shape, seed=1):
+    return np.random.default_rng(seed).normal(50, 20, shape).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return Segmenter(network(), Preprocessing(size=16), flip_axes=(0,))
+
+
+@pytest.fixture(scope="module")
+def version(segmenter, tmp_path_factory):
+    return serving.export_saved_model(segmenter, tmp_path_factory.mktemp("served") / "organ")
+
+
+def test_the_mask_of_a_process_without_mcc_keras_is_the_live_mask(segmenter, version, tmp_path):
+    image = image_of((13, 10, 7, 1))
+    np.savez(tmp_path / "scan.npz", image=image, affine=OBLIQUE)
+    program = """
+import sys
+import numpy as np
+import tensorflow as tf
+scan = {name: tf.constant(array) for name, array in np.load(sys.argv[2]).items()}
+np.savez(sys.argv[3], **tf.saved_model.load(sys.argv[1]).signatures["serving_default"](**scan))
+assert not any(name.startswith("mcc_keras") for name in sys.modules)
+"""
+    paths = [str(path) for path in (version, tmp_path / "scan.npz", tmp_path / "answer.npz")]
+    subprocess.run([sys.executable, "-c", program, *paths], check=True, cwd=tmp_path, capture_output=True)
+    live = segmenter.segment(image, OBLIQUE)
+    with np.load(tmp_path / "answer.npz") as answer:
+        assert answer["mask"].dtype == np.uint8 and set(np.unique(answer["mask"])) == {0, 1}
+        np.testing.assert_array_equal(answer["mask"], live["mask"])
+        np.testing.assert_allclose(answer["probability"], live["probability"], rtol=0, atol=1e-6)
+
+
+def test_names_types_and_shapes_of_the_signature_are_the_promised_ones(version):
+    signature = tf.saved_model.load(str(version)).signatures["serving_default"]
+    inputs = {
+        name: (spec.shape.as_list(), spec.dtype) for name, spec in signature.structured_input_signature[1].items()
+    }
+    outputs = {name: (spec.shape.rank, spec.dtype) for name, spec in signature.structured_outputs.items()}
+    assert inputs == {"image": ([None, None, None, 1], tf.float32), "affine": ([4, 4], tf.float32)}
+    assert outputs == {"mask": (3, tf.uint8), "probability": (4, tf.float32)}
+
+
+@pytest.mark.parametrize("shape", [(9, 8, 7), (1, 9, 8, 7, 1), (9, 8, 7, 2)])
+def test_a_wrong_rank_or_number_of_channels_is_an_error(version, shape):
+    signature = tf.saved_model.load(str(version)).signatures["serving_default"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not compatible with expected shape"):
+        signature(image=tf.ones(shape), affine=tf.eye(4))
+
+
+def test_versions_count_on_from_the_highest_and_nothing_there_is_touched(segmenter, tmp_path):
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "note").write_text("mine")
+    (tmp_path / "old").mkdir()
+    assert serving.export_saved_model(segmenter, tmp_path) == tmp_path / "8"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["7", "8", "old"]
+    assert (tmp_path / "7" / "note").read_text() == "mine"
+
+
+def test_a_model_of_several_channels_and_classes_is_exported_with_its_label_values(tmp_path):
+    segmenter = Segmenter(network(2, 3), Preprocessing(size=16, spacing_mm=1.5), task=Task(labels=((2,), (4,))))
+    version = serving.export_saved_model(segmenter, tmp_path)
+    image = image_of((12, 9, 8, 2))
+    answer = tf.saved_model.load(str(version)).signatures["serving_default"](image=image, affine=OBLIQUE)
+    np.testing.assert_array_equal(answer["mask"], segmenter.segment(image, OBLIQUE)["mask"])
+    assert set(np.unique(answer["mask"])) <= {0, 2, 4} and answer["probability"].shape == (12, 9, 8, 3)
+
+
+def test_dense_vnet_passes_the_checks_of_the_export(tmp_path):
+    segmenter = Segmenter(DenseVNet((16, 16, 16, 1), 1), Preprocessing(size=16))
+    assert serving.export_saved_model(segmenter, tmp_path).name == "1"
+
+
+def test_a_run_folder_is_exported_with_a_card_of_what_it_is(write_run, tmp_path):
+    preprocessing = Preprocessing(size=16, normalise="minmax")
+    folder = write_run(tmp_path / "run", network(), preprocessing).folder
+    version = serving.export_saved_model(folder, tmp_path / "served")
+    card = json.loads((version / "assets.extra" / "mcc_keras.json").read_text())
+    assert Preprocessing.from_json(json.dumps(card["preprocessing"])) == preprocessing
+    image = image_of((8, 9, 10, 1))
+    answer = tf.saved_model.load(str(version)).signatures["serving_default"](image=image, affine=OBLIQUE)
+    np.testing.assert_array_equal(answer["mask"], load_segmenter(folder).segment(image, OBLIQUE)["mask"])
+
+
+def test_a_folder_without_a_run_is_refused_and_nothing_is_written(tmp_path):
+    with pytest.raises(errors.RunError, match="expected a finished run"):
+        serving.export_saved_model(tmp_path / "none", tmp_path / "served")
+    assert not (tmp_path / "served").exists()
+
+
+def test_a_server_that_looks_all_the_time_sees_a_version_whole_or_not_at_all(segmenter, tmp_path):
+    halves, done = [], threading.Event()
+
+    def look():
+        while not done.is_set():
+            for path in tmp_path.iterdir():
+                if path.name.isdigit() and not (path / "variables" / "variables.index").exists():
+                    halves.append(path)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        serving.export_saved_model(segmenter, tmp_path)
+    finally:
+        done.set()
+        looking.join()
+    assert halves == [] and [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+def test_a_graph_that_calls_python_is_refused_and_nothing_is_published(tmp_path):
+    class Calls(keras.layers.Layer):
+        def call(self, x):
+            return tf.ensure_shape(tf.numpy_function(lambda y: y, [x], tf.float32), x.shape)
+
+    segmenter = Segmenter(network(1, 1, Calls()), Preprocessing(size=16))
+    with pytest.raises(errors.RunError, match="found PyFunc"):
+        serving.export_saved_model(segmenter, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_operations_that_touch_files_are_on_neither_list_but_in_the_checkpoint():
+    harmful = {"ReadFile", "WriteFile", "PyFunc", "EagerPyFunc", "MatchingFiles", "PrintV2"}
+    assert not harmful & (serving.COMPUTING | serving.CHECKPOINTING)
+    assert not {"SaveV2", "RestoreV2", "MergeV2Checkpoints"} & serving.COMPUTING
+
+
+def test_a_saved_model_that_gives_another_mask_is_told(version):
+    volume = serving.awkward_volume(1)
+    other = Segmenter(network(), Preprocessing(size=16)).segment(*volume)
+    with pytest.raises(errors.MCCKerasError, match="must equal the live model. Found .* voxels"):
+        serving._check_reloaded(version, volume, other)
+
+
+def test_a_network_whose_weights_are_nan_is_not_published(tmp_path):
+    diverged = network()
+    diverged.layers[-1].bias.assign([np.nan])
+    with pytest.raises(errors.MCCKerasError, match="probabilities nan apart"):
+        serving.export_saved_model(Segmenter(diverged, Preprocessing(size=16)), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_an_environment_failure_and_leaves_nothing(segmenter, tmp_path):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
+    try:
+        with pytest.raises(errors.EnvironmentFailure, match="Nothing was published"):
+            serving.export_saved_model(segmenter, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["gs://bucket/organ", "s3://bucket/organ"])
+def test_remote_folders_are_refused(segmenter, folder):
+    with pytest.raises(errors.UsageError, match="must lie on this machine"):
+        serving.export_saved_model(segmenter, folder)
+
+
+def test_a_folder_with_spaces_and_letters_of_other_alphabets_works(segmenter, tmp_path):
+    version = serving.export_saved_model(segmenter, tmp_path / "próstata von 前列腺 1")
+    assert tf.saved_model.load(str(version)).signatures
+
+
+def test_the_warm_up_request_is_answered_by_the_model(version):
+    prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2", reason="extra `serving`")
+    records = list(tf.data.TFRecordDataset(str(version / "assets.extra" / "tf_serving_warmup_requests")))
+    assert len(records) == 1
+    request = prediction_log_pb2.PredictionLog.FromString(records[0].numpy()).predict_log.request
+    inputs = {name: tf.constant(tf.make_ndarray(tensor)) for name, tensor in request.inputs.items()}
+    assert request.model_spec.signature_name == "serving_default" and request.model_spec.name == "organ"
+    assert tf.saved_model.load(str(version)).signatures["serving_default"](**inputs)["mask"].shape == (19, 14, 11)
+
+
+def test_the_folder_can_be_read_by_others(version):
+    mask = os.umask(0)
+    os.umask(mask)
+    assert version.stat().st_mode & 0o777 == 0o777 & ~mask
