@@ -174,6 +174,13 @@ def test_colours_and_complex_numbers_are_refused(tmp_path, code):
         read_volume(tmp_path / "a.nii")
 
 
+@pytest.mark.parametrize("bits", [0, 8, 15, 32])
+def test_a_header_whose_bits_are_not_those_of_its_type_is_refused(tmp_path, bits):
+    patch(save(tmp_path / "a.nii", voxels()), bitpix=bits)
+    with pytest.raises(VolumeError, match=f"expected 16 bits per voxel for int16, found {bits}"):
+        read_volume(tmp_path / "a.nii")
+
+
 def test_analyze_files_are_refused_since_they_do_not_say_left_from_right(tmp_path):
     nib.AnalyzeImage(voxels(), np.eye(4)).to_filename(tmp_path / "a.img")
     with pytest.raises(VolumeError, match="expected the NIfTI magic"):
