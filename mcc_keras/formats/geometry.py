@@ -135,7 +135,7 @@ def refuse_bad_affine(matrix, path):
 
 
 def refuse_shear(affine, path):
-    """Refuse an affine whose axes are not at right angles, which MetaImage and NRRD readers would straighten."""
+    """Refuse an affine whose axes are not orthogonal, since readers of MetaImage and NRRD would straighten them."""
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     if not np.abs(axes.T @ axes - np.eye(3)).max() < 1e-4:
         problem = f"expected axes at right angles, found the sheared {affine.tolist()}"
@@ -143,7 +143,7 @@ def refuse_shear(affine, path):
 
 
 def header_like(volume):
-    """A fresh header with the volume's geometry: that of its NIfTI header bit for bit, or both forms anew."""
+    """Return a new header with the geometry of a volume: that of its NIfTI header bit for bit, or of its affine."""
     source = volume.header
     if source is None:
         header = nib.Nifti2Header() if max(volume.array.shape) > 32767 else nib.Nifti1Header()
