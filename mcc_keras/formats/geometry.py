@@ -41,7 +41,7 @@ def nifti_affine(header, shape, path, *, which):
         which: `"sform"` or `"qform"` where the header has both; None: they must agree.
     """
     _give_single_slices_a_step(header, shape, path)
-    matrix = _chosen_affine(header, shape, path, which)
+    matrix = _chosen_affine(header, shape, path, which=which)
     matrix[:3] *= _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
     return matrix
 
@@ -54,7 +54,7 @@ def _give_single_slices_a_step(header, shape, path):
             warnings.warn(text, stacklevel=2)
 
 
-def _chosen_affine(header, shape, path, which):
+def _chosen_affine(header, shape, path, *, which):
     names = [name for name in ("sform", "qform") if int(header[f"{name}_code"]) > 0]
     if which in names:
         return _form(header, which, path)

@@ -1,5 +1,7 @@
 """Folders of DICOM files, written by SimpleITK a slice a file."""
 
+import os
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -255,6 +257,14 @@ def test_a_slice_that_is_not_understood_is_refused_with_its_name(tmp_path, name,
     (folder / "017.dcm").unlink()
     (folder / name).write_bytes(data)
     with pytest.raises(VolumeError, match=f"{name}: expected a DICOM file, found {len(data)} bytes that are none"):
+        read_volume(folder)
+
+
+@pytest.mark.parametrize("compressor", [None, "JPEG2000"])
+def test_a_slice_with_holes_behind_it_is_refused_at_once(tmp_path, compressor):
+    folder = write_series(tmp_path / "mr", np.zeros((16, 16, 1), np.int16), compressor=compressor)
+    os.truncate(folder / "003.dcm", 8 << 30)
+    with pytest.raises(VolumeError, match=r"003\.dcm: expected a slice, found a mebibyte of zeros behind it"):
         read_volume(folder)
 
 
