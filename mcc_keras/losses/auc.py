@@ -20,7 +20,7 @@ class AUCLoss(VolumeLoss):
     Args:
         smooth: Number of virtual voxels of each side, foreground with p = 1 and background with p = 0, 0 or more: they
             keep empty and full masks finite and their gradient useful.
-        from_logits, pool, class_weights, include_background, ignore_label, reduction, name, dtype: As in `MCCLoss`
+        from_logits, pool, class_weights, include_background, ignore_class, reduction, name, dtype: As in `MCCLoss`
             with `multiclass="per_class"`.
 
     Call arguments: As in `MCCLoss`.

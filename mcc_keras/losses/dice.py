@@ -16,7 +16,7 @@ class DiceLoss(VolumeLoss):
     Args:
         squared: Whether the sums below are of squares.
         smooth: ε, 0 or more, in voxels; with 0 a class in neither target nor prediction has loss 1 and no gradient.
-        from_logits, pool, class_weights, include_background, ignore_label, reduction, name, dtype: As in `MCCLoss`
+        from_logits, pool, class_weights, include_background, ignore_class, reduction, name, dtype: As in `MCCLoss`
             with `multiclass="per_class"`.
 
     Call arguments: As in `MCCLoss`.

@@ -20,7 +20,7 @@ class FocalLoss(VolumeLoss):
         gamma: Exponent, 0 or more; 0 is cross-entropy.
         class_weights: One weight for each class, background first; two if there is one channel (1 - α, α).
         include_background: Whether background voxels count.
-        from_logits, pool, ignore_label, reduction, name, dtype: As in `MCCLoss`.
+        from_logits, pool, ignore_class, reduction, name, dtype: As in `MCCLoss`.
 
     Call arguments: As in `MCCLoss`.
 

@@ -32,7 +32,7 @@ class MCCLoss(VolumeLoss):
         multiclass: "rk" or "per_class"; of no effect with one channel.
         class_weights: With "per_class": one weight for each channel, background first.
         include_background: With "per_class": whether the first channel counts.
-        ignore_label: Voxels with this label are left out.
+        ignore_class: Voxels with this label are left out.
         reduction: Keras' reduction of the values of the samples.
         name: Name of the loss.
         dtype: Type of the result; computed in float32, or in float64 if the prediction is.

@@ -17,7 +17,7 @@ class SumLoss(VolumeLoss):
     Args:
         parts: Names in `LOSSES` with their weights, `{"mcc": 1, "cross_entropy": 1}`, or pairs of a loss and a weight,
             `[(MCCLoss(smooth=2), 1), (FocalLoss(), 0.5)]`. Their own reduction is of no effect here.
-        from_logits, pool, ignore_label: Given on to the parts that are named; losses bring their own, and must agree in
+        from_logits, pool, ignore_class: Given on to the parts that are named; losses bring their own, and must agree in
             `pool`.
         reduction, name, dtype: As in `MCCLoss`.
 
@@ -46,9 +46,9 @@ class SumLoss(VolumeLoss):
     {'mcc_loss': '0.4226', 'dice_loss': '0.2000'}
     """
 
-    def __init__(self, parts, *, name="sum_loss", from_logits=False, pool=None, ignore_label=None, **kwargs):
+    def __init__(self, parts, *, name="sum_loss", from_logits=False, pool=None, ignore_class=None, **kwargs):
         pairs = parts.items() if hasattr(parts, "items") else parts
-        common = {"from_logits": from_logits, "pool": pool or "sample", "ignore_label": ignore_label}
+        common = {"from_logits": from_logits, "pool": pool or "sample", "ignore_class": ignore_class}
         self.parts = [(_built(part, common), float(weight)) for part, weight in pairs]
         pools = {part.pool for part, _ in self.parts}
         if len(pools) != 1 or not all(0 <= weight < float("inf") for _, weight in self.parts):
@@ -56,7 +56,7 @@ class SumLoss(VolumeLoss):
                 "`parts` must be one loss or more that pool alike, with weights of 0 or more. "
                 f"Received: {[(part.name, part.pool, weight) for part, weight in self.parts]}"
             )
-        super().__init__(name=name, from_logits=from_logits, pool=pools.pop(), ignore_label=ignore_label, **kwargs)
+        super().__init__(name=name, from_logits=from_logits, pool=pools.pop(), ignore_class=ignore_class, **kwargs)
 
     def call(self, y_true, y_pred, sample_weight=None):
         values = self.values_of_parts(y_true, y_pred, sample_weight).values()

@@ -21,7 +21,7 @@ class TverskyLoss(VolumeLoss):
         beta: Weight of false negatives, 0 or more; above α it favours sensitivity.
         gamma: Exponent, above 0. Under 1 the gradient grows towards a perfect prediction, above 1 it fades.
         smooth: ε, 0 or more, in voxels.
-        from_logits, pool, class_weights, include_background, ignore_label, reduction, name, dtype: As in `MCCLoss`
+        from_logits, pool, class_weights, include_background, ignore_class, reduction, name, dtype: As in `MCCLoss`
             with `multiclass="per_class"`.
 
     Call arguments: As in `MCCLoss`.

@@ -166,7 +166,7 @@ def test_fit_under_mixed_precision_does_what_it_does_in_float32(name, channels, 
 
 @every_loss
 def test_it_comes_back_from_its_config(name):
-    loss = get_loss(name, reduction="sum", from_logits=True, pool="batch", ignore_label=9, name="mine")
+    loss = get_loss(name, reduction="sum", from_logits=True, pool="batch", ignore_class=9, name="mine")
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert again.get_config() == loss.get_config()
     y_true, y_pred = batch(1)
@@ -183,7 +183,7 @@ def test_a_voxel_of_weight_zero_or_of_the_ignored_label_is_as_if_cut_out(name, c
     weighted = get_loss(name, reduction=None)
     np.testing.assert_allclose(in_numpy(weighted(y_true, y_pred, sample_weight=weight)), expected, atol=2e-6)
     np.testing.assert_allclose(in_numpy(weighted(y_true, y_pred, sample_weight=weight[..., 0])), expected, atol=2e-6)
-    ignoring = get_loss(name, reduction=None, ignore_label=9)
+    ignoring = get_loss(name, reduction=None, ignore_class=9)
     np.testing.assert_allclose(in_numpy(ignoring(np.where(weight > 0, y_true, 9), y_pred)), expected, atol=2e-6)
 
 
