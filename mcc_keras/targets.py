@@ -8,7 +8,8 @@ C = `y_pred.shape[-1]` decides what `y_true` is:
 | rank of `y_pred`, last axis 1 | – | integer labels |
 | shape of `y_pred` without its last axis | refused: add the channel axis | integer labels |
 
-Classes exclude each other: the channels of a one-hot or soft target sum to 1 in every voxel that has a weight.
+Classes exclude each other: the channels of a one-hot or soft target sum to 1 in every voxel that has a weight. Losses
+that compare each channel by itself, and all of them, take regions that overlap.
 """
 
 import numbers
@@ -44,7 +45,7 @@ class Pair(NamedTuple):
         return ops.one_hot(self.labels, self.y_pred.shape[-1], dtype=self.y_pred.dtype)
 
 
-def pair(y_true, y_pred, weight=None, *, ignore_class=None, check_range=False):
+def pair(y_true, y_pred, weight=None, *, ignore_class=None, check_range=False, exclusive=True):
     """Return the `Pair` of a target and a prediction.
 
     Args:
@@ -53,6 +54,7 @@ def pair(y_true, y_pred, weight=None, *, ignore_class=None, check_range=False):
         weight: Weight of each voxel, (batch, ..., 1) or (batch, ...), or None.
         ignore_class: Voxels with this label get weight 0.
         check_range: Whether `y_pred` must lie in [0, 1].
+        exclusive: Whether the channels of a one-hot or soft target must sum to 1.
 
     Raises:
         UsageError: Shapes that do not fit; labels outside 0 ... C - 1, targets outside [0, 1] or of classes that
@@ -70,7 +72,7 @@ def pair(y_true, y_pred, weight=None, *, ignore_class=None, check_range=False):
         ready = Pair(None, labels, y_pred, weight, sound)
     else:
         dense = ops.cast(y_true, y_pred.dtype)
-        ready = Pair(dense, None, y_pred, weight, _is_distribution(dense, weight))
+        ready = Pair(dense, None, y_pred, weight, _is_distribution(dense, weight, exclusive=exclusive))
     valid = ready.valid if agree is True else ops.logical_and(ready.valid, agree)
     if check_range:
         valid = ops.logical_and(valid, ops.logical_not(_leaves_range(y_pred)))
@@ -128,10 +130,10 @@ def _labels_fit(labels, classes):
     return fit
 
 
-def _is_distribution(dense, weight):
-    """Return whether a target lies in [0, 1] and its channels, if several, sum to 1 in each voxel that has a weight."""
+def _is_distribution(dense, weight, *, exclusive):
+    """Return whether a target lies in [0, 1] and its channels, if exclusive, sum to 1 where voxels have a weight."""
     sound = ops.logical_and(ops.min(dense) >= -RESIDUE, ops.max(dense) <= 1 + RESIDUE)
-    if dense.shape[-1] == 1:
+    if dense.shape[-1] == 1 or not exclusive:
         return sound
     off = ops.abs(ops.sum(dense, axis=-1, keepdims=True) - 1.0)
     if weight is not None:
@@ -159,8 +161,8 @@ def _target_error(y_true, y_pred, *, kind):
         return UsageError(
             "The channels of `y_true` must sum to 1 in every voxel: classes exclude each other. "
             f"Received: sums from {float(ops.min(sums)):g} to {float(ops.max(sums)):g}, "
-            f"y_true.shape={tuple(y_true.shape)}. Give the background a channel, make overlapping regions exclusive, "
-            "or give voxels that are to be left out a `sample_weight` of 0."
+            f"y_true.shape={tuple(y_true.shape)}. Add a channel for the background, make regions exclusive, and set the "
+            "`sample_weight` of voxels to leave out to 0."
         )
     return UsageError(
         f"`y_true` must lie in [0, 1]. Received: values {span}. Map the foreground to 1, or set `ignore_class`."
@@ -179,8 +181,7 @@ def _prediction_error(y_pred):
 def target_kind(true_shape, pred_shape):
     """Return "dense" or "labels" by the table above.
 
-    None, an unknown length, fits any length of another axis, but says nothing about channels: with several of them the
-    last axis of `y_true` must be known.
+    None, an unknown length, fits any length, but for channels: they decide what a target is and must be known.
 
     Example:
 
@@ -195,7 +196,7 @@ def target_kind(true_shape, pred_shape):
     classes = pred_shape[-1] if pred_shape and len(pred_shape) > 1 else None
     if classes is None:
         raise UsageError(f"`y_pred` must be (batch, ..., channels) with a known number of channels. {received}")
-    if true_shape is None or (len(true_shape) == len(pred_shape) and true_shape[-1] is None and classes > 1):
+    if true_shape is None or (len(true_shape) == len(pred_shape) and true_shape[-1] is None):
         raise UsageError(
             "`y_true` must have a known number of channels: it tells labels from a one-hot target. "
             f"{received} Set its shape in the data set, as with tf.ensure_shape(mask, {(*pred_shape[1:-1], 1)})."
@@ -228,13 +229,11 @@ def _agree(y_true, y_pred):
     Two axes of which one is unknown can differ, and an axis of length 1 would be repeated without a word.
     """
     unknown = [
-        axis
-        for axis, pair in enumerate(zip(y_true.shape, y_pred.shape, strict=False))
-        if None in pair and (axis < len(y_pred.shape) - 1 or y_pred.shape[-1] == 1)
+        axis for axis, lengths in enumerate(zip(y_true.shape, y_pred.shape[:-1], strict=False)) if None in lengths
     ]
-    agree, lengths, others = True, ops.shape(y_true), ops.shape(y_pred)
+    agree, true_shape, pred_shape = True, ops.shape(y_true), ops.shape(y_pred)
     for axis in unknown:
-        agree = ops.logical_and(agree, ops.equal(lengths[axis], others[axis]))
+        agree = ops.logical_and(agree, ops.equal(true_shape[axis], pred_shape[axis]))
     return agree
 
 

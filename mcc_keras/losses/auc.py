@@ -45,6 +45,10 @@ class AUCLoss(VolumeLoss):
         super().__init__(name=name, **kwargs)
         self.smooth = checked_smooth(smooth)
 
+    @property
+    def one_against_rest(self):
+        return True
+
     def values(self, pair):
         y, p, weight = pair.y_true, self.probabilities(pair.y_pred), pair.weight
         tp, fp, fn, tn, total = confusion.soft_cells(y, p, weight, pool=self.pool)

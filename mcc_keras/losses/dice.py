@@ -42,6 +42,10 @@ class DiceLoss(VolumeLoss):
         super().__init__(name=name, **kwargs)
         self.squared, self.smooth = bool(squared), checked_smooth(smooth)
 
+    @property
+    def one_against_rest(self):
+        return True
+
     def values(self, pair):
         y, p, weight = pair.y_true, self.probabilities(pair.y_pred), pair.weight
         if self.squared:

@@ -72,6 +72,10 @@ class MCCLoss(VolumeLoss):
             )
         self.smooth, self.multiclass = checked_smooth(smooth), multiclass
 
+    @property
+    def one_against_rest(self):
+        return self.multiclass == "per_class"
+
     def values(self, pair):
         p = self.probabilities(pair.y_pred)
         if p.shape[-1] > 1 and self.multiclass == "rk":

@@ -52,6 +52,10 @@ class TverskyLoss(VolumeLoss):
         self.alpha, self.beta, self.gamma = float(alpha), float(beta), float(gamma)
         self.smooth = checked_smooth(smooth)
 
+    @property
+    def one_against_rest(self):
+        return True
+
     def values(self, pair):
         p = self.probabilities(pair.y_pred)
         tp, fp, fn, _, total = confusion.soft_cells(pair.y_true, p, pair.weight, pool=self.pool)

@@ -44,7 +44,7 @@ class VolumeLoss(keras.losses.Loss):
         if pool not in POOLS:
             raise UsageError(f"`pool` must be 'sample' or 'batch'. Received: pool={pool!r}")
         self.from_logits, self.pool = bool(from_logits), pool
-        self.class_weights = None if class_weights is None else _checked_weights(class_weights)
+        self.class_weights = None if class_weights is None else checked_weights(class_weights)
         self.include_background = bool(include_background)
         self.ignore_class = targets.checked_ignore_class(ignore_class)
         self._mean = _Mean(reduction=reduction, dtype=dtype, name=self.name)
@@ -78,12 +78,21 @@ class VolumeLoss(keras.losses.Loss):
         if sample_weight is not None:
             sample_weight = _like_voxels(ops.cast(sample_weight, y_pred.dtype), y_pred)
         targets.check_voxels(y_pred.shape, pool=self.pool, pooled="batch")
-        arguments = {"ignore_class": self.ignore_class, "check_range": not self.from_logits}
+        arguments = {
+            "ignore_class": self.ignore_class,
+            "check_range": not self.from_logits,
+            "exclusive": self.from_logits or not (self.one_against_rest and self.include_background),
+        }
         ready = targets.pair(ops.convert_to_tensor(y_true), y_pred, sample_weight, **arguments)
         values = self.values(ready)
         if self.pool == "batch":
             values = ops.broadcast_to(values, (ops.shape(y_pred)[0],))
         return ops.where(ready.valid, values, float("nan"))
+
+    @property
+    def one_against_rest(self):
+        """Whether each channel is compared by itself, so that with all of them regions may overlap."""
+        return False
 
     def values(self, pair):
         """Return the loss of each sample, (batch,), or of all together, (1,)."""
@@ -144,7 +153,7 @@ def _softmax(logits):
     return ops.custom_gradient(forward)(logits)
 
 
-def _checked_weights(class_weights):
+def checked_weights(class_weights):
     """Return the weights as a list, background first, of a sequence or of a mapping from each class to its weight."""
     weights = class_weights
     if isinstance(class_weights, Mapping):
