@@ -116,6 +116,7 @@ def write_tfrecords(
             settings = dataclasses.replace(settings, cases=describe_cases(cases, workers=workers))
             settings = _with_parts(settings, _parts(cases, split if given is None else given, settings, old))
             if _is_up_to_date(work, old, settings, sound=sound, overwrite=overwrite):
+                remove_unread(work)
                 return old
             builder = SetBuilder(cases, preprocessing, settings, old, workers=workers, progress=progress)
             command = command or _call(preprocessing, settings)
