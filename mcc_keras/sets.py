@@ -154,15 +154,28 @@ def remove_unread(folder):
     """Remove sets that are not current and that nobody reads, and leftovers of killed calls; for the only writer."""
     remove_leftovers(folder)
     pointer = _read_pointer(folder)
-    for path in (folder / SETS).iterdir():
-        listing = read_listing(path, command=pointer.command)
-        if path.name in (pointer.current, UNFINISHED) or listing is None:
+    for path in list((folder / SETS).iterdir()):
+        if path.name in (pointer.current, UNFINISHED):
             continue
-        with contextlib.suppress(BlockingIOError, FileNotFoundError):
-            lock = lock_file(path / LOCK, exclusive=True)
-            if lock is not None:
+        listing = read_listing(path, command=pointer.command)
+        with _unread(path) as free:
+            if listing and free:
                 remove_listed(path, listing)
-                lock.close()
+        with contextlib.suppress(OSError):
+            path.rmdir()  # if it is empty: a kill came before this
+
+
+@contextlib.contextmanager
+def _unread(path):
+    """Lock a set against readers; yield whether that has worked."""
+    try:
+        lock = lock_file(path / LOCK, exclusive=True)
+    except BlockingIOError:
+        yield False
+    except FileNotFoundError:  # its removal has begun
+        yield True
+    else:
+        yield lock is not None
 
 
 def _mark(folder, command):
