@@ -21,7 +21,9 @@ from mcc_keras.datasets.cases import find_cases
 from mcc_keras.datasets.phantom import random_volume
 from mcc_keras.datasets.synthetic import write_synthetic
 from mcc_keras.errors import OutputExistsError
-from mcc_keras.evaluation.evaluate import Scores, compare_masks, evaluate, score_counts
+from mcc_keras.evaluation.evaluate import evaluate
+from mcc_keras.evaluation.measures import MEASURES, Comparison
+from mcc_keras.evaluation.scores import Scores
 from mcc_keras.files import write_text
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.write import write_tfrecords
@@ -160,8 +162,8 @@ def _segment_new_scan(folder, saved_model, *, seed):
     served = tf.saved_model.load(str(saved_model)).signatures[SIGNATURE]
     image, affine = volume.array[..., None].astype(np.float32), volume.affine.astype(np.float32)
     mask = served(image=tf.constant(image), affine=tf.constant(affine))["mask"].numpy()
-    (counts,) = compare_masks(new.mask, mask, num_labels=1)
-    return scan, write_mask(mask, folder / "new_scan_mask.nii.gz", like=volume), score_counts(*counts)["dice"]
+    dice = MEASURES["dice"].value(Comparison(new.mask > 0, mask > 0))
+    return scan, write_mask(mask, folder / "new_scan_mask.nii.gz", like=volume), dice
 
 
 class _Stages:
