@@ -92,6 +92,21 @@ class DataErrors(DataError):
         return type(self), (self.errors,)
 
 
+def raise_all(problems):
+    """Raise the only error of a list, or `DataErrors` where there are several; do nothing where there is none.
+
+    Example:
+
+    >>> raise_all([])
+    >>> raise_all([CaseError("a", "expected a mask, found none")])
+    Traceback (most recent call last):
+    mcc_keras.errors.CaseError: a: expected a mask, found none.
+    """
+    problems = tuple(problems)
+    if problems:
+        raise problems[0] if len(problems) == 1 else DataErrors(problems)
+
+
 class EnvironmentFailure(MCCKerasError):
     """The machine is in the way: disk full, no memory, an extra not installed, a server that does not answer."""
 
