@@ -81,6 +81,22 @@ class RunError(DataError):
     """A run folder that does not hold a finished run."""
 
 
+class TrainingInterrupted(MCCKerasError):
+    """A training was stopped by a signal after it had saved its state; the same call goes on.
+
+    Example:
+
+    >>> str(TrainingInterrupted("run", "SIGINT"))
+    'run: stopped by SIGINT, and saved. The same call again goes on.'
+    """
+
+    exit_code = 4
+
+    def __init__(self, run, cause):
+        super().__init__(f"{run}: stopped by {cause}, and saved. The same call again goes on.")
+        self.run, self.cause = Path(run), cause
+
+
 class DataErrors(DataError):
     """Several problems, collected so that one look shows them all: one line each, in `errors`."""
 

@@ -68,8 +68,10 @@ def load_dataset(
 
     Returns:
         Dataset of (image, mask). image: float32 (batch, x, y, z, channels). mask: (batch, x, y, z, 1), float32 0 or 1
-        for one foreground class, int32 classes 0 … K otherwise. Its attribute `epoch` is a `tf.Variable`: the number of
-        passes begun; assign to it to go on from there, and `skip` the batches of that pass that have been used.
+        for one foreground class, int32 classes 0 … K otherwise. It has three further attributes. `epoch`, a
+        `tf.Variable`, counts the passes begun; assign to it to go on from there. `rest(step)` is the remainder of one
+        pass from a step on, without the work of the steps before. `cases_of(number, step)` lists the case ids in a
+        batch of pass `number` (from 1).
 
     Raises:
         RecordError: `work` holds no records, or damaged ones.
@@ -108,23 +110,40 @@ def load_dataset(
     num_parallel_calls = num_parallel_calls or min(joblib.cpu_count(), MOST_CALLS)
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch")
 
-    def batches_of_epoch(number):
+    per_volume = patches.per_volume if patches else 1
+    steps = length * per_volume // batch_size if drop_remainder else -(-length * per_volume // batch_size)
+
+    def batches_of_epoch(number, first_step):
         def read_case(case, visit):
             return read(case).map(lambda serialized: (number, case, visit, serialized))
 
-        data = tf.data.Dataset.from_tensor_slices(order_cases(seed, number, **ordered)).flat_map(read_case)
+        # The patches of `batch_size` volumes are dealt out to `per_volume` batches.
+        start, skipped = first_step // per_volume * batch_size, first_step % per_volume
+        order = (each[start:] for each in order_cases(seed, number, **ordered))
+        data = tf.data.Dataset.from_tensor_slices(tuple(order)).flat_map(read_case)
         data = data.map(maker, num_parallel_calls=num_parallel_calls, deterministic=True)
         if patches:
             data = data.batch(batch_size).map(_take_turns).unbatch()
-        return data.batch(batch_size, drop_remainder=drop_remainder).prefetch(PREFETCH)
+        data = data.batch(batch_size, drop_remainder=drop_remainder)
+        return (data.skip(skipped) if skipped else data).prefetch(PREFETCH)
 
-    # An epoch is made as a whole inside `flat_map`. Outside, with the counter above it, TensorFlow would take away the
-    # prefetching and the parallel calls as soon as kernels are set to be deterministic, since a variable is written.
-    dataset = tf.data.Dataset.from_tensors(tf.constant(1, tf.int64)).map(epoch.assign_add).flat_map(batches_of_epoch)
-    examples = length * (patches.per_volume if patches else 1)
-    steps = examples // batch_size if drop_remainder else -(-examples // batch_size)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps)).with_options(fixed_options())
-    dataset.epoch = epoch
+    def make(first_step):
+        # An epoch is made as a whole inside `flat_map`. Outside, with the counter above it, TensorFlow would take away
+        # the prefetching and the parallel calls as soon as kernels are deterministic, since a variable is written.
+        begin = tf.data.Dataset.from_tensors(tf.constant(1, tf.int64)).map(epoch.assign_add)
+        dataset = begin.flat_map(lambda number: batches_of_epoch(number, first_step))
+        return dataset.apply(tf.data.experimental.assert_cardinality(steps - first_step)).with_options(fixed_options())
+
+    def cases_of(number, step):
+        order, _ = order_cases(seed, tf.constant(number, tf.int64), **ordered)
+        volumes = order.numpy()[step // per_volume * batch_size :][:batch_size]
+        places = range(step % per_volume * batch_size, (step % per_volume + 1) * batch_size)
+        dealt = [volumes[place % len(volumes)] for place in places if place < len(volumes) * per_volume]
+        ids = [case.case_id for case in manifest.cases(part)]
+        return [ids[number] for number in dict.fromkeys(dealt)]
+
+    dataset = make(0)
+    dataset.epoch, dataset.rest, dataset.cases_of = epoch, make, cases_of
     return dataset
 
 

@@ -264,7 +264,7 @@ def _refuse_strangers(work):
 def _settings(cases, preprocessing, split, *, seed, stratify):
     given = isinstance(split, dict | str | Path) or any(case.part is not None for case in cases)
     return {
-        "task": msgspec.to_builtins(cases[0].task),
+        "task": msgspec.json.decode(msgspec.json.encode(cases[0].task)),  # lists, as read from the manifest
         "preprocessing": json.loads(preprocessing.to_json()),
         "split": None if given else list(check_shares(split)),
         "seed": None if given else int(seed),

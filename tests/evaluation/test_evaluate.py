@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import keras
 import numpy as np
@@ -8,7 +9,8 @@ from sklearn.metrics import f1_score, matthews_corrcoef, precision_score, recall
 
 from mcc_keras.datasets import find_cases, read_image, read_mask, write_synthetic
 from mcc_keras.errors import CaseError, GeometryError, OutputExistsError, RunError, UsageError
-from mcc_keras.evaluation.evaluate import compare_masks, evaluate, score_counts
+from mcc_keras.evaluation.evaluate import _write, compare_masks, evaluate, score_counts
+from mcc_keras.evaluation.scores import Scores
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.write import write_tfrecords
 from mcc_keras.runs.run import read_run
@@ -227,3 +229,19 @@ def test_bad_requests_are_refused_with_the_way_out(run, scans, tmp_path):
 def test_no_progress_is_shown_where_there_is_no_terminal(run, capsys):
     evaluate(read_run(run.folder))
     assert capsys.readouterr() == ("", "")
+
+
+def test_scores_are_written_aside_and_take_their_place_at_once(run, tmp_path):
+    scores = evaluate(run)
+    os.link(scores.scores_path, tmp_path / "earlier.csv")
+    before = (tmp_path / "earlier.csv").read_text()
+    evaluate(run, largest_component=True, overwrite=True)
+    assert scores.scores_path.stat().st_ino != (tmp_path / "earlier.csv").stat().st_ino
+    assert (tmp_path / "earlier.csv").read_text() == before
+
+
+def test_scores_of_which_one_cannot_be_written_leave_no_folder(tmp_path):
+    scores = Scores(({"case": "a"},), {}, tmp_path / "scores")
+    with pytest.raises(UnicodeEncodeError):
+        _write(scores, "a page that UTF-8 cannot hold: \ud800")
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,6 @@
 """Preparing data while the process is killed or the disk fills up: the published set is the old one or the new one."""
 
-import functools
+import itertools
 import multiprocessing
 import shutil
 import signal
@@ -9,7 +9,6 @@ import sys
 import textwrap
 import time
 
-import numpy as np
 import pytest
 
 from mcc_keras.datasets import find_cases
@@ -17,13 +16,28 @@ from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.manifest import read_manifest, verify_records
 from mcc_keras.records.write import write_tfrecords
 
-BOX = Preprocessing(size=48)
-KILLS = 10
+BOX = Preprocessing(size=8)
+CHANGE = r"os\.(rename|remove|rmdir|mkdir|link)|open .*'wb?'"
+# Prepare, and act right before the n-th change of a file or folder whose description fits the pattern.
+PREPARE = """
+import itertools, os, re, signal, sys
+from mcc_keras.records.write import write_tfrecords
+
+numbers = itertools.count(1)
+
+def watch(event, arguments):
+    if event.startswith(("os.", "open")) and re.match(pattern, f"{event} {arguments}") and next(numbers) == moment:
+        exec(action)
+
+sys.addaudithook(watch)
+write_tfrecords(cases, work, **keywords)
+"""
+KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 
 
 @pytest.fixture(scope="module")
 def fork_server():
-    """Processes that have imported everything already, so that a kill falls into the work and not into imports."""
+    """Processes that have imported everything already."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mcc_keras.records.write"])
     return context
@@ -31,16 +45,22 @@ def fork_server():
 
 @pytest.fixture
 def prepare(write_pairs, fork_server, tmp_path):
-    """Return a function that prepares twenty cases into a folder: in this process, or in one to be killed."""
+    """Return a function that prepares twenty cases into a folder: in this process, or in one that acts at a moment.
+
+    The latter returns the exit code.
+    """
     cases = find_cases(write_pairs(count=20))
 
-    def write(name, *, elsewhere=False, workers=1, seed=0, **keywords):
-        keywords |= {"preprocessing": BOX, "workers": workers, "seed": seed}
-        if not elsewhere:
+    def write(name, *, moment=None, pattern=CHANGE, action=KILL, **keywords):
+        keywords = {"preprocessing": BOX, "workers": 1, "seed": 0, **keywords}
+        if moment is None:
             return write_tfrecords(cases, tmp_path / name, **keywords)
-        process = fork_server.Process(target=write_tfrecords, args=(cases, tmp_path / name), kwargs=keywords)
+        names = {"cases": cases, "work": tmp_path / name, "keywords": keywords}
+        names |= {"moment": moment, "pattern": pattern, "action": action}
+        process = fork_server.Process(target=exec, args=(PREPARE, names))
         process.start()
-        return process
+        process.join()
+        return process.exitcode
 
     return write
 
@@ -49,61 +69,40 @@ def all_bytes(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def begun(folder, process):
-    """Wait until a process has begun to write, and return when that was."""
-    aside = folder.with_name(f".{folder.name}.unfinished")
-    while process.is_alive() and not aside.exists():
-        time.sleep(0.001)
-    return time.monotonic()
-
-
-def seconds_of_work(prepare, folder, **keywords):
-    process = prepare(folder.name, elsewhere=True, **keywords)
-    start = begun(folder, process)
-    process.join()
-    assert process.exitcode == 0
-    return time.monotonic() - start
-
-
-def killed_at(moment, prepare, folder, **keywords):
-    """Kill -9 a writing process so many seconds after its first byte; return whether that was before its end."""
-    process = prepare(folder.name, elsewhere=True, **keywords)
-    start = begun(folder, process)
-    time.sleep(max(0, start + moment - time.monotonic()))
-    process.kill()
-    process.join()
-    return process.exitcode == -signal.SIGKILL
-
-
-def kills(prepare, work, seconds, *, reset, **keywords):
-    """Yield after each of ten kills at random moments of the work; what ends before its kill is undone, not counted."""
-    rng, hits = np.random.default_rng(21), 0
-    for _ in range(4 * KILLS):
-        if killed_at(rng.uniform(0, seconds), prepare, work, **keywords):
-            hits += 1
-            yield hits
-        else:
-            reset()
-        if hits == KILLS:
+def kills(prepare, *, step, **keywords):
+    """Yield after kills -9 before each change of a file, or some of them, until a call ends before its kill."""
+    for moment in itertools.count(1, step):
+        exit_code = prepare("work", moment=moment, **keywords)
+        assert exit_code in (0, -signal.SIGKILL)
+        if exit_code == 0:
             return
-    pytest.fail(f"only {hits} of {4 * KILLS} kills fell into the work")
+        yield moment
 
 
-def test_killed_at_ten_moments_and_run_again_gives_the_undisturbed_bytes(prepare, tmp_path):
+def test_killed_before_a_change_and_run_again_gives_the_undisturbed_bytes(prepare, tmp_path):
     prepare("whole")
-    expected, work = all_bytes(tmp_path / "whole"), tmp_path / "work"
-    seconds = seconds_of_work(prepare, tmp_path / "timed")
-    resumed = 0
-    for number in kills(prepare, work, seconds, reset=lambda: shutil.rmtree(work)):
+    expected, work, left = all_bytes(tmp_path / "whole"), tmp_path / "work", []
+    for moment in kills(prepare, step=3):
         assert not work.exists() or all_bytes(work) == expected
-        if number % 2:  # every other time, the kill falls into what an earlier kill has left
-            resumed += prepare("work", workers=1 + number // 9).prepared < 20
-            assert all_bytes(work) == expected
-            shutil.rmtree(work)
-    assert resumed > 0
-    prepare("work")
+        if moment % 2:  # a second kill falls into what the first has left
+            prepare("work", moment=moment // 2)
+        left.append(prepare("work", workers=1 + (moment == 10)).prepared)
+        assert all_bytes(work) == expected
+        shutil.rmtree(work)
+    assert {20, 0} < set(left)  # whole shards are kept
     assert all_bytes(work) == expected
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_shard_that_was_damaged_after_a_kill_is_made_again(prepare, tmp_path):
+    prepare("whole")
+    assert prepare("work", moment=1, pattern=r"os\.rename .*manifest") == -signal.SIGKILL
+    shard = next(tmp_path.glob(".work.unfinished/train-00000*.tfrecord"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    assert prepare("work").prepared == 8
+    assert all_bytes(tmp_path / "work") == all_bytes(tmp_path / "whole")
 
 
 def test_killed_while_replacing_a_set_leaves_the_old_one_or_the_new_one(prepare, tmp_path):
@@ -111,30 +110,25 @@ def test_killed_while_replacing_a_set_leaves_the_old_one_or_the_new_one(prepare,
     prepare("new", seed=5)
     old, new, work = all_bytes(tmp_path / "old"), all_bytes(tmp_path / "new"), tmp_path / "work"
     prepare("work")
-    prepare("timed")
-    seconds = seconds_of_work(prepare, tmp_path / "timed", seed=5, overwrite=True)
-    back = functools.partial(prepare, "work", overwrite=True)
-    for _ in kills(prepare, work, seconds, reset=back, seed=5, overwrite=True):
+    found = []
+    for _ in kills(prepare, step=1, seed=5, overwrite=True):
         assert read_manifest(work).settings["seed"] in (0, 5)
-        assert all_bytes(work) in (old, new)
-        prepare("work", seed=5, overwrite=True)
-        assert all_bytes(work) == new
-        back()
-    assert all_bytes(work) == old
+        found.append(all_bytes(work))
+        assert found[-1] in (old, new)
+        if found[-1] == new:
+            prepare("work", seed=5, overwrite=True)
+            assert all_bytes(work) == new
+            prepare("work", overwrite=True)
+    assert old in found
+    assert all_bytes(work) == new
     assert not list(tmp_path.glob(".*"))
 
 
 def test_workers_that_outlive_their_killed_call_do_not_meddle_with_the_next(prepare, tmp_path):
     prepare("whole", seed=5)
-    expected, work = all_bytes(tmp_path / "whole"), tmp_path / "work"
-    begun_shards = ".work.unfinished/.scratch*/*"
-    for _ in range(3):
-        process = prepare("work", elsewhere=True, workers=2)
-        while process.is_alive() and not list(tmp_path.glob(begun_shards)):
-            time.sleep(0.001)
-        process.kill()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
+    expected, work, kept = all_bytes(tmp_path / "whole"), tmp_path / "work", r"os\.rename .*\.scratch"
+    for moment in (1, 3):  # before the first shard is kept, and the second: of a shard and its note
+        assert prepare("work", moment=moment, pattern=kept, workers=2) == -signal.SIGKILL
         prepare("work", seed=5)  # other records under the same names, while the workers still write theirs
         assert all_bytes(work) == expected
         time.sleep(0.5)
@@ -144,11 +138,8 @@ def test_workers_that_outlive_their_killed_call_do_not_meddle_with_the_next(prep
 
 
 def test_a_scan_that_is_written_to_while_it_is_prepared_publishes_nothing(prepare, tmp_path):
-    process = prepare("work", elsewhere=True)
-    begun(tmp_path / "work", process)
-    (tmp_path / "pairs" / "case9.nii.gz").touch()
-    process.join()
-    assert process.exitcode == 1
+    touch = f"os.utime({str(tmp_path / 'pairs' / 'case9.nii.gz')!r})"
+    assert prepare("work", moment=4, action=touch) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["pairs"]
 
 

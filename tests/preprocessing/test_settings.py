@@ -142,7 +142,7 @@ def test_a_ball_comes_back_within_half_a_voxel_of_its_surface():
     preprocessing = Preprocessing(size=(48, 48, 32))
     box = mask_to_box(preprocessing, mask.astype(np.uint8), affine, num_labels=1)
     back = to_scan(preprocessing, box[..., None].astype(np.float32), shape, affine)[..., 0] >= 0.5
-    assert np.abs(distance[back != mask] - radius).max() <= 1.0
+    assert np.abs(distance[back != mask] - radius).max() <= 0.5
     assert abs(int(back.sum()) - int(mask.sum())) < 0.02 * mask.sum()
 
 
@@ -171,9 +171,10 @@ def test_padding_is_the_darkest_voxel_and_does_not_change_the_statistics():
     assert (box[0] == box.min()).all()
 
 
-def test_a_constant_image_becomes_zeros_with_a_warning():
+@pytest.mark.parametrize("value", [1e6, 0.1])  # means of 0.1 are rounded, which is not contrast
+def test_a_constant_image_becomes_zeros_with_a_warning(value):
     with pytest.warns(UserWarning, match="constant"):
-        box = to_box(Preprocessing(size=4), np.full((6, 5, 4, 1), 1e6), np.eye(4))
+        box = to_box(Preprocessing(size=16), np.full((33, 29, 17, 1), value), np.eye(4))
     assert not box.any()
 
 
