@@ -127,8 +127,16 @@ class DataErrors(DataError):
         return type(self), (self.errors,)
 
 
-def raise_for(problems):
-    """Raise the only one of some problems, or `DataErrors` of several; nothing without any."""
+def raise_all(problems):
+    """Raise the only error of a list, or `DataErrors` where there are several; do nothing where there is none.
+
+    Example:
+
+    >>> raise_all([])
+    >>> raise_all([CaseError("a", "expected a mask, found none")])
+    Traceback (most recent call last):
+    mcc_keras.errors.CaseError: a: expected a mask, found none.
+    """
     problems = tuple(problems)
     if problems:
         raise problems[0] if len(problems) == 1 else DataErrors(problems)

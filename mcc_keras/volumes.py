@@ -315,7 +315,8 @@ def _declared_rank(array, channels, path):
     expected = 3 if channels == 1 else 4
     if array.ndim != expected or (expected == 4 and array.shape[3] != channels):
         names = "(x, y, z)" if channels == 1 else f"(x, y, z, {channels})"
-        raise VolumeError(path, f"expected a volume {names}, found shape {shape}", "Save one volume per file.")
+        flat, several = "Put the slices of a scan into one 3-D file.", "Save one volume per file."
+        raise VolumeError(path, f"expected a volume {names}, found shape {shape}", flat if len(shape) < 3 else several)
     return array
 
 

@@ -10,6 +10,7 @@ from mcc_keras.documents import read_document
 from mcc_keras.errors import CaseError, GeometryError, OutputExistsError, RunError, UsageError
 from mcc_keras.evaluation.evaluate import evaluate
 from mcc_keras.evaluation.measures import MEASURES
+from mcc_keras.evaluation.output import write_scores
 from mcc_keras.evaluation.scores import SCHEMA, Summary
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.manifest import read_manifest
