@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mcc_keras.augmentation.boxes import corner_about, cut
 from mcc_keras.augmentation.presets import augmentation_policy
+from mcc_keras.augmentation.sides import with_class_numbers
 from mcc_keras.datasets.splits import PARTS
 from mcc_keras.errors import UsageError
 from mcc_keras.pipeline.cache import open_records
@@ -18,7 +19,7 @@ from mcc_keras.pipeline.centers import draw_centers, pad
 from mcc_keras.pipeline.order import class_groups, named_groups, order_cases
 from mcc_keras.pipeline.parse import parse_example
 from mcc_keras.pipeline.patches import Patches
-from mcc_keras.records.manifest import read_manifest
+from mcc_keras.records.manifest import Manifest, read_manifest
 
 PREFETCH = 2  # batches made ahead
 MOST_CALLS = 16  # volumes that are augmented at a time, at most: each is held in memory
@@ -43,7 +44,8 @@ def load_dataset(
     """Return the cases of one part as a `tf.data.Dataset` for `model.fit`, under TensorFlow as under JAX.
 
     Args:
-        work: Folder that `write_tfrecords` wrote.
+        work: Folder that `write_tfrecords` wrote, or its `Manifest`, so that several data sets read one set even if
+            `work` gets another in between.
         part: `"train"`, `"validation"` or `"test"`.
         batch_size: Volumes, or patches, a batch; the last batch of an epoch may be smaller.
         augment: `True` (the default `Augmentation`), `False`, a preset's name, or an `Augmentation`.
@@ -95,8 +97,9 @@ def load_dataset(
     _check(part, batch_size=batch_size, cases_per_epoch=cases_per_epoch, num_parallel_calls=num_parallel_calls)
     if not (patches is None or isinstance(patches, Patches)):
         raise UsageError(f"`patches` must be None or mk.Patches(size=…). Received: patches={patches!r}.")
-    manifest = read_manifest(work)
-    policy, num_cases = augmentation_policy(augment), len(manifest.records(part))
+    manifest = work if isinstance(work, Manifest) else read_manifest(work)
+    policy = with_class_numbers(augmentation_policy(augment), manifest.task)
+    num_cases = len(manifest.records(part))
     if patches:
         patches.check(manifest.image_shape[:3])
     maker = _Maker(manifest, seed, policy, patches=patches, ignore_class=ignore_class)

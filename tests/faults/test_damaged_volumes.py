@@ -35,7 +35,7 @@ def save(path, array, affine=AXES, *, sform=1, qform=1, kind=nib.Nifti1Image, **
 
 
 def patch(path, **fields):
-    """Change fields of an uncompressed NIfTI file where nibabel would mend or refuse them."""
+    """Change fields of an uncompressed NIfTI file where nibabel would repair or refuse them."""
     data = bytearray(path.read_bytes())
     header = nib.Nifti1Header(bytes(data[:348]), check=False)
     for name, value in fields.items():
