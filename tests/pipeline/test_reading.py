@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from mcc_keras.datasets import find_cases
-from mcc_keras.errors import RecordError
+from mcc_keras.errors import DataErrors, RecordError
 from mcc_keras.pipeline.cache import open_records
 from mcc_keras.pipeline.dataset import load_dataset
 from mcc_keras.pipeline.reading import read_payload, record_errors
@@ -43,13 +43,13 @@ def one_pass(dataset):
 
 
 def test_a_bit_that_flips_after_the_first_pass_is_an_error_that_names_case_and_shard(work):
-    dataset, records = load_dataset(work, "train", batch_size=2), read_manifest(work).records("train")
+    manifest = read_manifest(work)
+    dataset, damaged = load_dataset(manifest, "train", batch_size=2), manifest.records("train")[2]
     one_pass(dataset)
-    damaged = records[2]
     flip(damaged, 100)
-    with pytest.raises(RecordError, match=f"{damaged.path}: expected the record of case {damaged.case_id} "):
-        with record_errors():
-            one_pass(dataset)
+    text = f"{damaged.path}: expected the record of case {damaged.case_id} as it was written"
+    with pytest.raises(RecordError, match=text), record_errors(manifest):
+        one_pass(dataset)
 
 
 @pytest.mark.parametrize("position", [-12, -5, -4, -1, 0, 1000, "last", "checksum"])
@@ -59,7 +59,7 @@ def test_a_flipped_bit_anywhere_in_a_record_is_noticed_by_graph_and_copy(work, p
     flip(record, {"last": record.bytes - 1, "checksum": record.bytes + 3}.get(position, position))
     read, _ = open_records(manifest, "train")
     assert [len(next(iter(read(case))).numpy()) > 0 for case in (0, 2, 3)] == [True] * 3
-    with pytest.raises(RecordError, match=record.case_id), record_errors():
+    with pytest.raises(RecordError, match=record.case_id), record_errors(manifest):
         next(iter(read(1)))
     with pytest.raises(RecordError, match=record.case_id):
         read_payload(record)
@@ -72,18 +72,25 @@ def test_a_shard_that_has_gone_is_an_error_that_names_case_and_set(work):
     dataset = load_dataset(manifest, "validation")
     path = manifest.records("validation")[0].path
     os.unlink(path)
-    with pytest.raises(RecordError, match=f"{path}: expected the record of case case\\d"), record_errors():
+    with (
+        pytest.raises(DataErrors, match=f"{path}: expected the record of case case\\d") as caught,
+        record_errors(manifest),
+    ):
+        one_pass(dataset)
+    assert len(caught.value.errors) == 2
+
+
+def test_a_shard_that_ends_before_a_record_is_noticed(work):
+    manifest = read_manifest(work)
+    dataset, last = load_dataset(manifest, "train"), manifest.records("train")[-1]
+    os.truncate(last.path, last.position - 12)
+    with pytest.raises(RecordError, match=last.case_id), record_errors(manifest):
         one_pass(dataset)
 
 
-def test_a_copy_on_disk_is_compared_too(work):
-    read, _ = open_records(read_manifest(work), "train", cache="disk")
-    shown = next(iter(read(0))).numpy()
-    assert tf.train.Example.FromString(shown).features.feature["case_id"].bytes_list.value[0].startswith(b"case")
-
-
-def test_other_errors_of_tensorflow_stay_what_they_are():
-    with pytest.raises(tf.errors.InvalidArgumentError), record_errors():
+def test_other_errors_of_tensorflow_stay_what_they_are(work):
+    manifest = read_manifest(work)
+    with pytest.raises(tf.errors.InvalidArgumentError), record_errors(manifest):
         tf.reshape(tf.zeros(3), (2, 2))
 
 
