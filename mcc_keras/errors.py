@@ -100,6 +100,22 @@ class RunError(DataError):
     """A run folder that does not hold a finished run."""
 
 
+class TrainingInterrupted(MCCKerasError):
+    """A training was stopped by a signal after it had saved its state; the same call goes on.
+
+    Example:
+
+    >>> str(TrainingInterrupted("run", "SIGINT"))
+    'run: stopped by SIGINT, and saved. The same call again goes on.'
+    """
+
+    exit_code = 4
+
+    def __init__(self, run, cause):
+        super().__init__(f"{run}: stopped by {cause}, and saved. The same call again goes on.")
+        self.run, self.cause = Path(run), cause
+
+
 class DataErrors(DataError):
     """Several problems, collected so that one look shows them all: one line each, in `errors`."""
 
@@ -111,8 +127,16 @@ class DataErrors(DataError):
         return type(self), (self.errors,)
 
 
-def raise_for(problems):
-    """Raise the only one of some problems, or `DataErrors` of several; nothing without any."""
+def raise_all(problems):
+    """Raise the only error of a list, or `DataErrors` where there are several; do nothing where there is none.
+
+    Example:
+
+    >>> raise_all([])
+    >>> raise_all([CaseError("a", "expected a mask, found none")])
+    Traceback (most recent call last):
+    mcc_keras.errors.CaseError: a: expected a mask, found none.
+    """
     problems = tuple(problems)
     if problems:
         raise problems[0] if len(problems) == 1 else DataErrors(problems)

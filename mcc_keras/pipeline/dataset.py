@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mcc_keras.augmentation.boxes import corner_about, cut
 from mcc_keras.augmentation.presets import augmentation_policy
+from mcc_keras.augmentation.sides import with_class_numbers
 from mcc_keras.datasets.splits import PARTS
 from mcc_keras.errors import UsageError
 from mcc_keras.pipeline.cache import open_records
@@ -97,7 +98,8 @@ def load_dataset(
     if not (patches is None or isinstance(patches, Patches)):
         raise UsageError(f"`patches` must be None or mk.Patches(size=…). Received: patches={patches!r}.")
     manifest = work if isinstance(work, Manifest) else read_manifest(work)
-    policy, num_cases = augmentation_policy(augment), len(manifest.records(part))
+    policy = with_class_numbers(augmentation_policy(augment), manifest.task)
+    num_cases = len(manifest.records(part))
     if patches:
         patches.check(manifest.image_shape[:3])
     maker = _Maker(manifest, seed, policy, patches=patches, ignore_class=ignore_class)

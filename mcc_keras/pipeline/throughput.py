@@ -53,6 +53,11 @@ class Throughput:
         rates = {"volumes_per_second": self.volumes_per_second, "waiting_share": self.waiting_share}
         return {name: round(value, 4) for name, value in (dataclasses.asdict(self) | rates).items()}
 
+    @classmethod
+    def from_dict(cls, numbers):
+        """Return what `to_dict` described."""
+        return cls(**{field.name: field.type(numbers[field.name]) for field in dataclasses.fields(cls)})
+
     def to_text(self):
         """Return one line."""
         done = f"{self.volumes} volumes in {self.steps} steps, {self.seconds:.1f} s"

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from mcc_keras.documents import parse_document
-from mcc_keras.errors import RecordError, UsageError, raise_for
+from mcc_keras.errors import RecordError, UsageError, raise_all
 from mcc_keras.files import write_text
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.damage import AGAIN, describe_file, find_damage, shard_problems
@@ -131,9 +131,9 @@ def read_manifest(work, *, verify=True):
 def read_set(folder, *, work, lock=None, verify=True):
     """Return the `Manifest` of the set in a folder; see `read_manifest`."""
     content = read_content(folder)
-    raise_for(find_damage(folder, content.files, workers=1).values())
+    raise_all(find_damage(folder, content.files, workers=1).values())
     if verify:
-        raise_for(shard_problems(folder, content.shards, once=True))
+        raise_all(shard_problems(folder, content.shards, once=True))
     text = (folder / PREPROCESSING).read_text(encoding="utf-8")
     return Manifest(
         work=Path(work),

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from mcc_keras.errors import DataError, RecordError, raise_for
+from mcc_keras.errors import DataError, RecordError, raise_all
 from mcc_keras.records.damage import find_damage, shard_problems
 from mcc_keras.records.manifest import MANIFEST, MISSING, count_records, read_content
 from mcc_keras.records.sources import hash_files
@@ -31,7 +31,7 @@ class Verification:
 
     def raise_for_errors(self):
         """Raise the problem, or `DataErrors` for several."""
-        raise_for(self.problems)
+        raise_all(self.problems)
 
     def to_text(self):
         """Return one line per problem, or one that lists what was compared."""

@@ -18,7 +18,7 @@ from mcc_keras.errors import (
     OutputExistsError,
     UsageError,
     disk_failure,
-    raise_for,
+    raise_all,
 )
 from mcc_keras.records.build import SetBuilder
 from mcc_keras.records.encoding import check_compression
@@ -214,7 +214,7 @@ def _check_uniform(cases):
     if not cases:
         raise UsageError("Expected at least one case to prepare, received none.")
     problem = "expected a mask, found none"
-    raise_for(LabelError(case.case_id, problem, "Leave it out.") for case in cases if not case.mask)
+    raise_all(LabelError(case.case_id, problem, "Leave it out.") for case in cases if not case.mask)
     tasks = dict.fromkeys(case.task for case in cases)
     if len(tasks) > 1:
         raise UsageError(f"All cases must have one task. Received: {'; '.join(map(repr, tasks))}.")

@@ -169,6 +169,16 @@ def test_one_parallel_call_and_eight_draw_the_same(work):
     assert all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+def test_no_parallel_map_may_hand_on_what_is_ready_first(work):
+    # Which case is ready first depends on the machine, so the graph itself is read.
+    dataset = load_dataset(work, "train", **PATCHES)
+    graph = tf.raw_ops.DatasetToGraphV2(input_dataset=dataset._variant_tensor, external_state_policy=1)
+    library = tf.compat.v1.GraphDef.FromString(graph.numpy()).library
+    nodes = [node for function in library.function for node in function.node_def if "Parallel" in node.op]
+    assert [(node.op, node.attr["deterministic"].s) for node in nodes] == [("ParallelMapDatasetV2", b"true")]
+    assert dataset.options().deterministic is not False
+
+
 def test_a_resume_in_the_middle_of_an_epoch_goes_on_with_the_same_batches(work):
     dataset = load_dataset(work, "train", **PATCHES)
     one_pass(dataset)
