@@ -23,8 +23,8 @@ def add_arguments(parser):
         type=shares_or_file,
         default=(0.7, 0.2, 0.1),
         metavar="A,B,C|FILE|WORK",
-        help="shares of training, validation and test (0.7,0.2,0.1; 0 leaves a part empty), or the split of a file or of"
-        " another WORK",
+        help="shares of training, validation and test (0.7,0.2,0.1; 0 leaves a part empty), or the split of a file or a"
+        " WORK folder",
     )
     parser.add_argument(
         "--stratify", metavar="COLUMN", help="balance the parts by a column of the table, or by 'foreground' (its size)"
@@ -86,7 +86,7 @@ def run(source, work, words, **options):
 
 
 def command_that_made(words, work):
-    """Return the command without what leaves the bytes alone: the path of WORK, `--workers`, `--overwrite` and `--take-over`.
+    """Return the command without what changes no byte: the path of WORK, `--workers`, `--overwrite`, `--take-over`.
 
     Example:
 

@@ -4,7 +4,7 @@ import contextlib
 
 import tensorflow as tf
 
-from mcc_keras.errors import DataError, RecordError, raise_for
+from mcc_keras.errors import DataError, RecordError, raise_all
 from mcc_keras.records.damage import AGAIN
 from mcc_keras.records.example import FRAME, frame_record
 
@@ -71,7 +71,7 @@ def record_errors(manifest):
         yield
     except _ERRORS as error:
         try:
-            raise_for(find_damaged(manifest))
+            raise_all(find_damaged(manifest))
         except DataError as found:
             raise found from error
         raise
