@@ -19,10 +19,10 @@ _ERRORS = (
 
 
 def record_reader(records, *, keep=None):
-    """Return a function from a case's number to a data set of its one serialized record.
+    """Return a function from a case's number to a data set of its one serialized record, for `Dataset.flat_map`.
 
-    A record that does not have its checksum, or whose shard is gone or too short, is an error of TensorFlow;
-    `record_errors` finds out which case it is.
+    Outside a function TensorFlow loses the place where such a data set begins. A record that does not have its
+    checksum, or whose shard is gone or too short, is an error of TensorFlow; `record_errors` finds out which case it is.
 
     Args:
         records: `Record`s.
@@ -43,12 +43,8 @@ def record_reader(records, *, keep=None):
         record = tf.data.experimental.from_variant(shard, tf.TensorSpec((), tf.string)).take(1)
         return record.apply(tf.data.experimental.assert_cardinality(1))  # a shard that ends before it is no error
 
-    # In a function, since TensorFlow forgets where a data set begins when it copies one that is not.
-    def read_in_function(case):
-        return tf.data.Dataset.from_tensors(case).flat_map(read)
-
-    read_in_function.keep = keep
-    return read_in_function
+    read.keep = keep
+    return read
 
 
 @contextlib.contextmanager
