@@ -101,6 +101,15 @@ def add_overwrite(parser):
     parser.add_argument("--overwrite", action="store_true", help="replace the output of an earlier call")
 
 
+def add_take_over(parser):
+    """Add the permission to end another process' ownership where the system has no locks."""
+    parser.add_argument(
+        "--take-over",
+        action="store_true",
+        help="on a file system without locks, go on although another process seems to write there",
+    )
+
+
 def add_workers(parser):
     """Add the number of processes."""
     parser.add_argument("--workers", type=int, metavar="N", help="number of processes (all cores)")
