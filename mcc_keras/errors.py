@@ -33,6 +33,25 @@ class OutputExistsError(UsageError, FileExistsError):
         self.path = Path(path)
 
 
+class BusyError(OutputExistsError):
+    """Another process writes to the same place.
+
+    Args:
+        path: The place.
+        owner: The other process, as text.
+        way_out: What the user can do about it.
+
+    Example:
+
+    >>> str(BusyError("work", "host alpha, process 7", "Wait for it to end."))
+    'work: expected no other writer, found one: host alpha, process 7. Wait for it to end.'
+    """
+
+    def __init__(self, path, owner, way_out):
+        MCCKerasError.__init__(self, f"{path}: expected no other writer, found one: {owner}. {way_out}")
+        self.path = Path(path)
+
+
 class DataError(MCCKerasError):
     """A file or a case is not what it should be.
 
@@ -81,6 +100,22 @@ class RunError(DataError):
     """A run folder that does not hold a finished run."""
 
 
+class TrainingInterrupted(MCCKerasError):
+    """A training was stopped by a signal after it had saved its state; the same call goes on.
+
+    Example:
+
+    >>> str(TrainingInterrupted("run", "SIGINT"))
+    'run: stopped by SIGINT, and saved. The same call again goes on.'
+    """
+
+    exit_code = 4
+
+    def __init__(self, run, cause):
+        super().__init__(f"{run}: stopped by {cause}, and saved. The same call again goes on.")
+        self.run, self.cause = Path(run), cause
+
+
 class DataErrors(DataError):
     """Several problems, collected so that one look shows them all: one line each, in `errors`."""
 
@@ -92,7 +127,34 @@ class DataErrors(DataError):
         return type(self), (self.errors,)
 
 
+def raise_all(problems):
+    """Raise the only error of a list, or `DataErrors` where there are several; do nothing where there is none.
+
+    Example:
+
+    >>> raise_all([])
+    >>> raise_all([CaseError("a", "expected a mask, found none")])
+    Traceback (most recent call last):
+    mcc_keras.errors.CaseError: a: expected a mask, found none.
+    """
+    problems = tuple(problems)
+    if problems:
+        raise problems[0] if len(problems) == 1 else DataErrors(problems)
+
+
 class EnvironmentFailure(MCCKerasError):
     """The machine is in the way: disk full, no memory, an extra not installed, a server that does not answer."""
 
     exit_code = 5
+
+
+def disk_failure(path, error):
+    """Return the `EnvironmentFailure` of an `OSError` while writing to `path`.
+
+    Example:
+
+    >>> str(disk_failure("work", OSError(28, "No space left on device")))
+    'work: cannot be written (No space left on device). Make room, or choose another disk.'
+    """
+    reason = error.strerror or error
+    return EnvironmentFailure(f"{path}: cannot be written ({reason}). Make room, or choose another disk.")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import sys
 import warnings
 
@@ -26,6 +27,8 @@ def main(argv=None):
             return command(**options) or 0
     except mk.errors.DataErrors as error:
         return _complain(translate("\n".join(list_problems(error)), parser), code=error.exit_code)
+    except mk.errors.TrainingInterrupted as error:
+        return _complain(f"{error.run}: stopped by {error.cause}. Go on with:\n{_line(argv)}", code=error.exit_code)
     except mk.errors.MCCKerasError as error:
         return _complain(translate(str(error), parser), code=error.exit_code)
     except KeyboardInterrupt:
@@ -43,6 +46,10 @@ def main(argv=None):
         if type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's, which must not be imported to be caught
             raise
         return _complain(f"out of memory or disk. {str(error).splitlines()[0]}", code=5)
+
+
+def _line(argv):
+    return shlex.join(["mcc-keras", *(word for word in argv if word != "--restart")])
 
 
 def _complain(text, *, code):

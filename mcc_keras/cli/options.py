@@ -5,12 +5,15 @@ from pathlib import Path
 import mcc_keras as mk
 from mcc_keras.cli.converters import label, list_of
 
-CASES = ("foreground", "labels", "background", "channels", "affine", "nonfinite")
+CASES = (
+    *("foreground", "labels", "background", "channels", "image", "mask", "derivative"),
+    *("affine", "nonfinite"),
+)
 
 
 def add_source(parser):
     """Add SOURCE and the options that choose its labels, channels and affine."""
-    parser.add_argument("source", metavar="SOURCE", help="a folder, a dataset.json or a CSV file")
+    parser.add_argument("source", metavar="SOURCE", help="a folder, a dataset.json or a table (.csv, .tsv)")
     target = parser.add_mutually_exclusive_group()
     target.add_argument(
         "--foreground", type=list_of(label), metavar="L,L", help="mask labels, or their names, merged into one class"
@@ -22,6 +25,16 @@ def add_source(parser):
         "--background", type=list_of(int), default=(0,), metavar="L,L", help="mask labels that are background (0)"
     )
     parser.add_argument("--channels", type=list_of(str), metavar="C,C", help="channels to use, in this order (all)")
+    parser.add_argument(
+        "--image",
+        type=list_of(str),
+        metavar="P,P",
+        help="pattern of the images in a folder of another layout, one for each channel: '*/FLAIR*,*/T1*'",
+    )
+    parser.add_argument(
+        "--mask", metavar="P", help="pattern of the masks, whose wildcards match as in --image: '*/GOLD*'"
+    )
+    parser.add_argument("--derivative", metavar="NAME", help="for BIDS, the folder in derivatives that holds the masks")
     parser.add_argument(
         "--affine", choices=("sform", "qform"), help="which one to use where the two of a NIfTI file disagree"
     )

@@ -58,10 +58,11 @@ def volumes_in(folder):
     A folder of DICOM files in it is a volume, too.
     """
     found = (path for path in sorted(Path(folder).iterdir()) if not path.name.startswith("."))
-    return [path for path in found if _is_volume(path)]
+    return [path for path in found if is_volume(path)]
 
 
-def _is_volume(path):
+def is_volume(path):
+    """Whether a path is a volume by its name: a file of a known format, or a folder of DICOM files."""
     if path.is_dir():
         return holds_dicom(path)
     return suffix_of(path) in SUFFIXES and ".img" not in suffix_of(path)

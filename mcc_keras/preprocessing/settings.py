@@ -166,7 +166,9 @@ class Preprocessing:
         return box
 
     def apply_mask(self, mask, grid, *, num_labels):
-        """Take a mask to the box: every label is resampled as a volume of its own, the largest share wins.
+        """Take a mask to the box: each voxel takes the label that fills most of it.
+
+        So a label that fills a whole voxel of the box has it, even where the box is finer than the scan.
 
         Args:
             mask: (x, y, z) integer, classes 0 … `num_labels`; 0 is background.
@@ -176,22 +178,9 @@ class Preprocessing:
         Returns:
             (*size) uint8.
         """
-        mask, labels = np.asarray(mask), np.zeros(self.size, np.uint8)
-        found = {label: grid.share_in_box(mask == label) for label in range(1, num_labels + 1)}
-        found = {label: share for label, share in found.items() if share}
-        if not found:
-            return labels
-        reached = zip(*(where for where, _ in found.values()), strict=True)
-        ends = [(min(part.start for part in axis), max(part.stop for part in axis)) for axis in reached]
-        region = labels[tuple(slice(*pair) for pair in ends)]
-        best, total = np.zeros(region.shape, np.float32), np.zeros(region.shape, np.float32)
-        for label, (where, share) in found.items():
-            where = tuple(slice(part.start - low, part.stop - low) for part, (low, _) in zip(where, ends, strict=True))
-            total[where] += share
-            np.copyto(region[where], label, where=share > best[where])
-            np.maximum(best[where], share, out=best[where])
-        region[best <= 1 - total] = 0
-        return labels
+        mask = np.asarray(mask)
+        shares = {label: grid.share_in_box(mask == label) for label in range(1, num_labels + 1)}
+        return grids.largest_share(shares, self.size)
 
     def restore(self, box, grid):
         """Take a prediction back to the scan's own grid.

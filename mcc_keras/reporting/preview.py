@@ -6,6 +6,7 @@ import numpy as np
 
 from mcc_keras.augmentation import Augmentation
 from mcc_keras.augmentation.presets import NOTHING, augmentation_policy
+from mcc_keras.augmentation.sides import with_class_numbers
 from mcc_keras.datasets import find_cases
 from mcc_keras.datasets.cases import read_image
 from mcc_keras.errors import CaseError, MCCKerasError, OutputExistsError, UsageError
@@ -83,6 +84,7 @@ def preview_augmentation(
     if path.exists() and not overwrite:
         raise OutputExistsError(path, "a file", "Choose another name, or allow overwriting.")
     case = _choose(find_cases(cases) if isinstance(cases, str | Path) else cases, case_id)
+    policy = policy if each_change else with_class_numbers(policy, case.task)
     if preprocessing is None:
         preprocessing = Preprocessing(spacing_mm="median").fit([read_image(case)])
     prepared = prepare_case(case, preprocessing)

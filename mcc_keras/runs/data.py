@@ -51,17 +51,17 @@ class RunData:
 def describe_data(manifest):
     """Return the `RunData` of a `Manifest`."""
     cases = {}
-    for entry in manifest.settings["cases"]:
+    for entry in manifest.settings.cases:
         seen = SeenCase(
-            case_id=entry["case_id"],
-            group=entry["group"],
-            images=tuple(entry["images"]),
-            mask=entry["mask"],
-            affine=entry["affine"],
-            nonfinite=entry["nonfinite"],
-            sources={source["file"]: source["sha256"] for source in entry["sources"]},
+            case_id=entry.case_id,
+            group=entry.group,
+            images=tuple(entry.images),
+            mask=entry.mask,
+            affine=entry.affine,
+            nonfinite=entry.nonfinite,
+            sources={source.file: source.sha256 for source in entry.sources},
         )
-        cases.setdefault(entry["part"], []).append(seen)
+        cases.setdefault(entry.part, []).append(seen)
     return RunData(
         work=str(Path(manifest.work).resolve()),
         manifest_sha256=manifest.sha256,

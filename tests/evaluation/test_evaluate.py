@@ -1,4 +1,5 @@
 import csv
+import os
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ from mcc_keras.documents import read_document
 from mcc_keras.errors import CaseError, GeometryError, OutputExistsError, RunError, UsageError
 from mcc_keras.evaluation.evaluate import evaluate
 from mcc_keras.evaluation.measures import MEASURES
+from mcc_keras.evaluation.output import write_scores
 from mcc_keras.evaluation.scores import SCHEMA, Summary
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.manifest import read_manifest
@@ -225,3 +227,20 @@ def test_bad_requests_are_refused_with_the_way_out(run, scans, tmp_path):
 def test_no_progress_is_shown_where_there_is_no_terminal(run, capsys):
     evaluate(read_run(run.folder))
     assert capsys.readouterr() == ("", "")
+
+
+def test_scores_are_written_aside_and_take_their_place_at_once(run, tmp_path):
+    scores = evaluate(run)
+    os.link(scores.scores_path, tmp_path / "earlier.csv")
+    before = (tmp_path / "earlier.csv").read_text()
+    evaluate(run, largest_component=True, overwrite=True)
+    assert scores.scores_path.stat().st_ino != (tmp_path / "earlier.csv").stat().st_ino
+    assert (tmp_path / "earlier.csv").read_text() == before
+
+
+def test_scores_of_which_one_cannot_be_written_leave_no_folder(run, tmp_path):
+    scores = evaluate(run)
+    scores.folder = tmp_path / "scores"
+    with pytest.raises(UnicodeEncodeError):
+        write_scores(scores, "a page that UTF-8 cannot hold: \ud800")
+    assert not (tmp_path / "scores").exists()

@@ -80,3 +80,10 @@ def test_a_damaged_model_is_an_error_that_names_the_file(run):
     (run.folder / "model.keras").write_bytes((run.folder / "model.keras").read_bytes()[:100])
     with pytest.raises(RunError, match=r"model\.keras"):
         load_model(run)
+
+
+def test_a_model_file_that_brings_code_is_refused(run):
+    code = keras.layers.Lambda(lambda x: x, output_shape=(8, 8, 8, 1))
+    keras.Sequential([keras.Input((8, 8, 8, 1)), code]).save(run.folder / "model.keras")
+    with pytest.raises(RunError, match=r"model\.keras"):
+        load_model(run)
