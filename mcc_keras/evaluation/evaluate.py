@@ -210,6 +210,7 @@ def _score_all(run, cases, seen, *, by, classes, settings, largest, workers):
             masks = (truth, _class_indices(mask, run.task))
             first = np.ascontiguousarray(image.array[..., 0])
             options = {"affine": image.affine, "classes": classes, "settings": settings, "image": first}
+            options["box"] = (run.preprocessing, run.preprocessing.grid(image.array, image.affine))
             yield joblib.delayed(score_case)(identity, *masks, **options)
 
     scored = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch="n_jobs")(jobs())

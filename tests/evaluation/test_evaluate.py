@@ -94,6 +94,19 @@ def test_every_case_of_the_part_is_scored_as_the_mask_on_disk_says(run, scans, t
         assert row["predicted_ml"] == pytest.approx(predicted.sum() * voxel_ml)
 
 
+def test_a_score_stands_beside_what_the_box_allows_at_best(run, scans):
+    scores = evaluate(run)
+    case = next(case for case in find_cases(scans) if case.case_id == scores[0]["case"])
+    truth = read_mask(case, read_image(case))
+    grid = run.preprocessing.grid(read_image(case).array, read_image(case).affine)
+    # The probability of a perfect network is the mask in the box.
+    in_box = run.preprocessing.apply_mask(truth, grid, num_labels=1)
+    back = run.preprocessing.restore(in_box[..., None].astype(np.float32), grid)[..., 0] >= 0.5
+    assert scores[0]["box_dice"] == pytest.approx(2 * (truth * back).sum() / (truth.sum() + back.sum()))
+    assert 0.5 < scores[0]["box_dice"] < 1
+    assert scores.to_text().splitlines()[0].split()[:4] == ["case", "class", "Dice", "box"]
+
+
 def test_means_leave_out_the_cases_without_the_organ_and_count_them(run, others):
     scores = evaluate(run, source=others)
     (summary,) = scores.summary.classes
@@ -126,7 +139,7 @@ def test_the_files_hold_what_is_returned(run):
 def test_the_table_to_read_names_every_case_and_the_options(run):
     text = str(evaluate(run, largest_component=True))
     lines = text.splitlines()
-    assert lines[0].split()[:4] == ["case", "class", "Dice", "MCC"]
+    assert lines[0].split()[:5] == ["case", "class", "Dice", "box", "MCC"]
     assert sum(line.startswith("case_") for line in lines) == 3
     assert "mean Dice" in text
     assert "averaged over flips along x, only the largest component kept" in text
