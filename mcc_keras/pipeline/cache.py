@@ -5,7 +5,6 @@ quarter to a half of what float32 would. Cases are looked up in any order, so th
 """
 
 import atexit
-import os
 import shutil
 import tempfile
 import zlib
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from mcc_keras.environment import free_memory
 from mcc_keras.errors import EnvironmentFailure, UsageError
 
 CACHES = (None, "memory", "disk", "auto")
@@ -72,24 +72,6 @@ def estimate_bytes(manifest, part):
         return sum(length for _, _, length, _ in manifest.records(part))
     x, y, z, channels = manifest.image_shape
     return manifest.counts[part] * x * y * z * (4 * channels + 1)
-
-
-def free_memory():
-    """Return the bytes that this process can still take: of the machine, and of its control group if that is less.
-
-    Where the system does not say what is free, all memory of the machine.
-    """
-    try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text("ascii").splitlines())
-        free = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):  # not Linux
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        group = Path("/sys/fs/cgroup")
-        most, used = ((group / name).read_text("ascii") for name in ("memory.max", "memory.current"))
-        return max(0, min(free, int(most) - int(used)))
-    except (OSError, ValueError):  # no control group, or "max"
-        return free
 
 
 def _reader(records):
