@@ -8,6 +8,7 @@ import re
 from importlib import metadata
 from pathlib import Path
 
+from mcc_keras.memory import GIB, total_memory
 from mcc_keras.processors import CAPS, GROWTH, ONEDNN, find_onednn, find_processor
 
 PACKAGES = ("mcc_keras", "keras", "tensorflow", "numpy", "nibabel", "scikit-image")
@@ -16,7 +17,6 @@ VARIABLES = (
     *(ONEDNN, GROWTH, *CAPS, "XLA_FLAGS", "TF_XLA_FLAGS", "ATEN_CPU_CAPABILITY", "CUDA_VISIBLE_DEVICES"),
     *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "KERAS_BACKEND"),
 )
-GIB = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,35 +139,6 @@ def _memory_gib():
     try:
         return round(total_memory() / GIB, 1)
     except (AttributeError, ValueError, OSError):
-        return None
-
-
-def total_memory():
-    """Return the bytes of memory of this machine, or of the container where that is less."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limits = (_control_group(name) for name in ("memory.max", "memory/memory.limit_in_bytes"))
-    return min([total, *(limit for limit in limits if limit is not None)])
-
-
-def free_memory():
-    """Return the bytes that this process can still take: of the machine, and of the container where that is less.
-
-    Where the system does not report what is free, all memory of the machine.
-    """
-    try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text("ascii").splitlines())
-        free = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):  # not Linux
-        return total_memory()
-    most, used = _control_group("memory.max"), _control_group("memory.current")
-    return free if most is None or used is None else max(0, min(free, most - used))
-
-
-def _control_group(name):
-    """Return a number of the control group of this process, None where there is none or no limit."""
-    try:
-        return int((Path("/sys/fs/cgroup") / name).read_text("ascii"))
-    except (OSError, ValueError):  # no control group, or "max"
         return None
 
 

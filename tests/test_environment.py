@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import mcc_keras as mk
-from mcc_keras.environment import _missing_of_extras, free_memory, total_memory
+from mcc_keras.environment import _missing_of_extras
 
 BENCHMARKS = sorted((Path(__file__).parents[1] / "benchmarks").glob("*.py"))
 
@@ -65,11 +65,3 @@ def test_the_extras_are_those_of_the_package(environment):
     setup = (Path(__file__).parents[1] / "setup.cfg").read_text("utf-8")
     extras = re.findall(r"^(\w+) =$", setup.partition("[options.extras_require]")[2].partition("\n[")[0], re.MULTILINE)
     assert set(environment.missing) == set(extras)
-
-
-def test_the_memory_is_that_of_the_machine_or_less():
-    if not Path("/proc/meminfo").is_file():
-        pytest.skip("no /proc/meminfo on this system")
-    kib = {line.split(":")[0]: line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines()}
-    most = int(kib["MemTotal"]) * 1024
-    assert 0 < free_memory() <= most and 0.1 * 2**30 < total_memory() <= 1.001 * most

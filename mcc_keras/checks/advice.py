@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from mcc_keras.environment import GIB, total_memory
+from mcc_keras.memory import GIB, total_memory
 
 BUDGET_VOXELS = 300_000
 BATCH = 2

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from mcc_keras.environment import free_memory
 from mcc_keras.errors import EnvironmentFailure, UsageError
+from mcc_keras.memory import free_memory
 
 CACHES = (None, "memory", "disk", "auto")
 SHARE = 0.5  # of what is free, at most; the rest is for the network and for what is in flight

@@ -13,9 +13,10 @@ from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.volumes import write_volume
 
 COARSE = Preprocessing(size=4)
+LAS = np.diag([-1.0, 1, 1, 1])
 
 
-def write(folder, *masks, affine=np.diag([-1.0, 1, 1, 1])):
+def write(folder, *masks, affine=LAS):
     for number, mask in enumerate(masks):
         image = np.random.default_rng(number).normal(size=mask.shape)
         write_volume(image, folder / f"case{number}.nii", affine=affine)
