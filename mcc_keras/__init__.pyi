@@ -29,7 +29,7 @@ from .models import VoxResNet as VoxResNet
 from .pipeline.dataset import load_dataset as load_dataset
 from .pipeline.patches import Patches as Patches
 from .preprocessing import Preprocessing as Preprocessing
-from .records.manifest import verify_records as verify_records
+from .records.verify import verify_records as verify_records
 from .records.write import write_tfrecords as write_tfrecords
 from .reporting.preview import preview_augmentation as preview_augmentation
 from .runs.recipe import Recipe as Recipe

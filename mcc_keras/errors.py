@@ -33,6 +33,25 @@ class OutputExistsError(UsageError, FileExistsError):
         self.path = Path(path)
 
 
+class BusyError(OutputExistsError):
+    """Another process writes to the same place.
+
+    Args:
+        path: The place.
+        owner: The other process, as text.
+        way_out: What the user can do about it.
+
+    Example:
+
+    >>> str(BusyError("work", "host alpha, process 7", "Wait for it to end."))
+    'work: expected no other writer, found one: host alpha, process 7. Wait for it to end.'
+    """
+
+    def __init__(self, path, owner, way_out):
+        MCCKerasError.__init__(self, f"{path}: expected no other writer, found one: {owner}. {way_out}")
+        self.path = Path(path)
+
+
 class DataError(MCCKerasError):
     """A file or a case is not what it should be.
 
@@ -127,3 +146,15 @@ class EnvironmentFailure(MCCKerasError):
     """The machine is in the way: disk full, no memory, an extra not installed, a server that does not answer."""
 
     exit_code = 5
+
+
+def disk_failure(path, error):
+    """Return the `EnvironmentFailure` of an `OSError` while writing to `path`.
+
+    Example:
+
+    >>> str(disk_failure("work", OSError(28, "No space left on device")))
+    'work: cannot be written (No space left on device). Make room, or choose another disk.'
+    """
+    reason = error.strerror or error
+    return EnvironmentFailure(f"{path}: cannot be written ({reason}). Make room, or choose another disk.")

@@ -19,7 +19,7 @@ from mcc_keras.pipeline.centers import draw_centers, pad
 from mcc_keras.pipeline.order import class_groups, named_groups, order_cases
 from mcc_keras.pipeline.parse import parse_example
 from mcc_keras.pipeline.patches import Patches
-from mcc_keras.records.manifest import read_manifest
+from mcc_keras.records.manifest import Manifest, read_manifest
 
 PREFETCH = 2  # batches made ahead
 MOST_CALLS = 16  # volumes that are augmented at a time, at most: each is held in memory
@@ -44,7 +44,8 @@ def load_dataset(
     """Return the cases of one part as a `tf.data.Dataset` for `model.fit`, under TensorFlow as under JAX.
 
     Args:
-        work: Folder that `write_tfrecords` wrote.
+        work: Folder that `write_tfrecords` wrote, or its `Manifest`, so that several data sets read one set even if
+            `work` gets another in between.
         part: `"train"`, `"validation"` or `"test"`.
         batch_size: Volumes, or patches, a batch; the last batch of an epoch may be smaller.
         augment: `True` (the default `Augmentation`), `False`, a preset's name, or an `Augmentation`.
@@ -96,7 +97,7 @@ def load_dataset(
     _check(part, batch_size=batch_size, cases_per_epoch=cases_per_epoch, num_parallel_calls=num_parallel_calls)
     if not (patches is None or isinstance(patches, Patches)):
         raise UsageError(f"`patches` must be None or mk.Patches(size=…). Received: patches={patches!r}.")
-    manifest = read_manifest(work)
+    manifest = work if isinstance(work, Manifest) else read_manifest(work)
     policy = with_class_numbers(augmentation_policy(augment), manifest.task)
     num_cases = len(manifest.records(part))
     if patches:

@@ -1,13 +1,19 @@
 """`Preprocessing` as a TensorFlow graph: the formulas of `preprocessing` a second time, for scans of any size.
 
-`tests/test_preprocessing_graph.py` holds the two together: normalised voxels agree to 1e-5.
+Few and large operations: all three axes are computed as one batch, since each operation costs the start of a process
+its share. `tests/preprocessing/test_graph.py` holds both forms together: normalised voxels agree to 1e-5.
 """
+
+import itertools
 
 import numpy as np
 import tensorflow as tf
 
-from mcc_keras.preprocessing.grid import EDGE, SAME_SPACING, WHOLE
-from mcc_keras.preprocessing.intensity import BACKGROUND_SHARE, FLAT
+from mcc_keras.preprocessing.graph_intensity import normalised
+from mcc_keras.preprocessing.grid import EDGE, FIRST_PICK, PICK_DIGITS, SAME_SPACING, WHOLE
+from mcc_keras.preprocessing.intensity import BACKGROUND_SHARE
+
+_TURNS = np.array(list(itertools.permutations(range(3))), np.int32)
 
 
 class GraphGrid:
@@ -22,36 +28,33 @@ class GraphGrid:
     def __init__(self, image, affine, preprocessing):
         self.shape, self.size = tf.shape(image)[:3], preprocessing.size
         self.axes, self.flips = orientation(affine)
+        self._backwards = tf.concat([[False], self.flips], 0)
         spacing = tf.norm(affine[:3, :3], axis=0)
         self.low, self.high = _crop(image, spacing, preprocessing)
-        counts = tf.unstack(tf.gather(self.high - self.low, self.axes))
+        self.counts = tf.gather(self.high - self.low, self.axes)
         if preprocessing.spacing_mm is None:
-            scales = [tf.cast(n, tf.float64) / m for n, m in zip(counts, self.size, strict=True)]
+            self.scale = tf.cast(self.counts, tf.float64) / np.float64(self.size)
         else:
-            spacing = tf.unstack(tf.gather(spacing, self.axes))
-            scales = [m / mm for m, mm in zip(preprocessing.spacing_mm, spacing, strict=True)]
-        self.steps = list(zip(counts, self.size, scales, strict=True))
-        resampled = [resampling_matrix(*step) for step in self.steps]
-        self._matrices = [tf.where(f, m[:, ::-1], m) for (m, _), f in zip(resampled, self._each_flip(), strict=True)]
-        x, y, z = (inside for _, inside in resampled)
+            self.scale = np.float64(preprocessing.spacing_mm) / tf.gather(spacing, self.axes)
+        self._to_box = _Axes(self.counts, tf.constant(self.size), self.scale)
+        x, y, z = (row[:n] for row, n in zip(tf.unstack(self._to_box.inside), self.size, strict=True))
         self.inside = x[:, None, None] & y[:, None] & z
 
     def to_box(self, image):
-        """Return an image (x, y, z, channels) on the box."""
+        """Return an image (x, y, z, channels) on the box, channels first: (channels, *size)."""
         part = tf.slice(image, tf.concat([self.low, [0]], 0), tf.concat([self.high - self.low, [-1]], 0))
-        box = _resample(tf.transpose(part, tf.concat([self.axes, [3]], 0)), self._matrices)
-        return tf.ensure_shape(box, (*self.size, image.shape[-1]))
+        part = tf.transpose(part, tf.concat([[3], self.axes], 0))
+        box = self._to_box.resample(tf.raw_ops.Reverse(tensor=part, dims=self._backwards))
+        return tf.ensure_shape(box, (image.shape[-1], *self.size))
 
     def from_box(self, box):
         """Return what the box (*size, channels) holds on the scan's grid; 0 where it does not reach."""
-        matrices = [resampling_matrix(m, n, 1 / scale)[0] for n, m, scale in self.steps]
-        matrices = [tf.where(f, m[::-1], m) for m, f in zip(matrices, self._each_flip(), strict=True)]
-        part = tf.transpose(_resample(box, matrices), tf.concat([tf.argsort(self.axes), [3]], 0))
+        back = _Axes(tf.constant(self.size), self.counts, 1 / self.scale)
+        part = back.resample(tf.transpose(box, (3, 0, 1, 2)))
+        part = tf.raw_ops.Reverse(tensor=part, dims=self._backwards)
+        part = tf.transpose(part, tf.concat([tf.math.invert_permutation(self.axes) + 1, [0]], 0))
         around = tf.pad(tf.stack([self.low, self.shape - self.high], axis=1), [[0, 1], [0, 0]])
         return tf.ensure_shape(tf.pad(part, around), (None, None, None, box.shape[-1]))
-
-    def _each_flip(self):
-        return tf.unstack(self.flips)
 
 
 def normalised_box(image, grid, preprocessing):
@@ -65,9 +68,9 @@ def normalised_box(image, grid, preprocessing):
     box, counts = grid.to_box(image), [grid.inside] * image.shape[-1]
     if preprocessing.ignore_background:
         share = grid.to_box(tf.cast(image != _background(image, preprocessing), tf.float32))
-        counts = tf.unstack((share >= BACKGROUND_SHARE) & grid.inside[..., None], axis=-1)
-    channels = enumerate(zip(tf.unstack(box, axis=-1), counts, strict=True))
-    return tf.stack([_normalised(voxels, where, preprocessing, channel) for channel, (voxels, where) in channels], -1)
+        counts = tf.unstack((share >= BACKGROUND_SHARE) & grid.inside)
+    channels = enumerate(zip(tf.unstack(box), counts, strict=True))
+    return tf.stack([normalised(voxels, where, preprocessing, channel) for channel, (voxels, where) in channels], -1)
 
 
 def orientation(affine):
@@ -75,35 +78,68 @@ def orientation(affine):
     columns = affine[:3, :3]
     _, u, v = tf.linalg.svd(columns / tf.norm(columns, axis=0))
     rotation = tf.matmul(u, v, transpose_b=True)
-    score, axes, flips = tf.abs(rotation), tf.zeros(3, tf.int32), tf.zeros(3, tf.bool)
-    for _ in range(3):
-        best = tf.argmax(tf.reshape(score, [-1]), output_type=tf.int32)
-        row, column = tf.range(3) == best // 3, tf.range(3) == best % 3
-        axes = tf.where(row, best % 3, axes)
-        flips = tf.where(row, rotation[best // 3, best % 3] < 0, flips)
-        score = tf.where(row[:, None] | column, tf.constant(-1.0, tf.float64), score)
-    return axes, flips
+    places = np.stack([np.tile(np.arange(3), (6, 1)), _TURNS], axis=-1)
+    found = tf.gather_nd(rotation, places.astype(np.int32))
+    score = tf.math.top_k(tf.round(tf.abs(found) * 10.0**PICK_DIGITS), 2).values
+    best = tf.argmax(tf.linalg.matvec(score, tf.constant(FIRST_PICK, tf.float64)), output_type=tf.int32)
+    return tf.gather(_TURNS, best), tf.gather(found, best) < 0
 
 
-def resampling_matrix(n_from, n_to, scale):
-    """Return the matrix (n_to, n_from) float32 of one axis, and which target voxels lie inside the source."""
-    n_from, n_to, scale = (tf.cast(x, tf.float64) for x in (n_from, n_to, scale))
-    start, same = (n_from - n_to * scale) / 2, tf.abs(scale - 1) < SAME_SPACING
-    start = tf.where((n_from < scale) & (n_to % 2 == 0), start - scale / 2, start)
-    start = tf.where((n_to * scale < 1) & (n_from % 2 == 0), start + 0.5, start)
-    half = (n_from - n_to) / 2
-    start = tf.where(same, tf.sign(half) * tf.floor(tf.abs(half)), start)
-    scale = tf.where(same, tf.ones_like(scale), scale)
-    centre = start + (tf.range(n_to) + 0.5) * scale
-    inside = (centre > -EDGE) & (centre < n_from + EDGE)
-    voxel = tf.range(n_from)
-    low, high = centre[:, None] - scale / 2, centre[:, None] + scale / 2
-    covered = tf.maximum(tf.minimum(high, voxel + 1) - tf.maximum(low, voxel), 0)
-    nearest = tf.clip_by_value(centre - 0.5, tf.constant(0, tf.float64), n_from - 1)
-    linear = tf.maximum(1 - tf.abs(nearest[:, None] - voxel), 0)
-    weights = tf.where(scale > 1, covered, linear)
-    weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=1, keepdims=True))
-    return tf.cast(tf.where(inside[:, None], weights, tf.zeros_like(weights)), tf.float32), inside
+class _Axes:
+    """How three axes are resampled: `grid.resampling_matrix` for all of them at once.
+
+    Args:
+        n_from: int32 (3,), voxels of the source axes.
+        n_to: int32 (3,), voxels of the target axes.
+        scale: float64 (3,), source voxels in a target voxel.
+    """
+
+    def __init__(self, n_from, n_to, scale):
+        self.n_from, self.n_to = n_from, n_to
+        source, target = tf.cast(n_from, tf.float64), tf.cast(n_to, tf.float64)
+        self.same = tf.abs(scale - 1) < SAME_SPACING
+        start = (source - target * scale) / 2
+        start -= scale / 2 * tf.cast((source < scale) & (n_to % 2 == 0), tf.float64)
+        start += 0.5 * tf.cast((target * scale < 1) & (n_from % 2 == 0), tf.float64)
+        half = (source - target) / 2
+        start = tf.where(self.same, tf.sign(half) * tf.floor(tf.abs(half)), start)
+        self.scale, self.source = tf.where(self.same, tf.ones_like(scale), scale)[:, None], source[:, None]
+        steps = tf.cast(tf.range(tf.reduce_max(n_to)), tf.float64) + 0.5
+        self.center = start[:, None] + steps * self.scale
+        self.inside = (self.center > -EDGE) & (self.center < self.source + EDGE)
+
+    def resample(self, image):
+        """Return (channels, x, y, z) on the target axes: moved where no axis changes its spacing, else computed."""
+        return tf.cond(tf.reduce_all(self.same), lambda: self._moved(image), lambda: self._multiplied(image))
+
+    def _moved(self, image):
+        kept = tf.minimum(self.n_from, self.n_to)
+        first, before = tf.maximum(self.n_from - self.n_to, 0) // 2, tf.maximum(self.n_to - self.n_from, 0) // 2
+        part = tf.slice(image, tf.concat([[0], first], 0), tf.concat([[-1], kept], 0))
+        return tf.pad(part, tf.pad(tf.stack([before, self.n_to - kept - before], axis=1), [[1, 0], [0, 0]]))
+
+    def _multiplied(self, image):
+        # Without a transposition, which would copy the whole image for each axis.
+        x, y, z = self._matrices()
+        n_x, n_y, n_z = tf.unstack(self.n_from)
+        m_x, m_y, m_z = tf.unstack(self.n_to)
+        image = tf.matmul(x, tf.reshape(image, [-1, n_x, n_y * n_z]))
+        image = tf.matmul(y, tf.reshape(image, [-1, n_y, n_z]))
+        image = tf.matmul(tf.reshape(image, [-1, n_z]), z, transpose_b=True)
+        return tf.reshape(image, [-1, m_x, m_y, m_z])
+
+    def _matrices(self):
+        voxel = tf.cast(tf.range(tf.reduce_max(self.n_from)), tf.float64)
+        center, source, scale = self.center[..., None], self.source[..., None], self.scale[..., None]
+        high = tf.minimum(center + scale / 2, source)  # what lies behind the source counts for none of its voxels
+        covered = tf.maximum(tf.minimum(high, voxel + 1) - tf.maximum(center - scale / 2, voxel), 0)
+        nearest = tf.clip_by_value(center - 0.5, tf.constant(0, tf.float64), source - 1)
+        linear = tf.maximum(1 - tf.abs(nearest - voxel), 0)
+        weights = tf.where(scale > 1, covered, linear)
+        weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=2, keepdims=True))
+        weights = tf.cast(weights * tf.cast(self.inside[..., None], tf.float64), tf.float32)
+        sizes = zip(tf.unstack(weights), tf.unstack(self.n_to), tf.unstack(self.n_from), strict=True)
+        return [matrix[:rows, :columns] for matrix, rows, columns in sizes]
 
 
 def _background(image, preprocessing):
@@ -130,59 +166,3 @@ def _crop(image, spacing, preprocessing):
     low, high = tf.maximum(low - margin, 0), tf.minimum(high + margin, shape)
     found = tf.reduce_any(where)
     return tf.where(found, low, tf.zeros_like(low)), tf.where(found, high, shape)
-
-
-def _normalised(box, counts, preprocessing, channel):
-    values = tf.boolean_mask(box, counts)
-    low, high, shift, scale = _scaling(values, preprocessing, channel)
-    nothing = (scale == 0) | (tf.size(values) == 0)
-
-    def rescaled(x):
-        x = tf.clip_by_value(tf.cast(x, tf.float64), low, high)
-        return tf.where(nothing, tf.zeros_like(x), (x - shift) / tf.where(nothing, tf.ones_like(scale), scale))
-
-    darkest = tf.where(nothing, tf.constant(0.0, tf.float64), rescaled(tf.reduce_min(values)))
-    return tf.cast(tf.where(counts, rescaled(box), darkest), tf.float32)
-
-
-def _scaling(values, preprocessing, channel):
-    """What to clip to, what becomes 0, what becomes 1; the last is 0 for voxels that are constant."""
-    infinity, zero = tf.constant(np.inf, tf.float64), tf.constant(0.0, tf.float64)
-    if preprocessing.statistics != "volume":
-        low, high, shift, scale = preprocessing.statistics[channel]
-        ends = (-np.inf if low is None else low, np.inf if high is None else high)
-        return tuple(tf.constant(number, tf.float64) for number in (*ends, shift, scale))
-    low, high = -infinity, infinity
-    if preprocessing.window is not None:
-        low, high = (tf.constant(end, tf.float64) for end in preprocessing.window)
-    elif preprocessing.clip_percentiles is not None:
-        low, high = _percentiles(values, preprocessing.clip_percentiles)
-    if preprocessing.normalise == "none":
-        return low, high, zero, tf.ones_like(zero)
-    if preprocessing.normalise == "minmax" and preprocessing.window is not None:
-        return low, high, low, high - low
-    values = tf.clip_by_value(tf.cast(values, tf.float64), low, high)
-    least, most = tf.reduce_min(values), tf.reduce_max(values)
-    zscore = preprocessing.normalise == "zscore"
-    shift = tf.reduce_mean(values) if zscore else least
-    scale = tf.math.reduce_std(values) if zscore else most - least
-    return low, high, shift, tf.where(scale <= FLAT * tf.maximum(tf.abs(least), tf.abs(most)), zero, scale)
-
-
-def _percentiles(values, percentiles):
-    """Linear between the two nearest ranks, as NumPy does."""
-    # The last is repeated behind, so that nothing at all has percentiles, too; they are not used then.
-    ordered = tf.cast(tf.concat([tf.sort(values), [0.0]], 0), tf.float64)
-    found = []
-    for percentile in percentiles:
-        rank = tf.cast(tf.maximum(tf.size(values) - 1, 0), tf.float64) * np.float64(percentile) / 100
-        below, above = (tf.gather(ordered, tf.cast(r, tf.int32)) for r in (tf.floor(rank), tf.math.ceil(rank)))
-        found.append(below + (above - below) * (rank - tf.floor(rank)))
-    return found
-
-
-def _resample(image, matrices):
-    for axis, matrix in enumerate(matrices):
-        moved = tf.tensordot(matrix, image, [[1], [axis]])
-        image = tf.transpose(moved, [*range(1, axis + 1), 0, *range(axis + 1, 4)])
-    return image

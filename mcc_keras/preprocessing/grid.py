@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 
 import numpy as np
@@ -12,6 +13,9 @@ SAME_SPACING = 1e-5  # ratios of voxel sizes this close to 1 differ by the round
 EDGE = 1e-4  # so many voxels beyond the last one still count as inside, whatever the rounding of an affine
 _BLOCK = 1 << 16
 WHOLE = 1e-3  # a length this little above a whole number of voxels is that number
+# Which axis follows which direction: the closest pair of all decides, then the closest of the others.
+FIRST_PICK, PICK_DIGITS = (1e7, 1), 6  # digits of a cosine that count: the others are rounding
+_TURNS = tuple(itertools.permutations(range(3)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -167,12 +171,10 @@ def orientation(affine):
         raise GeometryError("affine", f"expected three finite, independent axes, found {columns.tolist()}")
     u, _, vt = np.linalg.svd(columns / norms)
     rotation = u @ vt
-    axes, flips, score = [0] * 3, [False] * 3, np.abs(rotation)
-    for _ in range(3):
-        direction, stored = np.unravel_index(np.argmax(score), (3, 3))
-        axes[direction], flips[direction] = int(stored), bool(rotation[direction, stored] < 0)
-        score[direction, :] = score[:, stored] = -1
-    return tuple(axes), tuple(flips)
+    found = rotation[range(3), _TURNS]
+    score = np.sort(np.round(np.abs(found) * 10**PICK_DIGITS), axis=1)[:, :0:-1]
+    best = int(np.argmax(score @ FIRST_PICK))
+    return _TURNS[best], tuple((found[best] < 0).tolist())
 
 
 def bounding_box(where):

@@ -25,7 +25,7 @@ from mcc_keras.runs.data import RunData
 from mcc_keras.runs.recipe import Recipe
 
 MODEL, RESULT, PREPROCESSING, HISTORY, LOGS = "model.keras", "run.json", "preprocessing.json", "history.csv", "logs"
-RECIPE, DATA, FAILED = "recipe.json", "data.json", "failed.json"
+RECIPE, DATA, FAILED, LOCK = "recipe.json", "data.json", "failed.json", ".lock"
 RESULT_SCHEMA, DATA_SCHEMA, FAILURE_SCHEMA = 2, 1, 1
 AGAIN = "Train again."
 

@@ -40,6 +40,7 @@ class Segmenter(tf.Module):
         channels = model.input_shape[-1]
         self.segment = tf.function(
             self._segment,
+            autograph=False,
             input_signature=(
                 tf.TensorSpec((None, None, None, channels), tf.float32, name="image"),
                 tf.TensorSpec((4, 4), tf.float32, name="affine"),

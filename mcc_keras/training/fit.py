@@ -11,13 +11,25 @@ import tensorflow as tf
 from mcc_keras.documents import write_document
 from mcc_keras.errors import RunError
 from mcc_keras.files import written_aside
+from mcc_keras.locks import owned
 from mcc_keras.losses import get_loss
 from mcc_keras.metrics import DiceScore, MatthewsCorrelationCoefficient
 from mcc_keras.models import DenseVNet
 from mcc_keras.pipeline.dataset import load_dataset
 from mcc_keras.pipeline.throughput import Throughput, watch
 from mcc_keras.runs.data import describe_data
-from mcc_keras.runs.run import FAILED, FAILURE_SCHEMA, HISTORY, LOGS, MODEL, Failure, RunResult, finish_run, start_run
+from mcc_keras.runs.run import (
+    FAILED,
+    FAILURE_SCHEMA,
+    HISTORY,
+    LOCK,
+    LOGS,
+    MODEL,
+    Failure,
+    RunResult,
+    finish_run,
+    start_run,
+)
 from mcc_keras.training.callbacks import BestModel, HistoryFile, Schedule, SpeedLog, Stopwatch
 from mcc_keras.training.generations import latest_state, link_or_copy, remove_generations
 from mcc_keras.training.keeper import Keeper, NaNGuard, NotFinite
@@ -46,6 +58,7 @@ def fit(manifest, run, *, recipe, verbose="auto", model=None, loss=None):
         UsageError: The stopped training had other settings or other records; the text lists the differences.
         RunError: A loss or a weight was not finite, or the saved state is damaged.
         TrainingInterrupted: SIGINT or SIGTERM; what was done is saved.
+        BusyError: Another process trains into the same folder.
     """
     given = {name: value for name, value in {"model": model, "loss": loss}.items() if value is not None}
     configs = {name: keras.saving.serialize_keras_object(value) for name, value in given.items()}
@@ -57,7 +70,8 @@ def fit(manifest, run, *, recipe, verbose="auto", model=None, loss=None):
     tf.config.experimental.enable_op_determinism()
     model = _compiled(manifest, recipe, model=model, loss=_build_loss(recipe) if loss is None else loss)
     folder = start_run(run, recipe=recipe, data=data, preprocessing=manifest.preprocessing)
-    return Session(manifest, recipe, model, folder).run(verbose)
+    with owned(folder / LOCK, folder):
+        return Session(manifest, recipe, model, folder).run(verbose)
 
 
 class Session:
@@ -66,13 +80,11 @@ class Session:
     def __init__(self, manifest, recipe, model, folder):
         self.manifest, self.recipe, self.model, self.folder = manifest, recipe, model, folder
         shown = {"batch_size": recipe.batch_size, "seed": recipe.seed, "patches": recipe.patches}
-        data = load_dataset(manifest.work, "train", augment=recipe.augment or False, **shown)
+        data = load_dataset(manifest, "train", augment=recipe.augment or False, **shown)
         self.data, self.clock = watch(data)
         self.steps = len(self.data)
         has_validation = bool(manifest.counts.get("validation"))
-        self.validation = (
-            load_dataset(manifest.work, "validation", batch_size=recipe.batch_size) if has_validation else None
-        )
+        self.validation = load_dataset(manifest, "validation", batch_size=recipe.batch_size) if has_validation else None
         self.state, self.arrays, self.source = latest_state(folder)
 
     def run(self, verbose):

@@ -18,7 +18,7 @@ import numpy as np
 
 from mcc_keras.documents import read_document, write_document
 from mcc_keras.errors import DataError
-from mcc_keras.files import written_aside
+from mcc_keras.files import remove_leftovers, written_aside
 
 FOLDER, ARRAYS, BEST, STATE = "generations", "arrays.npz", "model.keras", "state.json"
 SCHEMA = 1
@@ -56,6 +56,7 @@ def write_generation(run, state, arrays):
     """Write a generation and remove all but the last two; return its folder."""
     folder = Path(run) / FOLDER
     folder.mkdir(exist_ok=True)
+    remove_leftovers(folder)
     path = folder / f"{state.step:09d}"
     if path.exists():
         return path
@@ -66,8 +67,6 @@ def write_generation(run, state, arrays):
             link_or_copy(Path(run) / BEST, aside / BEST)
         hashes = {name: _sha256(aside / name) for name in (ARRAYS, BEST) if (aside / name).exists()}
         write_document(dataclasses.replace(state, sha256=hashes), aside / STATE, schema=SCHEMA)
-        _flush(aside)
-    _flush(folder)
     for old in list_generations(run)[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return path
@@ -127,16 +126,6 @@ def link_or_copy(source, target):
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _flush(folder):
-    """Write a folder's entries to the disk, and the files in it."""
-    for path in (*(entry for entry in folder.iterdir() if entry.is_file()), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _sha256(path):

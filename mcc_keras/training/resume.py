@@ -7,9 +7,10 @@ from pathlib import Path
 
 from mcc_keras.documents import read_document
 from mcc_keras.errors import OutputExistsError, RunError, UsageError
+from mcc_keras.locks import owned
 from mcc_keras.runs.data import RunData
 from mcc_keras.runs.recipe import SCHEMA, Recipe
-from mcc_keras.runs.run import AGAIN, DATA, DATA_SCHEMA, PREPROCESSING, RECIPE, refuse_failed_run
+from mcc_keras.runs.run import AGAIN, DATA, DATA_SCHEMA, LOCK, PREPROCESSING, RECIPE, refuse_failed_run
 
 
 def refuse_other_folder(run):
@@ -33,6 +34,7 @@ def move_aside(run):
 
     Raises:
         OutputExistsError: The folder holds something else.
+        BusyError: Another process trains into it.
     """
     run = Path(run)
     if not run.exists() or (run.is_dir() and not any(run.iterdir())):
@@ -40,7 +42,8 @@ def move_aside(run):
     if not (run / RECIPE).is_file():
         raise OutputExistsError(run, "a folder that is not empty", "Choose another run folder, or move this one away.")
     number = next(n for n in itertools.count(1) if not run.with_name(f"{run.name}.{n}").exists())
-    return run.rename(run.with_name(f"{run.name}.{number}"))
+    with owned(run / LOCK, run):  # a training that is alive stays where it is
+        return run.rename(run.with_name(f"{run.name}.{number}"))
 
 
 def refuse_other_training(run, recipe, data):

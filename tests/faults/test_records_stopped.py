@@ -1,147 +1,157 @@
 """Preparing data while the process is killed or the disk fills up: the published set is the old one or the new one."""
 
-import itertools
 import multiprocessing
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 
 from mcc_keras.datasets import find_cases
+from mcc_keras.errors import VolumeError
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.records.manifest import read_manifest, verify_records
+from mcc_keras.records.verify import verify_records
 from mcc_keras.records.write import write_tfrecords
 
-BOX = Preprocessing(size=8)
-CHANGE = r"os\.(rename|remove|rmdir|mkdir|link)|open .*'wb?'"
-# Prepare, and act right before the n-th change of a file or folder whose description fits the pattern.
-PREPARE = """
-import itertools, os, re, signal, sys
-from mcc_keras.records.write import write_tfrecords
+BOX = Preprocessing(size=48)
 
-numbers = itertools.count(1)
 
-def watch(event, arguments):
-    if event.startswith(("os.", "open")) and re.match(pattern, f"{event} {arguments}") and next(numbers) == moment:
-        exec(action)
+def run_script(text, *arguments):
+    """Run a script in a process of its own, which may fork: it has neither threads nor TensorFlow."""
+    command = [sys.executable, "-c", textwrap.dedent(text), *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
-sys.addaudithook(watch)
-write_tfrecords(cases, work, **keywords)
+
+# ---- killed after every change of names -----------------------------------------------------------------------------
+
+KILLED = """
+    import os, shutil, sys
+    from pathlib import Path
+    from mcc_keras.datasets import find_cases
+    from mcc_keras.errors import RecordError
+    from mcc_keras.preprocessing import Preprocessing
+    from mcc_keras.records.manifest import read_manifest
+    from mcc_keras.records.write import write_tfrecords
+    from stopping import killed_after, moments
+
+    os.fsync = lambda handle: None  # a kill loses nothing that has been written
+    source, folder, kind = sys.argv[1:]
+    work, cases = Path(folder) / "work", find_cases(source)
+
+    def prepare(work=work, seed=5):
+        box = Preprocessing(size=2)
+        return write_tfrecords(cases, work, preprocessing=box, seed=seed, workers=1, overwrite=True)
+
+    def content():
+        try:
+            found = read_manifest(work)
+        except RecordError:
+            return None
+        return {path.name: path.read_bytes() for path in found.folder.iterdir() if path.name[0] != "."}
+
+    def reset():
+        shutil.rmtree(work, ignore_errors=True)
+        if kind == "again":
+            shutil.copytree(Path(folder) / "old", work)
+
+    prepare(Path(folder) / "old", seed=0)
+    reset()
+    old = content()
+    prepare()
+    new = content()
+    assert old != new
+    kills = reused = 0
+    for number in moments(prepare, reset=reset):
+        assert content() in (old, new), number
+        killed_after(number // 2, prepare)
+        assert content() in (old, new), number
+        reused += prepare().prepared < len(cases)
+        assert content() == new, number
+        names = sorted(path.name for path in work.iterdir())
+        assert names == ["current.json", "sets"] and len(list((work / "sets").iterdir())) == 1, (number, names)
+        kills += 1
+    print(kills, reused)
 """
-KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 
 
-@pytest.fixture(scope="module")
-def fork_server():
-    """Processes that have imported everything already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mcc_keras.records.write"])
-    return context
+@pytest.mark.parametrize("kind", ["first", "again"])
+def test_killed_after_each_change_the_set_is_the_old_or_the_new_one_and_the_next_call_works(
+    write_pairs, tmp_path, kind
+):
+    kills, reused = map(int, run_script(KILLED, write_pairs(count=3), tmp_path, kind).split())
+    assert kills > 20
+    assert reused > 5  # the next call goes on where the killed one was
 
 
-@pytest.fixture
-def prepare(write_pairs, fork_server, tmp_path):
-    """Return a function that prepares twenty cases into a folder: in this process, or in one that acts at a moment.
-
-    The latter returns the exit code.
-    """
-    cases = find_cases(write_pairs(count=20))
-
-    def write(name, *, moment=None, pattern=CHANGE, action=KILL, **keywords):
-        keywords = {"preprocessing": BOX, "workers": 1, "seed": 0, **keywords}
-        if moment is None:
-            return write_tfrecords(cases, tmp_path / name, **keywords)
-        names = {"cases": cases, "work": tmp_path / name, "keywords": keywords}
-        names |= {"moment": moment, "pattern": pattern, "action": action}
-        process = fork_server.Process(target=exec, args=(PREPARE, names))
+def test_workers_that_outlive_their_killed_call_do_not_meddle_with_the_next(write_pairs, tmp_path):
+    cases, work = find_cases(write_pairs(count=20)), tmp_path / "work"
+    keywords = {"preprocessing": BOX, "overwrite": True}
+    expected = content(write_tfrecords(cases, tmp_path / "whole", seed=5, workers=1, **keywords))
+    for _ in range(2):
+        process = multiprocessing.get_context("spawn").Process(
+            target=write_tfrecords, args=(cases, work), kwargs=keywords | {"workers": 2}
+        )
         process.start()
+        while process.is_alive() and not list(work.glob("sets/.unfinished/.scratch*/*")):
+            time.sleep(0.001)
+        process.kill()
         process.join()
-        return process.exitcode
-
-    return write
-
-
-def all_bytes(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def kills(prepare, *, step, **keywords):
-    """Yield after kills -9 before each change of a file, or some of them, until a call ends before its kill."""
-    for moment in itertools.count(1, step):
-        exit_code = prepare("work", moment=moment, **keywords)
-        assert exit_code in (0, -signal.SIGKILL)
-        if exit_code == 0:
-            return
-        yield moment
-
-
-def test_killed_before_a_change_and_run_again_gives_the_undisturbed_bytes(prepare, tmp_path):
-    prepare("whole")
-    expected, work, left = all_bytes(tmp_path / "whole"), tmp_path / "work", []
-    for moment in kills(prepare, step=3):
-        assert not work.exists() or all_bytes(work) == expected
-        if moment % 2:  # a second kill falls into what the first has left
-            prepare("work", moment=moment // 2)
-        left.append(prepare("work", workers=1 + (moment == 10)).prepared)
-        assert all_bytes(work) == expected
-        shutil.rmtree(work)
-    assert {20, 0} < set(left)  # whole shards are kept
-    assert all_bytes(work) == expected
-    assert not list(tmp_path.glob(".*"))
-
-
-def test_a_shard_that_was_damaged_after_a_kill_is_made_again(prepare, tmp_path):
-    prepare("whole")
-    assert prepare("work", moment=1, pattern=r"os\.rename .*manifest") == -signal.SIGKILL
-    shard = next(tmp_path.glob(".work.unfinished/train-00000*.tfrecord"))
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 1
-    shard.write_bytes(content)
-    assert prepare("work").prepared == 8
-    assert all_bytes(tmp_path / "work") == all_bytes(tmp_path / "whole")
-
-
-def test_killed_while_replacing_a_set_leaves_the_old_one_or_the_new_one(prepare, tmp_path):
-    prepare("old")
-    prepare("new", seed=5)
-    old, new, work = all_bytes(tmp_path / "old"), all_bytes(tmp_path / "new"), tmp_path / "work"
-    prepare("work")
-    found = []
-    for _ in kills(prepare, step=1, seed=5, overwrite=True):
-        assert read_manifest(work).settings["seed"] in (0, 5)
-        found.append(all_bytes(work))
-        assert found[-1] in (old, new)
-        if found[-1] == new:
-            prepare("work", seed=5, overwrite=True)
-            assert all_bytes(work) == new
-            prepare("work", overwrite=True)
-    assert old in found
-    assert all_bytes(work) == new
-    assert not list(tmp_path.glob(".*"))
-
-
-def test_workers_that_outlive_their_killed_call_do_not_meddle_with_the_next(prepare, tmp_path):
-    prepare("whole", seed=5)
-    expected, work, kept = all_bytes(tmp_path / "whole"), tmp_path / "work", r"os\.rename .*\.scratch"
-    for moment in (1, 3):  # before the first shard is kept, and the second: of a shard and its note
-        assert prepare("work", moment=moment, pattern=kept, workers=2) == -signal.SIGKILL
-        prepare("work", seed=5)  # other records under the same names, while the workers still write theirs
-        assert all_bytes(work) == expected
+        assert process.exitcode == -signal.SIGKILL
+        # Other records under the same names, while the workers still write theirs.
+        manifest = write_tfrecords(cases, work, seed=5, workers=1, **keywords)
+        assert content(manifest) == expected
         time.sleep(0.5)
-        assert all_bytes(work) == expected
-        assert [path.name for path in tmp_path.glob(".*")] == []
+        assert content(manifest) == expected
+        assert sorted(path.name for path in work.iterdir()) == ["current.json", "sets"]
+        del manifest
         shutil.rmtree(work)
 
 
-def test_a_scan_that_is_written_to_while_it_is_prepared_publishes_nothing(prepare, tmp_path):
-    touch = f"os.utime({str(tmp_path / 'pairs' / 'case9.nii.gz')!r})"
-    assert prepare("work", moment=4, action=touch) == 1
+def content(manifest):
+    return {path.name: path.read_bytes() for path in manifest.folder.iterdir() if path.name[0] != "."}
+
+
+class Meddling(Preprocessing):
+    """Does something to a file in the middle of preparing."""
+
+    def apply(self, image, grid):
+        self.meddle()
+        return super().apply(image, grid)
+
+
+def rewrite(path):
+    """Write other bytes of the same size, and put the time of change back."""
+    before = path.stat()
+    path.write_bytes(bytes(reversed(path.read_bytes())))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def replace(path):
+    """Put another file with the same time of change in its place."""
+    before = path.stat()
+    shutil.copy2(path, path.with_name("copy"))
+    os.utime(path.with_name("copy"), ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.replace(path.with_name("copy"), path)
+
+
+@pytest.mark.parametrize("meddle", [Path.touch, rewrite, replace])
+def test_a_scan_that_changes_while_it_is_prepared_publishes_nothing(write_pairs, tmp_path, meddle):
+    cases = find_cases(write_pairs(count=3))
+    Meddling.meddle = staticmethod(lambda: meddle(cases[0].images[0]))
+    with pytest.raises(VolumeError, match="case0.nii.gz: expected a file that does not change"):
+        write_tfrecords(cases, tmp_path / "work", preprocessing=Meddling(size=8), workers=1)
     assert [path.name for path in tmp_path.iterdir()] == ["pairs"]
 
+
+# ---- a disk that fills up -------------------------------------------------------------------------------------------
 
 FULL_DISK = """
     import resource, subprocess, sys
@@ -179,26 +189,21 @@ def test_a_full_disk_leaves_what_was_published_and_exits_as_environment(write_pa
             subprocess.run([*enter, *mount], check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError) as error:
             pytest.skip(f"no mount of one's own is permitted here: {error}")
-    command = [
-        sys.executable,
-        "-c",
-        textwrap.dedent(FULL_DISK),
-        str(write_pairs(count=3)),
-        str(tmp_path / "disk"),
-        kind,
-    ]
-    done = subprocess.run([*enter, *command], capture_output=True, text=True, timeout=300, check=False)
+    script, source = textwrap.dedent(FULL_DISK), write_pairs(count=3)
+    command = [*enter, sys.executable, "-c", script, str(source), str(tmp_path / "disk"), kind]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     complaints = [line for line in done.stderr.splitlines() if "Make room" in line]
     assert len(complaints) == 2, done.stderr
 
 
-def test_verify_says_what_it_checked_of_a_whole_set(prepare, tmp_path):
-    manifest = prepare("work")
+def test_verify_reports_what_it_checked_of_a_whole_set(write_pairs, tmp_path):
+    box = Preprocessing(size=8)
+    manifest = write_tfrecords(find_cases(write_pairs(count=10)), tmp_path / "work", preprocessing=box, workers=1)
     found = verify_records(tmp_path / "work", sources=True)
     assert found.problems == ()
-    assert "20 cases" in found.to_text()
-    assert "40 source files" in found.to_text()
+    assert "10 cases" in found.to_text()
+    assert "20 source files" in found.to_text()
     manifest.cases("train")[0].mask.write_bytes(b"other")
     (problem,) = verify_records(tmp_path / "work", sources=True).problems
     assert str(manifest.cases("train")[0].mask) in str(problem)

@@ -278,7 +278,7 @@ def test_a_copy_in_memory_or_on_disk_gives_the_same_batches(tmp_path, several, c
         cached = load_dataset(work, "train", augment=True, cache=cache)
         assert all(np.array_equal(a, b) for a, b in zip(plain, one_pass(cached), strict=True))
     kept = load_dataset(work, "train", cache="memory")
-    for path in work.glob("*.tfrecord"):
+    for path in work.rglob("*.tfrecord"):
         path.unlink()
     assert one_pass(kept)[0].shape == plain[0].shape
 

@@ -14,7 +14,8 @@ from mcc_keras.task import Task
 @pytest.fixture
 def run(write_run, tmp_path):
     model = keras.Sequential([keras.Input((8, 8, 8, 1)), keras.layers.Conv3D(1, 1)])
-    cases = {"train": (SeenCase(case_id="a", group="p", affine=None, nonfinite="error", sources={"a.nii": "00"}),)}
+    files = {"images": ("a.nii",), "mask": "a_mask.nii", "sources": {"a.nii": "00"}}
+    cases = {"train": (SeenCase(case_id="a", group="p", affine=None, nonfinite="error", **files),)}
     return write_run(tmp_path / "run", model, Preprocessing(size=8), task=Task(labels=((1, 2),)), cases=cases)
 
 
