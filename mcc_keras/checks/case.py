@@ -11,6 +11,7 @@ from typing import NamedTuple
 import nibabel
 import numpy as np
 
+from mcc_keras.augmentation.changes import ANISOTROPIC
 from mcc_keras.datasets.cases import (
     SAME_GRID,
     channel_options,
@@ -29,7 +30,6 @@ from mcc_keras.reporting import plots
 from mcc_keras.reporting.thumbnails import draw
 from mcc_keras.volumes import read_volume
 
-ANISOTROPIC = 3
 _SAMPLE = 1 << 20
 _BACKGROUND_SHARE = 0.1
 
@@ -152,8 +152,8 @@ def _look_at_geometry(image, found):
     found.row["canonical_spacing_mm"] = tuple(found.row["spacing_mm"][axis] for axis in np.argsort(order))
     if min(image.shape) == 1:
         found.warn("a single slice: it is padded to a volume")
-    if max(spacing) / min(spacing) > ANISOTROPIC:
-        found.warn(f"strong anisotropy, above {ANISOTROPIC} : 1, so no rotation out of the plane of the slices")
+    if max(spacing) / min(spacing) >= ANISOTROPIC:
+        found.warn(f"strong anisotropy, {ANISOTROPIC:g} : 1 or more, so no rotation out of the plane of the slices")
     if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-3:
         found.warn("a sheared affine: the axes are not at right angles")
     header = image.header
