@@ -11,7 +11,9 @@ from mcc_keras.checks.advice import advise
 from mcc_keras.checks.case import Finding, examine
 from mcc_keras.checks.columns import box_lines, case_lines
 from mcc_keras.checks.whole_set import compare, with_sides
-from mcc_keras.errors import EnvironmentFailure, OutputExistsError, UsageError, raise_all
+from mcc_keras.errors import EnvironmentFailure, OutputExistsError, UsageError, printable, raise_all
+from mcc_keras.files import refuse_impossible_output
+from mcc_keras.reporting.plain import columns
 from mcc_keras.task import Task
 
 _KINDS = ("error", "warning", "note")
@@ -65,12 +67,12 @@ class CheckReport:
 
     def to_text(self):
         """Return the report as plain text."""
-        lines = [f"{name}: {value}" for name, value in self.summary().items()]
+        lines = [printable(f"{name}: {value}") for name, value in self.summary().items()]
         if len(self.rows) <= _CASES_IN_TEXT:
-            lines += ["", *_columns(case_lines(self.rows))]
+            lines += ["", *columns(case_lines(self.rows))]
         table = [(kind, _names(cases), text) for kind, cases, text in self.table()]
-        lines += ["", *(_columns([("kind", "cases", "what"), *table]) if table else ["No problems found."])]
-        return "\n".join([*lines, *(["", *self.advice] if self.advice else [])])
+        lines += ["", *(columns([("kind", "cases", "what"), *table]) if table else ["No problems found."])]
+        return "\n".join([*lines, *(["", *map(printable, self.advice)] if self.advice else [])])
 
     def to_json(self):
         """Return the report, without pictures, as JSON."""
@@ -86,6 +88,7 @@ class CheckReport:
         from mcc_keras.reporting.html import write_page
 
         path = Path(path)
+        refuse_impossible_output(path)
         if path.exists() and not overwrite:
             raise OutputExistsError(path, "a file", "Choose another name, or allow overwriting.")
         try:
@@ -194,8 +197,3 @@ def _range(values, form):
 
 def _names(cases, shown=6):
     return ", ".join(cases[:shown]) + (f" and {len(cases) - shown} more" if len(cases) > shown else "")
-
-
-def _columns(rows):
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]) - 1)]
-    return ["  ".join([*map(str.ljust, row, widths), row[-1]]).rstrip() for row in rows]

@@ -17,7 +17,8 @@ import numpy as np
 
 from mcc_keras.documents import build, read_object
 from mcc_keras.errors import CaseError, EnvironmentFailure, OutputExistsError, UsageError, raise_all
-from mcc_keras.files import write_text
+from mcc_keras.files import refuse_impossible_output, write_text
+from mcc_keras.seeds import check_seed
 from mcc_keras.volumes import read_volume
 
 PARTS = ("train", "validation", "test")
@@ -36,7 +37,7 @@ def split_cases(cases, shares=(0.7, 0.2, 0.1), *, seed=0, stratify=None):
         cases: `Case`s. Where each of them has a `part`, that is the split, and `shares` and `seed` are not used.
         shares: Of the groups, for training, validation and test; from 0 to 1, together 1. A share of 0 leaves a part
             empty.
-        seed: Any integer; another seed gives another split.
+        seed: Whole number from 0 to 2³² − 1; another seed gives another split.
         stratify: Variable to stratify by: `"foreground"` (organ volume, the mean over a patient's masks, which are read
             for it) or a column of the cases. Columns of more than 10 different numbers are binned. `None` leaves it to
             chance.
@@ -57,15 +58,15 @@ def split_cases(cases, shares=(0.7, 0.2, 0.1), *, seed=0, stratify=None):
     >>> split_cases(cases, (0, 0, 1))["train"]
     ()
     """
-    cases = tuple(cases)
+    cases, seed = tuple(cases), check_seed(seed)
     _refuse_duplicates(cases)
     if any(case.part is not None for case in cases):
         return _given_parts(cases)
     groups = {case.group for case in cases}
     sizes = _sizes(check_shares(shares), len(groups))
     if stratify is not None:
-        return _named(_deal(_blocks(_values(cases, stratify), sizes), sizes, int(seed)), cases)
-    order = sorted(groups, key=lambda group: _rank(int(seed), group))
+        return _named(_deal(_blocks(_values(cases, stratify), sizes), sizes, seed), cases)
+    order = sorted(groups, key=lambda group: _rank(seed, group))
     ends = np.cumsum([0, *sizes])
     return _named([order[start:end] for start, end in zip(ends, ends[1:], strict=False)], cases)
 
@@ -80,7 +81,7 @@ def fold_cases(cases, folds=5, *, validation=0.1, seed=0, stratify=None):
         cases: `Case`s, without a `part`.
         folds: How many, from 2 to the number of patients.
         validation: Share of all patients that each fold validates on, from 0 (none) to less than 1 − 1 / folds.
-        seed: Any integer.
+        seed: Whole number from 0 to 2³² − 1.
         stratify: As in `split_cases`.
 
     Returns:
@@ -97,20 +98,20 @@ def fold_cases(cases, folds=5, *, validation=0.1, seed=0, stratify=None):
     >>> [split["test"] for split in fold_cases(cases, folds=3, seed=1)]
     [('p1', 'p2'), ('p4', 'p5'), ('p0', 'p3')]
     """
-    cases = tuple(cases)
+    cases, seed = tuple(cases), check_seed(seed)
     _refuse_duplicates(cases)
     raise_all(CaseError(case.case_id, f"expected no part yet, found {case.part!r}") for case in cases if case.part)
     groups = sorted({case.group for case in cases})
     held = _validation_size(len(groups), folds, validation)
     sizes = [len(groups) // folds + (index < len(groups) % folds) for index in range(folds)]
     values = _values(cases, stratify) if stratify is not None else dict.fromkeys(groups, "")
-    dealt = _deal(_blocks(values, sizes), sizes, int(seed))
+    dealt = _deal(_blocks(values, sizes), sizes, seed)
     splits = []
     for number, test in enumerate(dealt):
         tested = set(test)
         rest = {group: values[group] for group in groups if group not in tested}
         parts = [len(rest) - held, held]
-        train, inner = _deal(_blocks(rest, parts), parts, f"{int(seed)}:{number}")
+        train, inner = _deal(_blocks(rest, parts), parts, f"{seed}:{number}")
         splits.append(_named([train, inner, test], cases))
     return tuple(splits)
 
@@ -179,6 +180,7 @@ def write_split(split, path, *, seed=None, shares=None, stratify=None, overwrite
         The path.
     """
     path = Path(path)
+    refuse_impossible_output(path)
     if path.exists() and not overwrite:
         raise OutputExistsError(path, "a file", "Choose another name, or allow overwriting.")
     made = {"seed": seed, "shares": None if shares is None else list(shares), "stratify": stratify}
