@@ -103,7 +103,7 @@ def test_one_error_is_raised_as_itself(tmp_path):
         ({"mask": None}, "no mask: for prediction only"),
         ({"mask": np.zeros((12, 11, 10), np.uint8)}, "an empty mask"),
         ({"image": np.full((12, 11, 10), 5, np.int16)}, "channel image is constant"),
-        ({"affine": np.diag([1, 1, 3.5, 1])}, "strong anisotropy"),
+        ({"affine": np.diag([1, 1, 3, 1])}, "strong anisotropy, 3 : 1 or more"),
         ({"shape": (12, 11, 1)}, "a single slice"),
         ({"affine": np.array([[1, 0, 0.3, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])}, "a sheared affine"),
         ({"mask_affine": np.diag([1.002, 1, 1, 1])}, "the corners of the mask"),
