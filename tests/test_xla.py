@@ -45,7 +45,8 @@ BUILD = {
 def run(name, jit_compile):
     keras.utils.set_random_seed(3)
     model, loss, chosen, shape = BUILD[name]()
-    model.compile(keras.optimizers.SGD(0.01), loss, metrics=chosen, jit_compile=jit_compile, run_eagerly=not jit_compile)
+    how = {"jit_compile": jit_compile, "run_eagerly": not jit_compile}
+    model.compile(keras.optimizers.SGD(0.01), loss, metrics=chosen, **how)
     generator = np.random.default_rng(0)
     image = generator.normal(size=(4, *shape)).astype("float32")
     mask = (image > 0.3).astype("int32") * (2 if name == "3 channels" else 1)
