@@ -13,6 +13,7 @@ from .datasets.splits import split_cases as split_cases
 from .demo import run_demo as run_demo
 from .environment import describe_environment as describe_environment
 from .evaluation.evaluate import evaluate as evaluate
+from .evaluation.score import score as score
 from .losses import AUCLoss as AUCLoss
 from .losses import CrossEntropyLoss as CrossEntropyLoss
 from .losses import DiceLoss as DiceLoss
@@ -29,7 +30,7 @@ from .models import VoxResNet as VoxResNet
 from .pipeline.dataset import load_dataset as load_dataset
 from .pipeline.patches import Patches as Patches
 from .preprocessing import Preprocessing as Preprocessing
-from .records.manifest import verify_records as verify_records
+from .records.verify import verify_records as verify_records
 from .records.write import write_tfrecords as write_tfrecords
 from .reporting.preview import preview_augmentation as preview_augmentation
 from .runs.recipe import Recipe as Recipe

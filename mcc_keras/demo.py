@@ -8,8 +8,6 @@ served/organ/1/     the SavedModel
 new_scan.nii.gz     a scan that none of this has seen, and new_scan_mask.nii.gz, the SavedModel's mask of it
 """
 
-import json
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +19,17 @@ from mcc_keras.datasets.cases import find_cases
 from mcc_keras.datasets.phantom import random_volume
 from mcc_keras.datasets.synthetic import write_synthetic
 from mcc_keras.errors import OutputExistsError
-from mcc_keras.evaluation.evaluate import Scores, compare_masks, evaluate, score_counts
-from mcc_keras.files import write_text
+from mcc_keras.evaluation.evaluate import evaluate
+from mcc_keras.evaluation.measures import MEASURES, Comparison
+from mcc_keras.evaluation.scores import Scores
+from mcc_keras.listing import find_files, read_listing, remove_listed, write_listing
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.write import write_tfrecords
 from mcc_keras.training.train import train
 from mcc_keras.volumes import read_volume, write_mask, write_volume
 
-MARKER = "demo.json"
+COMMAND = "demo"
+FOLDERS = ("data/", "work/", "run/", "served/")
 NUM_CASES = 64  # about 39 to train on, 9 to choose the epoch, 16 to score: 13 or 14 with the organ, 2 or 3 without
 SIZE = (64, 64, 32)  # close to the grid of a scan, so that little of the surface is lost
 EPOCHS = 45  # of 19 or 20 steps: about three minutes on two cores; then the validation Dice has settled
@@ -98,10 +99,17 @@ def run_demo(folder, *, seed=7, overwrite=False, progress=None):
     Traceback (most recent call last):
     mcc_keras.errors.OutputExistsError: ...: expected a free name, found a folder that is not empty...
     """
-    folder = _start(folder, seed=seed, overwrite=overwrite)
-    from mcc_keras.serving.export import export_saved_model  # here, so that no refusal above waits for TensorFlow
+    folder = _start(folder, overwrite=overwrite)
+    stages = _Stages(folder, progress)
+    try:
+        return _walk(folder, stages, seed=seed, quiet=progress is None)
+    finally:
+        stages.end()
 
-    stages = _Stages(progress)
+
+def _walk(folder, stages, *, seed, quiet):
+    from mcc_keras.serving.export import export_saved_model  # here, so that no refusal waits for TensorFlow
+
     stages.begin("write", f"writing {NUM_CASES} synthetic scans to {folder / 'data'}")
     source = write_synthetic(folder / "data", num_cases=NUM_CASES, seed=seed)
     cases = find_cases(source)
@@ -113,11 +121,10 @@ def run_demo(folder, *, seed=7, overwrite=False, progress=None):
 
     stages.begin("prepare", f"preparing records of {'×'.join(map(str, SIZE))} voxels")
     preprocessing = Preprocessing(size=SIZE)
-    manifest = write_tfrecords(cases, folder / "work", preprocessing=preprocessing, seed=seed, workers=1)
+    write_tfrecords(cases, folder / "work", preprocessing=preprocessing, seed=seed, workers=1)
 
-    steps = -(-manifest.counts["train"] // BATCH_SIZE) * EPOCHS
-    stages.begin("train", f"training Dense V-Net with the MCC loss: {EPOCHS} epochs, {steps} steps")
-    verbose = 0 if progress is None else "auto"
+    stages.begin("train", "training Dense V-Net with the MCC loss")
+    verbose = 0 if quiet else "auto"
     run = train(folder / "work", folder / "run", epochs=EPOCHS, batch_size=BATCH_SIZE, seed=seed, verbose=verbose)
 
     stages.begin("evaluate", "scoring the test part on the scans' own grids")
@@ -131,21 +138,20 @@ def run_demo(folder, *, seed=7, overwrite=False, progress=None):
     return DemoResult(scores, saved_model, scan, mask, new_dice, stages.end())
 
 
-def _start(folder, *, seed, overwrite):
+def _start(folder, *, overwrite):
+    """Make the folder ready: empty, or holding only files that no demo wrote."""
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
-        earlier = (folder / MARKER).is_file()
-        if not earlier or not overwrite:
-            found = "an earlier demo" if earlier else "a folder that is not empty"
-            way_out = "Choose another folder" + (", or allow overwriting." if earlier else ".")
+        listing = read_listing(folder, command=COMMAND)
+        if listing is None or not overwrite:
+            found = "a folder that is not empty" if listing is None else "an earlier demo"
+            way_out = "Choose another folder" + ("." if listing is None else ", or allow overwriting.")
             raise OutputExistsError(folder, found, way_out)
-        for name in ("data", "work", "run", "served"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in ("check.html", "new_scan.nii.gz", "new_scan_mask.nii.gz"):
-            (folder / name).unlink(missing_ok=True)
+        left = [name for name in remove_listed(folder, listing) if name.startswith(FOLDERS)]
+        if left:
+            problem = f"files that the demo has not listed: {', '.join(left[:5])}"
+            raise OutputExistsError(folder, problem, "Move them away, or choose another folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    # Written first: an interrupted demo is known as one, too.
-    write_text(folder / MARKER, json.dumps({"made_by": "mcc-keras demo", "seed": seed}) + "\n")
     return folder
 
 
@@ -160,15 +166,16 @@ def _segment_new_scan(folder, saved_model, *, seed):
     served = tf.saved_model.load(str(saved_model)).signatures[SIGNATURE]
     image, affine = volume.array[..., None].astype(np.float32), volume.affine.astype(np.float32)
     mask = served(image=tf.constant(image), affine=tf.constant(affine))["mask"].numpy()
-    (counts,) = compare_masks(new.mask, mask, num_labels=1)
-    return scan, write_mask(mask, folder / "new_scan_mask.nii.gz", like=volume), score_counts(*counts)["dice"]
+    dice = MEASURES["dice"].value(Comparison(new.mask > 0, mask > 0))
+    return scan, write_mask(mask, folder / "new_scan_mask.nii.gz", like=volume), dice
 
 
 class _Stages:
-    """Tells each stage as it begins and keeps how long it took."""
+    """Reports each stage as it begins, keeps its duration, and lists the files that the demo has written."""
 
-    def __init__(self, progress):
-        self.progress, self.seconds, self.name, self.begun = progress, {}, None, time.monotonic()
+    def __init__(self, folder, progress):
+        self.folder, self.progress, self.seconds, self.name, self.begun = folder, progress, {}, None, time.monotonic()
+        self.others = set(find_files(folder))
 
     def begin(self, name, text):
         self.end()
@@ -179,4 +186,5 @@ class _Stages:
     def end(self):
         if self.name is not None:
             self.seconds[self.name] = time.monotonic() - self.begun
+        write_listing(self.folder, command=COMMAND, files=sorted(set(find_files(self.folder)) - self.others))
         return self.seconds

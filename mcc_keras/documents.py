@@ -41,11 +41,25 @@ def read_document(path, kind, *, schema, error=DataError, way_out=""):
         DataError: The file cannot be read, is not JSON in UTF-8, has another schema, an unknown or a missing key, or a
             value of another type or out of range. The text names file and key.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as problem:
-        raise error(path, f"expected a JSON file, found: {problem.strerror}", way_out) from None
+    data = _read(path, error, way_out)
     return parse_document(data, kind, path=path, schema=schema, error=error, way_out=way_out)
+
+
+def read_object(path, *, error=DataError, way_out=""):
+    """Return the plain values of a JSON object that another program or a person wrote, which has no schema number.
+
+    Args:
+        path: The file.
+        error: Subclass of `DataError` to raise.
+        way_out: What to do about an invalid file.
+
+    Raises:
+        DataError: The file cannot be read, is not JSON in UTF-8, or holds something else than an object.
+    """
+    content = _decode(_read(path, error, way_out), path, error=error, way_out=way_out)
+    if not isinstance(content, dict):
+        raise error(path, f"expected a JSON object, found {type(content).__name__}", way_out)
+    return content
 
 
 def parse_document(data, kind, *, path, schema, error=DataError, way_out=""):
@@ -59,10 +73,7 @@ def parse_document(data, kind, *, path, schema, error=DataError, way_out=""):
     Traceback (most recent call last):
     mcc_keras.errors.DataError: point.json: expected `float`, got `str` - at `$.x`.
     """
-    try:
-        content = msgspec.json.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
-        raise error(path, f"expected JSON in UTF-8, found: {problem}", way_out) from None
+    content = _decode(data, path, error=error, way_out=way_out)
     if not isinstance(content, dict) or "schema" not in content:
         raise error(path, 'expected a JSON object with "schema", found another', way_out)
     found = content.pop("schema")
@@ -84,6 +95,20 @@ def build(content, kind, *, path, error=DataError, way_out=""):
     if unknown:
         raise error(path, f"expected known keys only, found also {', '.join(unknown[:5])}", way_out)
     return value
+
+
+def _read(path, error, way_out):
+    try:
+        return Path(path).read_bytes()
+    except OSError as problem:
+        raise error(path, f"expected a JSON file, found: {problem.strerror}", way_out) from None
+
+
+def _decode(data, path, *, error, way_out):
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
+        raise error(path, f"expected JSON in UTF-8, found: {problem}", way_out) from None
 
 
 def _unknown(given, kept):

@@ -1,22 +1,22 @@
-"""Writing that cannot damage anything: under a temporary name in the same folder, then one rename; never an input."""
+"""Writing that cannot damage anything: aside in the same folder, flushed to the disk, then one rename; never an input.
+
+A folder's own leftovers of killed calls have names that nothing else has, so that its owner can remove them.
+"""
 
 import contextlib
-import ctypes
+import errno
 import os
+import re
+import secrets
 import shutil
-import zlib
 from pathlib import Path
 
 from mcc_keras.errors import OutputExistsError, UsageError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-_HERE = -100  # AT_FDCWD: paths as they are
+CHOOSE_ANOTHER = "Choose another name, or allow overwriting."
 _LONGEST_NAME = 255  # bytes, on every common file system
 _KEPT = 48  # characters of a name in its temporary name: four bytes each, so that both are short enough
+_LEFTOVER = re.compile(r"\.[0-9a-f]{8}\.aside\.")
 
 
 def refuse_output_that_is_input(output, inputs):
@@ -77,7 +77,7 @@ def refuse_impossible_output(path):
 
 @contextlib.contextmanager
 def written_aside(path):
-    """Yield a temporary path beside `path`, file or folder, which is renamed to `path` when the block succeeds.
+    """Yield a temporary path beside `path`, file or folder, which is flushed and renamed when the block succeeds.
 
     An existing file or empty folder at `path` is replaced. After an error the temporary one is removed.
 
@@ -93,17 +93,14 @@ def written_aside(path):
     path = Path(path)
     refuse_impossible_output(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffixes stay last: readers and writers choose the format by them.
-    mark = f"{zlib.crc32(os.fsencode(path.name)):08x}"
-    aside = path.with_name(f".{os.getpid()}.{mark}.aside.{path.name[-_KEPT:]}")
+    # A random number, since two containers may share process ids. The suffixes stay last: they decide the format.
+    aside = path.with_name(f".{secrets.token_hex(4)}.aside.{path.name[-_KEPT:]}")
     try:
         yield aside
-        os.replace(aside, path)
+        flush(aside)
+        rename(aside, path)
     finally:
-        if aside.is_dir():
-            shutil.rmtree(aside)
-        else:
-            aside.unlink(missing_ok=True)
+        remove(aside)
 
 
 def write_text(path, text):
@@ -113,70 +110,53 @@ def write_text(path, text):
     return Path(path)
 
 
-@contextlib.contextmanager
-def staged_folder(path):
-    """Yield a folder beside `path` for work that may be stopped at any moment; it becomes `path` when the block ends.
+def flush(path):
+    """Wait until a file, or a folder with all that is in it, is on the disk."""
+    if not path.is_dir():
+        return _flush_one(path)
+    for folder, _, files in os.walk(path):
+        for name in files:
+            _flush_one(os.path.join(folder, name))
+        flush_names(folder)
 
-    A kill or an interruption leaves it, and the next call yields it again with its content; after an error it is
-    removed. An existing folder at `path` is exchanged in one step, so that there is always the old one or the new.
 
-    Raises:
-        OutputExistsError: Another process works on the same path.
-
-    Example:
-
-    >>> import tempfile
-    >>> work = Path(tempfile.mkdtemp()) / "work"
-    >>> with staged_folder(work) as aside:
-    ...     _ = (aside / "note.txt").write_text("done")
-    >>> [entry.name for entry in work.iterdir()]
-    ['note.txt']
-    """
-    path = Path(os.path.abspath(path))
-    refuse_impossible_output(path.with_name(f".{path.name}.unfinished"))
-    aside, retired = path.with_name(f".{path.name}.unfinished"), path.with_name(f".{path.name}.retired")
-    if retired.exists() and not path.exists():
-        os.rename(retired, path)  # a kill between the two renames of _exchange
-    aside.mkdir(parents=True, exist_ok=True)
-    with _locked(aside, path):
-        try:
-            yield aside
-            if path.exists() and any(path.iterdir()):
-                _exchange(aside, path, retired)
-                shutil.rmtree(aside, ignore_errors=True)
-            else:
-                os.replace(aside, path)
-        except Exception:
-            shutil.rmtree(aside, ignore_errors=True)
+def flush_names(folder):
+    """Wait until the names in a folder are on the disk, where the system can do that."""
+    try:
+        _flush_one(folder)
+    except OSError as error:  # EACCES: Windows opens no folders
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES):
             raise
 
 
-@contextlib.contextmanager
-def _locked(folder, path):
-    """Hold a lock on a folder that ends with the process, however it ends; no lock where the system has none."""
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
+def rename(source, target):
+    """Rename a file or folder, and wait until the new name is on the disk; a file or empty folder is replaced."""
+    os.replace(source, target)
+    flush_names(Path(target).parent)
+
+
+def remove(path):
+    """Remove a file or a folder with all that is in it, if it exists; a link is removed itself."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def is_leftover(path):
+    """Has a killed call of `written_aside` left this?"""
+    return _LEFTOVER.match(path.name) is not None
+
+
+def remove_leftovers(folder):
+    """Remove what killed calls of `written_aside` have left in a folder; for the folder's only writer."""
+    for path in filter(is_leftover, list(folder.iterdir())):
+        remove(path)
+
+
+def _flush_one(path):
+    handle = os.open(path, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputExistsError(path, "another process that works on it", "Wait for it to end.") from None
-        except OSError:
-            pass  # a network file system without locks
-        yield
+        os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _exchange(aside, path, retired):
-    """Exchange two folders, in one step where the system supports it."""
-    try:
-        if ctypes.CDLL(None, use_errno=True).renameat2(_HERE, os.fsencode(aside), _HERE, os.fsencode(path), 2) == 0:
-            return
-    except (AttributeError, OSError, TypeError):
-        pass
-    os.rename(path, retired)
-    os.rename(aside, path)
-    os.rename(retired, aside)

@@ -1,10 +1,10 @@
-"""Volumes on disk: read with their affine whatever the format, written so that a mask opens on top of its scan.
+"""Volumes on disk: read with their affine from any format, and written so that a mask opens on top of its scan.
 
     volume = read_volume("scan.nii.gz")           # also .nii, .hdr/.img, .mha, .mhd, .nrrd, a folder of DICOM files
     write_mask(mask, "scan_seg.nii.gz", like=volume)
 
-Voxels stay in the order of the file; the affine leads from voxel indices to RAS+ millimetres in every format (MetaImage
-and NRRD speak of LPS on disk). Turning to the canonical orientation is the business of `Preprocessing`.
+Voxels stay in the order of the file. The affine maps voxel indices to RAS+ millimetres in every format (MetaImage, NRRD
+and DICOM store LPS). `Preprocessing` turns volumes to the canonical orientation.
 """
 
 import os
@@ -29,7 +29,7 @@ MAX_VOXELS = 1 << 30
 MAX_RATIO = 200
 MASK_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 _OTHER = "Convert it first; for DICOM files name the folder."
-# TensorFlow flushes smaller float32 numbers to 0 in its kernels; flushed here, they are 0 for NumPy as well.
+# TensorFlow's kernels flush smaller float32 numbers to 0. Flushed on reading, they are 0 for NumPy as well.
 _SMALLEST = np.finfo(np.float32).tiny
 _NONFINITE = 'Repair the file, or read them as 0 with --nonfinite zero (nonfinite="zero" in Python).'
 _SMALLER = "Crop or downsample it, or use a machine with more memory."
@@ -37,13 +37,13 @@ _SMALLER = "Crop or downsample it, or use a machine with more memory."
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """A 3-D image and where it lies in the patient.
+    """A 3-D image and its position in the patient.
 
     Args:
         array: Voxels `(x, y, z)`, or `(x, y, z, c)` with channels, in the order of the file.
         affine: `(4, 4)` matrix from voxel indices to RAS+ millimetres.
-        path: The file that it came from.
-        header: Its NIfTI header, so that a mask can keep the codes of both forms.
+        path: The file that it was read from.
+        header: Its NIfTI header, from which a mask takes the codes of both forms.
 
     Example:
 
@@ -68,7 +68,7 @@ class Volume:
 
 
 def suffix_of(path):
-    """Return the suffix by which a volume's format is told, in small letters, or "" if it is none.
+    """Return the lower-case suffix of a volume's file name, or "" if the format is not supported.
 
     >>> suffix_of("Case.00.NII.GZ"), suffix_of("notes.txt")
     ('.nii.gz', '')
@@ -82,17 +82,21 @@ def read_volume(path, *, channels=1, affine=None, nonfinite="error", max_voxels=
 
     Args:
         path: The file; for DICOM the folder with the files of one series.
-        channels: How many channels the file has; 1 gives `(x, y, z)`, more give `(x, y, z, channels)`.
-        affine: `"sform"` or `"qform"` where a NIfTI file holds two that disagree; None: they must agree.
+        channels: Number of channels of the file; 1 gives `(x, y, z)`, more give `(x, y, z, channels)`.
+        affine: `"sform"` or `"qform"`, used where a NIfTI file has both; a file that has one is read with that one.
+            None: forms less than 0.01 voxel apart at the corners agree, up to 0.3 the sform is used with a warning, and
+            more is an error.
         nonfinite: `"error"` refuses NaN and infinite voxels, `"zero"` reads them as 0.
-        max_voxels: A larger volume is refused before memory is taken for it.
-        max_ratio: A compressed file of more than 1 GiB inside may be at most so many times its size on disk.
+        max_voxels: Larger volumes are refused before memory is allocated.
+        max_ratio: Largest compression ratio of a file with more than 2²⁹ voxels, against decompression bombs.
 
     Returns:
-        A `Volume`: the stored integer dtype where the file has no scaling, else float32 (float64 if stored so).
+        A `Volume` with the stored integer dtype if the file has no scaling, otherwise float32 (float64 if stored so).
+        Values below the smallest normal float32 (1.2e-38) are 0, as in TensorFlow's kernels.
 
     Raises:
-        VolumeError: The file is missing, cut, malformed, too large, of another rank, or has voxels that are not finite.
+        VolumeError: The file is missing, not a regular file, truncated, malformed, too large, of another rank, or has
+            voxels that are not finite.
         GeometryError: The affine is singular or not finite, or the two forms of a NIfTI file disagree.
 
     Example:
@@ -167,7 +171,7 @@ def reordered_like(volume, other, *, within):
 
 
 def refuse_remote(path):
-    """Refuse `gs://…`, `http://…` and their like, which some readers below would follow."""
+    """Refuse URLs such as `gs://…` and `http://…`, which some readers would follow."""
     if "\0" in str(path):
         raise UsageError(f"A path must not hold a null character. Received: path={str(path)!r}")
     scheme, mark, _ = str(path).partition(":/")
@@ -176,24 +180,24 @@ def refuse_remote(path):
 
 
 def write_mask(mask, path, *, like, overwrite=False):
-    """Write a label map on the grid of a volume, in the format that the name asks for: same shape and affine.
+    """Write a label map with the shape and affine of a volume, in the format of the file name.
 
-    NIfTI keeps the codes of both forms, slope 1. `name.mhd` has its voxels in `name.zraw` beside it; both are written
-    aside before either is renamed, the header last, so that a header never stands beside the voxels of another mask.
+    NIfTI masks keep the codes of both forms and have slope 1. `name.mhd` has its voxels in `name.zraw`; both are
+    written aside before either is renamed, the header last, so that a header never stands beside other voxels.
 
     Args:
-        mask: `(x, y, z)` labels, whole numbers from 0 on; stored as uint8, above 255 as uint16.
+        mask: `(x, y, z)` labels, whole numbers from 0 to 65535; stored as uint8, or as uint16 above 255.
         path: Ends in `.nii.gz`, `.nii`, `.nrrd`, `.mha` or `.mhd`; all but `.nii` are compressed.
         like: The `Volume` that the mask belongs to.
-        overwrite: Replace a file that is there already.
+        overwrite: Replace an existing file.
 
     Returns:
         The path.
 
     Raises:
-        GeometryError: The mask has another shape than the volume, or the grid is sheared, which only NIfTI can say.
-        OutputExistsError: The file is there already.
-        UsageError: Another format, or values that are no labels.
+        GeometryError: The mask has another shape than the volume, or the grid is sheared and the format is not NIfTI.
+        OutputExistsError: The file exists, or a file stands where a folder is needed.
+        UsageError: An unknown format, a name that cannot be written or read again, or values that are not labels.
 
     Example:
 
@@ -222,7 +226,7 @@ def write_mask(mask, path, *, like, overwrite=False):
 
 
 def refuse_mask_path(path, *, overwrite=False):
-    """Return the path if a mask may be written there: a known format, and free unless `overwrite`.
+    """Return the path if a mask can be written there: a known format, a valid name, and free unless `overwrite`.
 
     Example:
 
@@ -258,13 +262,13 @@ def _refuse_taken(files, overwrite):
 
 
 def write_volume(array, path, *, affine, overwrite=False):
-    """Write an image as NIfTI, in the dtype it has (booleans as uint8, float16 as float32).
+    """Write an image as NIfTI in its own dtype (booleans as uint8, float16 as float32).
 
     Args:
         array: `(x, y, z)` or `(x, y, z, c)` voxels.
         path: Ends in `.nii` or `.nii.gz`.
         affine: `(4, 4)` matrix from voxel indices to RAS+ millimetres.
-        overwrite: Replace a file that is there already.
+        overwrite: Replace an existing file.
 
     Returns:
         The path.
@@ -311,7 +315,8 @@ def _declared_rank(array, channels, path):
     expected = 3 if channels == 1 else 4
     if array.ndim != expected or (expected == 4 and array.shape[3] != channels):
         names = "(x, y, z)" if channels == 1 else f"(x, y, z, {channels})"
-        raise VolumeError(path, f"expected a volume {names}, found shape {shape}", "Save one volume a file.")
+        flat, several = "Put the slices of a scan into one 3-D file.", "Save one volume per file."
+        raise VolumeError(path, f"expected a volume {names}, found shape {shape}", flat if len(shape) < 3 else several)
     return array
 
 

@@ -1,4 +1,4 @@
-import json
+import shutil
 
 import nibabel
 import numpy as np
@@ -30,7 +30,7 @@ def result(tmp_path_factory, told):
 
 def test_every_stage_leaves_what_it_promises(result):
     folder = result.scan.parent
-    for name in ("data/cases.csv", "check.html", "work/manifest.json", "run/run.json", "run/test/report.html"):
+    for name in ("data/cases.csv", "check.html", "work/current.json", "run/run.json", "run/test/report.html"):
         assert (folder / name).is_file()
     assert result.saved_model == folder / "served" / "organ" / "1"
     assert (result.saved_model / "saved_model.pb").is_file()
@@ -77,5 +77,16 @@ def test_a_folder_of_something_else_is_refused_whatever_is_allowed(tmp_path, ove
     assert (tmp_path / "data" / "thesis.txt").read_text() == "mine"
 
 
-def test_a_name_of_earlier_demos_is_remembered_from_the_start(result):
-    assert json.loads((result.scan.parent / demo.MARKER).read_text())["seed"] == 3
+def test_files_that_the_demo_did_not_write_are_never_removed(result, tmp_path):
+    folder = shutil.copytree(result.scan.parent, tmp_path / "demo")
+    (folder / "data" / "mine.nii.gz").write_text("mine")
+    with pytest.raises(OutputExistsError, match="data/mine.nii.gz"):
+        demo.run_demo(folder, overwrite=True)
+    assert (folder / "data" / "mine.nii.gz").read_text() == "mine"
+
+
+def test_a_marker_of_another_program_is_no_demo(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "demo.json").write_text('{"made_by": "mcc-keras demo"}')
+    with pytest.raises(OutputExistsError, match="not empty"):
+        demo.run_demo(tmp_path, overwrite=True)

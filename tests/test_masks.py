@@ -32,7 +32,7 @@ def save(path, array, affine=AXES, *, sform=1, qform=1, kind=nib.Nifti1Image, **
 
 
 def patch(path, **fields):
-    """Change fields of an uncompressed NIfTI file where nibabel would mend or refuse them."""
+    """Change fields of an uncompressed NIfTI file where nibabel would repair or refuse them."""
     data = bytearray(path.read_bytes())
     header = nib.Nifti1Header(bytes(data[:348]), check=False)
     for name, value in fields.items():
@@ -58,7 +58,7 @@ def test_a_mask_has_the_shape_affine_and_codes_of_its_scan_and_reads_the_same_ev
 
 
 @pytest.mark.parametrize("name", ["a.mha", "a.nrrd"])
-def test_a_mask_of_a_metaimage_or_nrrd_lies_on_it_for_simpleitk_too(tmp_path, name):
+def test_a_mask_of_a_metaimage_or_nrrd_lies_on_it_for_simpleitk(tmp_path, name):
     image = sitk.GetImageFromArray(voxels().T)
     image.SetSpacing((0.7, 0.8, 3))
     image.SetOrigin((-10, 20, 30))
@@ -97,7 +97,7 @@ def test_a_mask_of_another_shape_is_not_written(tmp_path):
         write_mask(np.zeros((3, 4, 5), int), tmp_path / "m.nii", like=Volume(voxels(), AXES))
 
 
-def test_a_file_is_not_overwritten_unless_told(tmp_path):
+def test_a_file_is_overwritten_only_on_request(tmp_path):
     path = write_volume(voxels(), tmp_path / "a.nii", affine=AXES)
     with pytest.raises(OutputExistsError):
         write_volume(voxels(seed=1), path, affine=AXES)
@@ -148,7 +148,7 @@ def test_the_same_mask_gives_the_same_bytes_in_every_format(tmp_path, name):
     assert first == second
 
 
-def test_a_mask_of_two_files_is_not_written_over_either_unless_told(tmp_path):
+def test_a_mask_of_two_files_replaces_either_only_on_request(tmp_path):
     (tmp_path / "m.zraw").write_text("mine")
     like = Volume(voxels(), AXES)
     with pytest.raises(OutputExistsError, match=r"m\.zraw"):

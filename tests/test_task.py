@@ -43,3 +43,32 @@ def test_names_are_the_labels_unless_they_are_given():
 def test_a_task_that_contradicts_itself_or_cannot_be_written_is_refused(arguments, received):
     with pytest.raises(UsageError, match=received):
         Task(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("names", "sided"),
+    [
+        (("right lung", "left lung"), ((1, 2),)),
+        (("Kidney_L", "spleen", "Kidney_R"), ((1, 3),)),
+        (("lh-hippocampus", "rh-hippocampus", "LeftEye", "RightEye"), ((1, 2), (3, 4))),
+        (("liver", "spleen"), ()),
+        (("left ventricle", "right atrium"), ()),
+        (("left lung", "left lung 2"), ()),
+    ],
+)
+def test_names_that_differ_in_left_and_right_are_sides(names, sided):
+    assert Task(labels=tuple((n,) for n in range(1, len(names) + 1)), names=names).sided == sided
+
+
+@pytest.mark.parametrize("sided", [((1, 1),), ((0, 1),), ((1, 3),), ((1,),)])
+def test_sides_that_are_no_classes_are_refused(sided):
+    with pytest.raises(UsageError, match="sided="):
+        Task(labels=((1,), (2,)), sided=sided)
+
+
+def test_a_class_is_found_by_any_of_its_labels_and_by_its_name():
+    task = Task(labels=((3, 4), (1,)), names=("tumour", "cyst"))
+    assert [task.class_number(label) for label in (3, 4, 1, "tumour", "CYST")] == [1, 1, 2, 1, 2]
+    for label in (2, "edema"):
+        with pytest.raises(UsageError, match="labels 3, 4, 1, or tumour, cyst"):
+            task.class_number(label)

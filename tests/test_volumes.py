@@ -32,7 +32,7 @@ def save(path, array, affine=AXES, *, sform=1, qform=1, kind=nib.Nifti1Image, **
 
 
 def patch(path, **fields):
-    """Change fields of an uncompressed NIfTI file where nibabel would mend or refuse them."""
+    """Change fields of an uncompressed NIfTI file where nibabel would repair or refuse them."""
     data = bytearray(path.read_bytes())
     header = nib.Nifti1Header(bytes(data[:348]), check=False)
     for name, value in fields.items():
@@ -143,7 +143,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.hdr", "a.mha", "a.nrrd"])
-def test_a_missing_file_is_told(tmp_path, name):
+def test_a_missing_file_is_a_typed_error(tmp_path, name):
     with pytest.raises(VolumeError, match="expected a file, found none"):
         read_volume(tmp_path / name)
     (tmp_path / name).mkdir()
@@ -157,7 +157,7 @@ def test_a_path_on_another_machine_is_refused(path):
         read_volume(path)
 
 
-def test_suffixes_are_told_without_regard_to_capitals():
+def test_suffixes_are_recognised_in_any_case():
     assert [suffix_of(name) for name in ("A.NII.GZ", "b.nrrd", "c.gz", "d.nii.gz.txt")] == [".nii.gz", ".nrrd", "", ""]
 
 
@@ -226,8 +226,8 @@ def test_voxels_that_are_not_finite_are_counted_and_shown(tmp_path, value, name)
     sitk.WriteImage(sitk.GetImageFromArray(array.T), str(tmp_path / name))
     with pytest.raises(VolumeError, match=r"found 2 NaN or infinite, the first at \(2, 1, 0\)"):
         read_volume(tmp_path / name)
-    mended = read_volume(tmp_path / name, nonfinite="zero").array
-    np.testing.assert_array_equal(mended, np.where(np.isfinite(array), array, 0))
+    repaired = read_volume(tmp_path / name, nonfinite="zero").array
+    np.testing.assert_array_equal(repaired, np.where(np.isfinite(array), array, 0))
 
 
 def test_choices_that_do_not_exist_are_refused(tmp_path):
@@ -282,7 +282,7 @@ def test_a_spacing_of_zero_or_no_number_is_refused(tmp_path, pixdim):
         read_volume(tmp_path / "a.nii")
 
 
-def test_a_quaternion_that_is_none_is_refused(tmp_path):
+def test_an_invalid_quaternion_is_refused(tmp_path):
     patch(save(tmp_path / "a.nii", voxels(), sform=0), quatern_b=3.0)
     with pytest.raises(GeometryError, match="expected a valid affine in the qform"):
         read_volume(tmp_path / "a.nii")

@@ -34,7 +34,8 @@ class Augmentation:
         mask_interpolation: `"nearest"`, or `"linear"`: the label with the largest linear share (smoother, slower).
         padding: What lies outside: `"edge"` (the outer voxels), `"background"` (the fourth smallest of the eight
             corners, a channel) or a number. In masks, the outer voxels with `"edge"`, else 0.
-        swap_labels: Pairs of labels to swap when right and left are flipped, as ((1, 2),).
+        swap_labels: Pairs to swap when right and left are flipped, as ((1, 2),): labels of the data set or their names
+            where a policy is given to `load_dataset` or `train`, values of the mask where it is called itself.
         motion_mm: Motion between the lines of k-space, in millimetres.
         bias_field: Standard deviation of the logarithm of a smooth multiplicative field, in [0, 3].
         ghosting: Share by which every second to ninth line of k-space is weaker, in [0, 1].
@@ -151,6 +152,8 @@ class Augmentation:
         Raises:
             UsageError: Shapes that do not fit.
         """
+        if any(isinstance(label, str) for pair in self.swap_labels for label in pair):
+            raise UsageError(f"`swap_labels` must be values of the mask here. Received: {self.swap_labels}.")
         from mcc_keras.augmentation.kernel import augment  # TensorFlow is loaded for this, not for the value
 
         return augment(self, seed, image, mask, spacing_mm=spacing_mm, patch_size=patch_size, centre=centre)
@@ -173,9 +176,13 @@ def _pairs(value):
     pairs = tuple(tuple(pair) for pair in value) if isinstance(value, list | tuple) and not _flat(value) else None
     labels = () if pairs is None else [label for pair in pairs for label in pair]
     right = pairs is not None and all(len(pair) == 2 for pair in pairs) and len(set(labels)) == len(labels)
-    if not right or not all(isinstance(label, Integral) and 0 < label < 256 for label in labels):
+    if not right or not all(_is_label(label) for label in labels):
         raise UsageError(f"Expected pairs of labels, each label once, as ((1, 2),). Received: swap_labels={value!r}.")
-    return tuple((int(first), int(second)) for first, second in pairs)
+    return tuple(tuple(label if isinstance(label, str) else int(label) for label in pair) for pair in pairs)
+
+
+def _is_label(label):
+    return isinstance(label, str) or (isinstance(label, Integral) and not isinstance(label, bool) and 0 < label < 65536)
 
 
 def _flat(values):

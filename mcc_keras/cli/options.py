@@ -3,14 +3,17 @@
 from pathlib import Path
 
 import mcc_keras as mk
-from mcc_keras.cli.converters import label, list_of
+from mcc_keras.cli.converters import label, list_of, named_labels, one_or_three, or_word
 
-CASES = ("foreground", "labels", "background", "channels", "affine", "nonfinite")
+CASES = (
+    *("foreground", "labels", "background", "channels", "image", "mask", "derivative"),
+    *("affine", "nonfinite"),
+)
 
 
 def add_source(parser):
     """Add SOURCE and the options that choose its labels, channels and affine."""
-    parser.add_argument("source", metavar="SOURCE", help="a folder, a dataset.json or a CSV file")
+    parser.add_argument("source", metavar="SOURCE", help="a folder, a dataset.json or a table (.csv, .tsv)")
     target = parser.add_mutually_exclusive_group()
     target.add_argument(
         "--foreground", type=list_of(label), metavar="L,L", help="mask labels, or their names, merged into one class"
@@ -23,6 +26,16 @@ def add_source(parser):
     )
     parser.add_argument("--channels", type=list_of(str), metavar="C,C", help="channels to use, in this order (all)")
     parser.add_argument(
+        "--image",
+        type=list_of(str),
+        metavar="P,P",
+        help="pattern of the images in a folder of another layout, one for each channel: '*/FLAIR*,*/T1*'",
+    )
+    parser.add_argument(
+        "--mask", metavar="P", help="pattern of the masks, whose wildcards match as in --image: '*/GOLD*'"
+    )
+    parser.add_argument("--derivative", metavar="NAME", help="for BIDS, the folder in derivatives that holds the masks")
+    parser.add_argument(
         "--affine", choices=("sform", "qform"), help="which one to use where the two of a NIfTI file disagree"
     )
     parser.add_argument(
@@ -30,6 +43,30 @@ def add_source(parser):
         choices=("error", "zero"),
         default="error",
         help="refuse NaN and infinite voxels of images, or read them as 0 (%(default)s)",
+    )
+
+
+def add_box(parser):
+    """Add the size and the spacing of the box that the network sees."""
+    parser.add_argument("--size", type=one_or_three(int), metavar="N[,N,N]", help="voxels: 48 or 96,96,32")
+    parser.add_argument(
+        "--spacing",
+        dest="spacing_mm",
+        type=or_word("median", one_or_three(float)),
+        metavar="MM[,MM,MM]",
+        help="voxel size in mm: 1 or 0.8,0.8,2.5; or median, that of the training scans",
+    )
+    parser.add_argument(
+        "--crop-margin-mm", type=float, metavar="MM", help="crop to the voxels above the background, with this margin"
+    )
+
+
+def add_accept_loss(parser):
+    """Add the permission to lose a class in the box."""
+    parser.add_argument(
+        "--accept-loss",
+        action="store_true",
+        help="go on where the box loses a class: its best mean Dice is below 0.5",
     )
 
 
@@ -83,9 +120,43 @@ def add_largest_component(parser):
     )
 
 
+def add_measures(parser):
+    """Add what the measures of an evaluation depend on."""
+    parser.add_argument(
+        "--tolerance-mm",
+        type=float,
+        default=2.0,
+        metavar="MM",
+        help="distance up to which surfaces count as equal in the surface Dice (%(default)s)",
+    )
+    parser.add_argument(
+        "--smallest-lesion-mm3",
+        type=float,
+        default=0.0,
+        metavar="MM3",
+        help="smaller connected components are not counted as lesions (%(default)s)",
+    )
+    parser.add_argument(
+        "--regions",
+        type=named_labels,
+        metavar="NAME=L+L,…",
+        help="merged labels that are scored beside the classes, such as whole=1+2+4",
+    )
+    parser.add_argument("--by", metavar="COLUMN", help="column of the table whose values get means of their own")
+
+
 def add_overwrite(parser):
     """Add the permission to replace an earlier output."""
     parser.add_argument("--overwrite", action="store_true", help="replace the output of an earlier call")
+
+
+def add_take_over(parser):
+    """Add the permission to end another process' ownership where the system has no locks."""
+    parser.add_argument(
+        "--take-over",
+        action="store_true",
+        help="on a file system without locks, go on although another process seems to write there",
+    )
 
 
 def add_workers(parser):

@@ -30,6 +30,7 @@ def add_arguments(parser):
     changes.add_argument(
         "--no-augment", dest="augment", action="store_false", default=SUPPRESS, help="train on the cases unchanged"
     )
+    parser.add_argument("--restart", action="store_true", help="begin again; an earlier run is renamed to RUN.1")
     add("--seed", type=int, help="seed of weights, order and augmentation (0)")
 
 
@@ -46,4 +47,5 @@ class _Adder:
 def run(work, run, recipe=None, **options):
     recipe = recipe and read_value(mk.Recipe, recipe)
     read_policy(options)
-    print(mk.train(work, run, recipe=recipe, **options).folder)
+    folder = mk.train(work, run, recipe=recipe, **options).folder
+    print(f"trained: {folder}\nnext:    mcc-keras evaluate {folder}\n         tensorboard --logdir {folder / 'logs'}")

@@ -13,15 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from mcc_keras.datasets import brats15, decathlon, pairs, promise12, table
+from mcc_keras.datasets import bids, brats15, case_folders, decathlon, folders, pairs, patterns, promise12, table
 from mcc_keras.datasets.choices import choose_channels, choose_labels, name_classes, refuse_overlap, whole_number
 from mcc_keras.datasets.paths import safe_id
-from mcc_keras.errors import CaseError, DataErrors, GeometryError, LabelError, VolumeError
+from mcc_keras.datasets.seen import describe
+from mcc_keras.errors import CaseError, GeometryError, LabelError, UsageError, VolumeError, raise_all
 from mcc_keras.formats.geometry import corner_displacement
 from mcc_keras.task import Task
 from mcc_keras.volumes import Volume, read_volume, refuse_remote, reordered_like
 
-LAYOUTS = (decathlon, brats15, promise12, table, pairs)
+LAYOUTS = (decathlon, brats15, promise12, bids, table, folders, pairs, case_folders)
 RESIDUE = 1e-3
 _PIECE, _FEW = 1 << 18, 8
 SAME_GRID, NEAR_GRID = 0.01, 0.5
@@ -63,26 +64,45 @@ class Case:
         object.__setattr__(self, "group", self.group or self.case_id)
 
 
-def find_cases(source, *, foreground=None, labels=None, background=(0,), channels=None, affine=None, nonfinite="error"):
-    """Find the cases of a data set and tell its layout apart.
+def find_cases(
+    source,
+    *,
+    foreground=None,
+    labels=None,
+    background=(0,),
+    channels=None,
+    image=None,
+    mask=None,
+    derivative=None,
+    affine=None,
+    nonfinite="error",
+):
+    """Find the cases of a data set in any of the known layouts.
 
-    In this order: a `dataset.json` (Medical Segmentation Decathlon, nnU-Net), BRATS 2015, PROMISE12, a CSV table
-    (`case`, `image`, `label`, `group`, `part`), a folder of pairs `X.nii.gz` and `X_mask.nii.gz`.
+    In this order: a `dataset.json` (Medical Segmentation Decathlon, nnU-Net), BRATS 2015, PROMISE12, BIDS, a table
+    (`case`, `image`, `label`, `group`, `part`), folders `images/` and `labels/`, a folder of pairs `X.nii.gz` and
+    `X_mask.nii.gz`, and a folder for each case, `X/FLAIR.nii.gz` and `X/mask.nii.gz`. Patterns read any other.
 
     Args:
-        source: The folder, the `dataset.json` or the CSV file.
+        source: The folder, the `dataset.json` or the table.
         foreground: Mask labels that are merged into one class: numbers, or names that the data set declares, such as
             `"core"` of BRATS 2015 (`brats15.REGIONS`) or the names in a `dataset.json`.
         labels: Mask labels that are kept apart, one class each; a tuple of labels in it is merged into one.
         background: Labels that count as background. Any other label is an error when the mask is read, except that a
             choice by name alone makes background of the other declared labels.
         channels: Names of the channels to take, in this order, where each is a file of its own; None: all.
+        image: Pattern of the images in the folder, such as `"*/FLAIR*"`, or a sequence with one for each channel, used
+            instead of a known layout. Files for whose names the wildcards stand for the same are one case; the first
+            wildcard is the patient.
+        mask: Pattern of the masks, such as `"*/GOLD*"`; files that match it are not images.
+        derivative: For BIDS, the folder in `derivatives` with the masks; None: the only one that has any.
         affine: `"sform"` or `"qform"`, for NIfTI files that hold two which disagree.
         nonfinite: `"zero"` reads NaN and infinite voxels of images as 0; `"error"` refuses them.
 
     Returns:
-        A tuple of `Case`, sorted by id. Without `foreground` and `labels`: the declared labels of a `dataset.json` kept
-        apart, the whole tumour (1 to 4) for BRATS 2015, else 1. Cases without a mask have `mask=None`.
+        A tuple of `Case`, sorted by id. Without `foreground` and `labels`: the declared labels of a `dataset.json` or
+        of a BIDS `_dseg.tsv` kept apart, the whole tumour (1 to 4) for BRATS 2015, else 1. Cases without a mask have
+        `mask=None`.
 
     Raises:
         CaseError: Nothing there, an unknown layout, an id twice, a file that is named but missing or leads elsewhere.
@@ -97,21 +117,15 @@ def find_cases(source, *, foreground=None, labels=None, background=(0,), channel
     ...     _ = write_volume(np.ones((2, 2, 2), np.uint8), folder / f"{name}.nii.gz", affine=np.eye(4))
     >>> [(case.case_id, case.mask is not None) for case in find_cases(folder)]
     [('a', True), ('b', False)]
+    >>> [case.case_id for case in find_cases(folder, image="*", mask="*_mask*")]
+    ['a', 'b']
     """
     refuse_remote(source)
     source = Path(source)
     background = tuple(whole_number(value, "background") for value in background)
-    if not source.exists():
-        raise CaseError(source, "expected a folder, a dataset.json or a CSV table, found nothing", "Check the path.")
-    layout = next((layout for layout in LAYOUTS if layout.matches(source)), None)
-    found, default, regions = layout.find(source) if layout else ((), None, {})
+    _refuse_missing(source)
+    found, default, regions = _find(source, image=image, mask=mask, derivative=derivative)
     classes, rest = choose_labels(foreground, labels, regions)
-    if not found:
-        raise CaseError(
-            source,
-            "expected cases, found none",
-            "Known are: a dataset.json, BRATS15, PROMISE12, a CSV table, and pairs X.nii.gz and X_mask.nii.gz.",
-        )
     classes = default if classes is None else classes
     background += tuple(value for value in rest if value not in background)
     refuse_overlap(classes, source)
@@ -119,6 +133,41 @@ def find_cases(source, *, foreground=None, labels=None, background=(0,), channel
     cases = [_case(entry, task, affine=affine, nonfinite=nonfinite) for entry in found]
     _refuse_duplicates(cases, source)
     return tuple(sorted(choose_channels(cases, channels), key=lambda case: case.case_id))
+
+
+def _refuse_missing(source):
+    try:
+        source.stat()
+    except OSError as error:
+        problem = f"expected a folder, a dataset.json or a table, found nothing: {error.strerror}"
+        raise CaseError(source, problem, "Check the path.") from None
+
+
+def _find(source, *, image, mask, derivative):
+    """Return the cases as dicts, their labels by default, and the labels of each name that the data set declares."""
+    if image is not None or mask is not None:
+        if image is None or derivative is not None or not source.is_dir():
+            raise UsageError(
+                "`image` and `mask` are patterns of files in a folder, and `mask` needs `image`. "
+                f"Received: source={str(source)!r}, {image=}, {mask=}, {derivative=}."
+            )
+        return patterns.find(source, image, mask)
+    layout = next((layout for layout in LAYOUTS if layout.matches(source)), None)
+    if derivative is not None and layout is not bids:
+        raise UsageError(f"`derivative` is for BIDS, which {source} is not. Received: {derivative=}.")
+    if layout in (folders, pairs, case_folders, promise12, brats15):
+        _name_passed_over(source)
+    found = layout.find(source, *([derivative] if layout is bids else [])) if layout else ((),)
+    if not found[0]:
+        raise CaseError(source, *describe(source))
+    return found
+
+
+def _name_passed_over(source):
+    paths = table.passed_over(source)
+    if paths:
+        names = ", ".join(path.name for path in paths)
+        warnings.warn(f"{source}: {names} passed over, without the columns case and image of a table.", stacklevel=4)
 
 
 def read_image(case):
@@ -234,13 +283,11 @@ def _case(entry, task, **reading):
 
 def _refuse_duplicates(cases, source):
     counts = Counter(case.case_id for case in cases)
-    problems = [
+    raise_all(
         CaseError(source, f"expected each case id once, found {name!r} {count} times", "Rename them.")
         for name, count in counts.items()
         if count > 1
-    ]
-    if problems:
-        raise problems[0] if len(problems) == 1 else DataErrors(problems)
+    )
 
 
 def compare_grids(volume, image, what):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mcc_keras.errors import CaseError, DataErrors, UsageError
+from mcc_keras.errors import CaseError, UsageError, raise_all
 
 
 def choose_labels(foreground, labels, regions):
@@ -69,7 +69,7 @@ def choose_channels(cases, channels):
         UsageError: A name twice, a name that no case has, or a choice from one file that holds all channels.
     """
     names = _channel_names(cases, channels)
-    problems = [
+    raise_all(
         CaseError(
             case.case_id,
             f"expected the channels {', '.join(names)}, found {', '.join(case.task.channel_names)}",
@@ -77,9 +77,7 @@ def choose_channels(cases, channels):
         )
         for case in cases
         if not set(names) <= set(case.task.channel_names)
-    ]
-    if problems:
-        raise problems[0] if len(problems) == 1 else DataErrors(problems)
+    )
     return [pick_channels(case, names) for case in cases]
 
 

@@ -5,13 +5,12 @@
     dataset.json  imagesTr/a_0000.nii.gz  labelsTr/a.nii.gz       "channel_names", "labels": name → value   (nnU-Net 2)
 
 Several channels are several files `_0000`, `_0001`, … or one 4-D file (Decathlon). Without training cases the test
-cases are found, which have no masks.
+cases are found, which have no masks. An entry that names the file `_0000` stands for all its channels.
 """
 
-import json
-
 from mcc_keras.datasets.paths import confined, possible_file, stem_of
-from mcc_keras.errors import CaseError, DataErrors
+from mcc_keras.documents import read_object
+from mcc_keras.errors import CaseError, raise_all
 from mcc_keras.volumes import suffix_of
 
 WAY_OUT = "See the Medical Segmentation Decathlon and nnU-Net for its form."
@@ -25,34 +24,25 @@ def matches(source):
 def find(source):
     """Return the cases of a `dataset.json`, the labels that it declares in the order of their values, their names."""
     path = source if source.suffix == ".json" else source / "dataset.json"
-    settings = _read(path)
+    settings = read_object(path, error=CaseError, way_out=WAY_OUT)
     channels = _channels(settings, path)
     entries = settings.get("training") or _listed(settings, path)
     images_only = not entries
     entries = entries or settings.get("test") or []
     if not isinstance(entries, list):
         raise CaseError(path, f'expected "training" to be a list, found {type(entries).__name__}', WAY_OUT)
+    if not entries:
+        problem = 'expected cases in "training", in "test" or in imagesTr beside it, found none'
+        raise CaseError(path, problem, WAY_OUT)
     cases, problems = [], []
     for entry in entries:
         try:
             cases.append(_case(entry, path, channels, images_only))
         except CaseError as problem:
             problems.append(problem)
-    if problems:
-        raise problems[0] if len(problems) == 1 else DataErrors(problems)
+    raise_all(problems)
     regions = _regions(settings, path)
     return cases, _classes(regions), regions
-
-
-def _read(path):
-    try:
-        settings = json.loads(path.read_text("utf-8"))
-        json.dumps(settings, ensure_ascii=False).encode()  # refuses half a character, which no name can hold
-    except (OSError, ValueError, RecursionError) as error:
-        raise CaseError(path, f"expected JSON, found: {error}", WAY_OUT) from None
-    if not isinstance(settings, dict):
-        raise CaseError(path, f"expected a JSON object, found {type(settings).__name__}", WAY_OUT)
-    return settings
 
 
 def _channels(settings, path):
@@ -66,7 +56,7 @@ def _channels(settings, path):
 
 
 def _listed(settings, path):
-    """The cases of nnU-Net 2, which are not written down but lie in imagesTr."""
+    """Return the entries of nnU-Net 2, which lists no cases: they lie in imagesTr."""
     if isinstance(settings.get("dataset"), dict):
         return [{"case": name, **entry} for name, entry in settings["dataset"].items()]
     folder, ending = path.parent / "imagesTr", str(settings.get("file_ending", ".nii.gz"))
@@ -100,11 +90,11 @@ def _case(entry, path, channels, images_only):
 
 
 def _files(image, channels, path):
-    """The file itself, or where nnU-Net has put its channels."""
-    if image.is_file():
-        return (image,)
-    stem, suffix = stem_of(image), suffix_of(image)
+    """Return the file itself, or the numbered channels of nnU-Net, whether the entry has the number 0000 or not."""
+    stem, suffix = stem_of(image).removesuffix("_0000"), suffix_of(image)
     numbered = tuple(image.with_name(f"{stem}_{index:04d}{suffix}") for index in range(len(channels)))
+    if image.is_file() and not (image == numbered[0] and all(file.is_file() for file in numbered)):
+        return (image,)
     return tuple(confined(file, path.parent) for file in numbered) if numbered[0].is_file() else (image,)
 
 
@@ -123,7 +113,7 @@ def _regions(settings, path):
             values = {str(name): (int(value),) for value, name in declared.items()}
         else:
             values = {name: tuple(int(x) for x in _listed_or_one(v)) for name, v in declared.items()}
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise CaseError(path, f"expected labels with whole numbers, found {declared!r:.80}", WAY_OUT) from None
     return {name: labels for name, labels in values.items() if labels != (0,) and name != "ignore"}
 

@@ -1,31 +1,52 @@
-"""A CSV table: `case`, `image` (or `image_0`, `image_1`, … for channels), and if wanted `label`, `group` and `part`.
+"""A table: `case`, `image` (or several: `image_FLAIR`, `image_T1`, or `image_0`, …), `label`, `group` and `part`.
 
     case,image,label,group,part
     a1,scans/a1.nii.gz,masks/a1.nii.gz,patient7,train
 
-Paths are relative to the table; an image can be a folder of DICOM files. An empty `label` is a case without a mask.
-`part` (train, validation or test) fixes the split. Other columns are kept with the case.
+Comma, semicolon or tab; `.csv` or `.tsv`. Paths are relative to the table; an image can be a folder of DICOM files. An
+empty `label` is a case without a mask. `part` (train, validation or test) fixes the split. Other columns are kept with
+the case. Only `case` and an image are required.
 """
 
 import csv
+import difflib
+import warnings
 
-from mcc_keras.datasets.paths import possible_file
-from mcc_keras.errors import CaseError, DataErrors
+from mcc_keras.datasets.paths import possible_file, volumes_in
+from mcc_keras.datasets.splits import PARTS
+from mcc_keras.errors import CaseError, raise_all
 from mcc_keras.formats.dicom import holds_dicom
 
-PARTS = ("train", "validation", "test")
-WAY_OUT = "The columns are case, image (or image_0, image_1, ...), label, group, part."
+WAY_OUT = "The columns are case, image (or image_FLAIR, image_T1, ...), label, group, part."
+_SUFFIXES = (".csv", ".tsv")
+_COLUMNS = ("case", "image", "label", "group", "part")
+# What people call the columns, by the first letters, beside what is spelled almost the same.
+_OTHER_NAMES = {
+    **dict.fromkeys(("id", "case_id", "caseid", "scan_id"), "case"),
+    **dict.fromkeys(("scan", "volume", "img", "file"), "image"),
+    **dict.fromkeys(("mask", "masks", "seg", "segmentation", "truth", "gt", "ground_truth", "annotation"), "label"),
+    **dict.fromkeys(("patient", "patient_id", "subject", "subject_id", "participant_id"), "group"),
+    **dict.fromkeys(("split", "set", "subset", "fold"), "part"),
+}
+_READ = ("case", "image", "label")  # without these nothing, or only half, is read
 
 
 def matches(source):
-    """Whether a path is a CSV table or a folder with just one."""
-    return source.suffix.lower() == ".csv" or (source.is_dir() and len(_tables(source)) == 1)
+    """Whether a path is a table, or a folder with one; with a volume beside it, one that has the columns."""
+    if not source.is_dir():
+        return source.suffix.lower() in _SUFFIXES
+    return bool(_tables(source))
 
 
 def find(source):
     """Return the cases of a table."""
-    path = source if source.suffix.lower() == ".csv" else _tables(source)[0]
+    tables = _tables(source) if source.is_dir() else [source]
+    if len(tables) > 1:
+        names = ", ".join(path.name for path in tables)
+        raise CaseError(source, f"expected one table of cases, found {names}", "Name the one to read.")
+    path = tables[0]
     header, rows = _rows(path)
+    _refuse_other_names(header, path)
     images = _image_columns(header, path)
     cases, problems = [], []
     for line, row in rows:
@@ -33,13 +54,38 @@ def find(source):
             cases.append(_case(row, images, path, line))
         except CaseError as problem:
             problems.append(problem)
-    if problems:
-        raise problems[0] if len(problems) == 1 else DataErrors(problems)
+    raise_all(problems)
+    if not cases:
+        raise CaseError(path, "expected cases, found none below the header", WAY_OUT)
     return cases, ((1,),), {}
 
 
+def passed_over(source):
+    """Return the tables of a folder that are not one of cases."""
+    tables = _tables(source)
+    return [path for path in _files(source) if path not in tables]
+
+
+def _files(folder):
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    return [path for path in paths if path.is_file() and not path.name.startswith(".")]
+
+
 def _tables(folder):
-    return [path for path in sorted(folder.glob("*.csv")) if not path.name.startswith(".")]
+    """Return the tables of cases in a folder; any table where there is nothing else to read."""
+    files = _files(folder)
+    found = [path for path in files if _is_table(path)]
+    if found or volumes_in(folder) or any(path.is_dir() for path in folder.iterdir()):
+        return found
+    return files
+
+
+def _is_table(path):
+    try:
+        header, _ = _rows(path)
+    except CaseError:
+        return False
+    return "image" in header or any(name.startswith("image_") for name in header)
 
 
 def _rows(path):
@@ -51,20 +97,53 @@ def _rows(path):
         rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CaseError(path, f"expected a CSV table in UTF-8, found: {error}", WAY_OUT) from None
-    header = [name.strip() for name in reader.fieldnames or ()]
+    header = [_name(name) for name in reader.fieldnames or ()]
     if "case" not in header or len(set(header)) != len(header):
         found = ", ".join(header)
         raise CaseError(path, f"expected a column named case and no name twice, found {found!r:.200}", WAY_OUT)
-    return header, [(line, {str(k).strip(): v for k, v in row.items()}) for line, row in rows]
+    return header, [(line, {_name(str(k)): v for k, v in row.items()}) for line, row in rows]
+
+
+def _name(name):
+    """Return the name of a column; those that are read in small letters."""
+    name = name.strip()
+    return name.lower() if name.lower() in _COLUMNS else name
+
+
+def _refuse_other_names(header, path):
+    """Refuse another name of a column that is needed and missing; warn where a patient or a part may be meant."""
+    for name in header:
+        meant = None if name in _COLUMNS or name.startswith("image_") else _meant(name)
+        if meant is None or meant in header or (meant == "image" and any(n.startswith("image_") for n in header)):
+            continue
+        if meant in _READ:
+            raise CaseError(path, f"expected a column {meant}, found {name}", f"Rename it {meant}. {WAY_OUT}")
+        text = f"{path}: the column {name} is kept with the cases. If it is meant as {meant}, rename it {meant}."
+        warnings.warn(text, stacklevel=2)
+
+
+def _meant(name):
+    """Return which column of `_COLUMNS` an unknown name may stand for.
+
+    >>> [_meant(name) for name in ("Mask", "lable", "patient", "site")]
+    ['label', 'label', 'group', None]
+    """
+    near = difflib.get_close_matches(name.lower(), _COLUMNS, n=1, cutoff=0.8)
+    return _OTHER_NAMES.get(name.lower()) or next(iter(near), None)
 
 
 def _image_columns(header, path):
-    several = sorted((name for name in header if name.startswith("image_")), key=lambda name: (len(name), name))
+    several = [name for name in header if name.startswith("image_")]
     if "image" in header and not several:
-        return ["image"]
-    if several != [f"image_{index}" for index in range(len(several))] or not several or "image" in header:
-        raise CaseError(path, "expected one column image, or image_0, image_1 and so on without a gap", WAY_OUT)
-    return several
+        return {"image": "image"}
+    if not several or "image" in header:
+        raise CaseError(path, "expected one column image, or several that begin with image_", WAY_OUT)
+    if any(name.removeprefix("image_").isdecimal() for name in several):
+        several.sort(key=lambda name: (len(name), name))
+        if several != [f"image_{index}" for index in range(len(several))]:
+            raise CaseError(path, "expected image_0, image_1 and so on without a gap", WAY_OUT)
+        return {name: name for name in several}
+    return {name: name.removeprefix("image_") or name for name in several}
 
 
 def _case(row, image_columns, path, line):
@@ -84,7 +163,7 @@ def _case(row, image_columns, path, line):
         "mask": _file(row["label"], path, where) if row.get("label") else None,
         "group": row.get("group", ""),
         "part": part,
-        "channel_names": tuple(image_columns),
+        "channel_names": tuple(image_columns.values()),
         "columns": {name: value for name, value in row.items() if name not in used},
     }
 

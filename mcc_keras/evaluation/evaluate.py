@@ -1,53 +1,78 @@
-"""Scores of a run, case by case, on each scan's own grid.
+"""`evaluate`: scores of a run, each case on its own grid.
 
-scores.csv      one row a case and foreground class
-summary.json    means, spreads and counts, with the options that made them
-report.html     the same to look at: learning curves, scores, slices with outlines
+scores.csv      one row for each case and class, the columns of `MEASURES`
+summary.json    `Summary`: means, confidence intervals and counts, with the options that made them
+report.html     the same to look at: learning curves, scores, outlines
 """
 
-import csv
-import io
-import json
+from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import numpy as np
 from tqdm import tqdm
 
-from mcc_keras.datasets.cases import find_cases, read_image, read_mask
+from mcc_keras.datasets.cases import Case, find_cases, read_image, read_mask
 from mcc_keras.datasets.choices import match_channels
-from mcc_keras.errors import CaseError, OutputExistsError, UsageError
+from mcc_keras.datasets.paths import safe_id
+from mcc_keras.errors import CaseError, UsageError
+from mcc_keras.evaluation.case import Settings, add_regions, score_case
+from mcc_keras.evaluation.measures import TOLERANCE_MM
+from mcc_keras.evaluation.output import refuse_output, write_scores
 from mcc_keras.evaluation.page import build_score_page
-from mcc_keras.evaluation.scores import REPORT, SCORES, SUMMARY, Scores, compare_masks, score_counts, summarise
-from mcc_keras.files import write_text, written_aside
-from mcc_keras.records.manifest import read_manifest
-from mcc_keras.reporting import plots
+from mcc_keras.evaluation.scores import Scores, Summary, summarize_rows
+from mcc_keras.evaluation.seen import WANTED, WARNINGS, find_seen, refuse_changed
+from mcc_keras.runs import run as runs
 from mcc_keras.runs.run import read_run
 from mcc_keras.segmentation.segment import segment_volume
 
-MAX_PICTURES = 16
+_MIB_PER_WORKER = 32  # of scans: a process of its own costs about a second
+_OWN_NAMES = ("train", "validation", "test", runs.LOGS)
 
 
-def evaluate(run, *, part="test", source=None, largest_component=False, output=None, overwrite=False):
+def evaluate(
+    run,
+    *,
+    part="test",
+    source=None,
+    largest_component=False,
+    tolerance_mm=TOLERANCE_MM,
+    smallest_lesion_mm3=0.0,
+    regions=None,
+    by=None,
+    output=None,
+    workers=None,
+    overwrite=False,
+):
     """Score a run on a part of its own data or on another data set, every case on its original grid.
 
-    The masks come from the very graph that `segment` calls and `export_saved_model` writes.
+    The masks come from the graph that `segment` calls and `export_saved_model` writes. Cases and parts come from the
+    run folder, so preparing the records again changes nothing. What the run was trained on is never scored as unseen:
+    such cases stay in the table with a note and are left out of every mean, unless `part` asks for them.
 
     Args:
         run: Run folder, or a `Run`.
-        part: "train", "validation" or "test": the part of the run's own split to score; without meaning with `source`.
+        part: `"train"`, `"validation"` or `"test"`: the part of the run's own data to score. With `source`, which of
+            its cases are in the means: `"test"` those that the run has not seen.
         source: Another data set, as for `find_cases`; all of its cases that have a mask are scored.
         largest_component: Keep only the largest connected component of each class; no part of the exported graph.
+        tolerance_mm: Distance up to which surfaces count as equal in the surface Dice.
+        smallest_lesion_mm3: Smaller connected components are not counted as lesions.
+        regions: Name → mask labels that are merged, scored beside the classes, as `{"whole": (1, 2, 4)}`.
+        by: Column of the table of `source`, as `"site"`, whose values get means of their own.
         output: Folder for the three files; by default RUN/<part>, or RUN/<name of the source>.
-        overwrite: Replace scores that are there already.
+        workers: Processes that score while the next case is segmented; by default as many as the scans are worth, up
+            to one per core.
+        overwrite: Replace the scores of an earlier evaluation.
 
     Returns:
         `Scores`.
 
     Raises:
         RunError: The folder holds no finished run.
-        UsageError: A part without cases.
+        UsageError: A part without cases, or an option out of range.
         OutputExistsError: Scores are there already.
-        DataError: A case that cannot be read, or whose grid or labels do not fit.
+        DataError: A case that cannot be read, has changed since the training, or has another grid or other labels.
 
     Example:
 
@@ -55,52 +80,93 @@ def evaluate(run, *, part="test", source=None, largest_component=False, output=N
     Traceback (most recent call last):
     mcc_keras.errors.RunError: run: expected a finished run, found no run.json, ...
     """
+    settings = Settings(tolerance_mm=tolerance_mm, smallest_lesion_mm3=smallest_lesion_mm3, regions=dict(regions or {}))
+    if part not in _OWN_NAMES[:3]:
+        raise UsageError(f"`part` must be one of {', '.join(_OWN_NAMES[:3])}. Received: part={part!r}.")
     run = read_run(run)
+    classes = _classes(run.task, settings.regions)
     cases, name = _cases(run, part, source)
-    folder = Path(output) if output is not None else run.folder / name
-    if not overwrite and any((folder / file).exists() for file in (SCORES, SUMMARY, REPORT)):
-        raise OutputExistsError(
-            folder, "the scores of an earlier evaluation", "Allow overwriting, or choose an output."
-        )
+    inputs = [path for case in cases for path in (*case.images, case.mask)] + ([] if source is None else [source])
+    folder = refuse_output(output if output is not None else run.folder / name, inputs=inputs, overwrite=overwrite)
     _check_channels(cases, run)
-    from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that no refusal above waits for TensorFlow
-
-    segmenter = load_segmenter(run)
-    rows, slices = [], {}
-    # A bar on a terminal only (disable=None).
-    for case in tqdm(cases, desc=f"scoring {name}", unit="case", leave=False, disable=None):
-        case_rows, slices[case.case_id] = _score_case(segmenter, case, largest_component=largest_component)
-        rows += case_rows
-    summary = {
-        "run": str(run.folder),
-        "scored": name,
-        "source": None if source is None else str(source),
-        "options": {"flip_axes": list(segmenter.flip_axes), "largest_component": bool(largest_component)},
-        "cases": len(cases),
-        "classes": [summarise(rows, label) for label in dict.fromkeys(row["label"] for row in rows)],
-    }
-    scores = Scores(tuple(rows), summary, folder)
-    page = build_score_page(
-        rows=rows,
-        summary=summary,
-        run=run,
-        slices={case_id: slices[case_id] for case_id in _worth_a_picture(rows)},
+    _check_column(cases, by)
+    seen = find_seen(cases, run.data)
+    options = {"by": by, "classes": classes, "settings": settings, "largest": largest_component}
+    results = _score_all(run, cases, seen, workers=_workers(cases) if workers is None else workers, **options)
+    rows = [row for result in results.values() for row in result.rows]
+    summary = Summary(
+        scored=name,
+        run=str(run.folder),
+        source=None if source is None else str(source),
+        flip_axes=run.recipe.flip_axes,
+        largest_component=bool(largest_component),
+        settings=settings,
+        seen=WARNINGS.get(part, ""),
+        left_out=_left_out(seen, part),
+        by=by,
     )
-    _write(scores, page)
+    scores = Scores(rows, summarize_rows(rows, summary=summary), folder)
+    pictures = {case_id: result.picture for case_id, result in results.items()}
+    write_scores(scores, build_score_page(scores, pictures=pictures, run=run))
     return scores
 
 
 def _cases(run, part, source):
-    if source is not None:
-        found = find_cases(source, labels=run.task.labels, background=run.task.background)
-        cases = tuple(match_channels(case, run.task.channel_names) for case in found if case.mask is not None)
-        if not cases:
-            raise CaseError(source, "expected cases with masks, found none", "Scores need the true masks.")
-        return cases, Path(source).stem if Path(source).suffix else Path(source).name
-    cases = read_manifest(run.data.work, verify=False).cases(part)
+    """Return the cases to score, and a name for them that a folder can have."""
+    if source is None:
+        seen = run.data.cases.get(part, ())
+        if not seen:
+            raise UsageError(f"The {part} part of {run.folder} has no cases. Choose another part. Received: {part=}.")
+        refuse_changed(seen)
+        return tuple(_case(each, run.task, part) for each in seen), part
+    reading = _reading(run.data)
+    found = find_cases(source, labels=run.task.labels, background=run.task.background, **reading)
+    cases = (match_channels(case, run.task.channel_names) for case in found if case.mask is not None)
+    cases = tuple(replace(case, task=replace(case.task, names=run.task.names)) for case in cases)
     if not cases:
-        raise UsageError(f"The {part} part of {run.data.work} has no cases. Choose another part. Received: {part=}.")
-    return cases, part
+        raise CaseError(source, "expected cases with masks, found none", "Scores need the true masks.")
+    return cases, name_scores(source, run.folder)
+
+
+def name_scores(source, folder):
+    """Return a name for the scores of another data set that a folder in the run's own folder can have.
+
+    Args:
+        source: The data set, by whatever path.
+        folder: The run folder.
+
+    Example:
+
+    >>> name_scores("scans/..", Path("run")) == Path.cwd().name, name_scores("/test", Path("run"))
+    (True, 'source-test')
+    """
+    path = Path(source).resolve()  # whose name is none of "..", "." and ""
+    name = safe_id((path.stem if path.suffix else path.name) or "source")
+    return f"source-{name}" if name.lower() in _OWN_NAMES or (folder / name).is_file() else name
+
+
+def _case(seen, task, part):
+    return Case(
+        case_id=seen.case_id,
+        images=tuple(Path(path) for path in seen.images),
+        mask=Path(seen.mask),
+        group=seen.group,
+        task=task,
+        part=part,
+        affine=seen.affine,
+        nonfinite=seen.nonfinite,
+    )
+
+
+def _reading(data):
+    """Return how the run's own files were read, as arguments of `find_cases`."""
+    ways = {(case.affine, case.nonfinite) for cases in data.cases.values() for case in cases}
+    return dict(zip(("affine", "nonfinite"), ways.pop(), strict=True)) if len(ways) == 1 else {}
+
+
+def _classes(task, regions):
+    labels = {label: index for index, values in enumerate(task.labels, start=1) for label in values}
+    return add_regions({name: (i,) for i, name in enumerate(task.names, start=1)}, regions, labels=labels)
 
 
 def _check_channels(cases, run):
@@ -112,59 +178,55 @@ def _check_channels(cases, run):
             raise CaseError(case.case_id, problem, "Score it with a run that was trained on these channels.")
 
 
-def _score_case(segmenter, case, *, largest_component):
-    task = segmenter.task
-    image = read_image(case)
-    truth = read_mask(case, image)
-    mask, _ = segment_volume(segmenter, image, largest_component=largest_component)
-    values = task.label_values
-    class_of = np.zeros(max(values) + 1, np.uint8)
-    class_of[list(values)] = range(len(values))
-    predicted = class_of[mask]
-    voxel_ml = abs(float(np.linalg.det(image.affine[:3, :3]))) / 1000
-    rows = []
-    for labels, counts in zip(task.labels, compare_masks(truth, predicted, num_labels=len(task.labels)), strict=True):
-        tp, fp, fn, tn = counts
-        row = {"case": case.case_id, "group": case.group or case.case_id, "label": "+".join(map(str, labels))}
-        row |= score_counts(*counts)
-        row |= {"true_ml": (tp + fn) * voxel_ml, "predicted_ml": (tp + fp) * voxel_ml}
-        row |= {"tp": tp, "fp": fp, "fn": fn, "tn": tn}
-        rows.append(row)
-    return rows, plots.find_slices(image.array[..., 0], image.affine, truth=truth, predicted=predicted)
+def _check_column(cases, by):
+    known = sorted({name for case in cases for name in case.columns})
+    if by is not None and by not in known:
+        there = f"The columns are {', '.join(known)}." if known else "These cases have no columns."
+        raise UsageError(f"`by` must be a column of the data set's table. Received: by={by!r}. {there}")
 
 
-def _worth_a_picture(rows):
-    """Case ids, the worst first; the best and the median are among them where not all can be shown."""
-    worst = {}
-    for row in rows:
-        dice = row["dice"] if row["dice"] is not None else (2.0 if row["fp"] == 0 else 1.5)
-        worst[row["case"]] = min(dice, worst.get(row["case"], 2.0))
-    ordered = sorted(worst, key=worst.get)
-    if len(ordered) <= MAX_PICTURES:
-        return ordered
-    return ordered[: MAX_PICTURES // 2] + ordered[:: -(-2 * len(ordered) // MAX_PICTURES)][: MAX_PICTURES // 2]
+def _left_out(seen, part):
+    left_out = {}
+    for case_id, each in seen.items():
+        if each.kind != WANTED.get(part, ""):
+            left_out.setdefault(each.note or "not seen", []).append(case_id)
+    return {note: tuple(cases) for note, cases in left_out.items()}
 
 
-def _write(scores, page):
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(scores.rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in scores.rows:
-        writer.writerow({name: _cell(value) for name, value in row.items()})
-    files = {
-        SCORES: text.getvalue(),
-        SUMMARY: json.dumps(scores.summary, indent=2, ensure_ascii=False) + "\n",
-        REPORT: page,
-    }
-    if scores.folder.exists():
-        for name, content in files.items():
-            write_text(scores.folder / name, content)
-    else:
-        with written_aside(scores.folder) as aside:
-            aside.mkdir()
-            for name, content in files.items():
-                (aside / name).write_text(content, encoding="utf-8")
+def _score_all(run, cases, seen, *, by, classes, settings, largest, workers):
+    """Return case id → `Scored`: one case after another is segmented, and those before it are scored beside that."""
+    from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that no refusal waits for TensorFlow
+
+    segmenter = load_segmenter(run)
+
+    def jobs():
+        for case in cases:
+            identity = {"case": case.case_id, "group": case.group}
+            identity |= {by: case.columns.get(by, "")} if by else {}
+            identity["note"] = seen[case.case_id].note
+            image = read_image(case)
+            truth = read_mask(case, image)
+            mask, _ = segment_volume(segmenter, image, largest_component=largest)
+            masks = (truth, _class_indices(mask, run.task))
+            first = np.ascontiguousarray(image.array[..., 0])
+            options = {"affine": image.affine, "classes": classes, "settings": settings, "image": first}
+            options["box"] = (run.preprocessing, run.preprocessing.grid(image.array, image.affine))
+            yield joblib.delayed(score_case)(identity, *masks, **options)
+
+    scored = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch="n_jobs")(jobs())
+    # A bar on a terminal only (disable=None).
+    bar = tqdm(scored, total=len(cases), desc="scoring", unit="case", leave=False, disable=None)
+    return {result.rows[0]["case"]: result for result in bar}
 
 
-def _cell(value):
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else value
+def _workers(cases):
+    """Return how many processes the scans on disk are worth, up to one per core."""
+    paths = [path for case in cases for path in case.images]
+    mib = sum(path.stat().st_size for path in paths if path.is_file()) / 2**20
+    return int(max(1, min(joblib.cpu_count(), len(cases), 1 + mib // _MIB_PER_WORKER)))
+
+
+def _class_indices(mask, task):
+    class_of = np.zeros(max(task.label_values) + 1, np.uint8)
+    class_of[list(task.label_values)] = range(len(task.label_values))
+    return class_of[mask]

@@ -1,117 +1,186 @@
 """The report of an evaluation as one HTML page."""
 
-from mcc_keras.evaluation.scores import describe_class, describe_options
-from mcc_keras.reporting import plots
-from mcc_keras.reporting.html import Markup, escape, facts, gallery, page, paragraph, picture, section, table
+from mcc_keras.evaluation.charts import learning_curves, volume_charts
+from mcc_keras.evaluation.measures import FALSE_ALARM, MEASURES, MISSED, OUTCOMES
+from mcc_keras.evaluation.scores import CLASS_HEADS, brief_measures, class_lines, describe, head_of
+from mcc_keras.reporting import html
+from mcc_keras.reporting.thumbnails import class_colour, predicted_colour
+
+MAX_PICTURES = 300  # about 40 kB each
+_SHOWN = ("loss", "epochs", "minutes", "batch_size", "precision", "seed")
+EMPTY_RULE = (
+    "Where the truth holds no organ, scores are blank and in no mean; such a case is “correctly empty” or a “false "
+    "alarm” whose voxels are counted apart. An organ that is not found at all is “missed”: overlap scores are 0; "
+    "precision and distances, which need a prediction, are blank. Click on a head to sort."
+)
 
 
-def build_score_page(*, rows, summary, run, slices):
+def build_score_page(scores, *, pictures, run=None):
     """Build the page of an evaluation.
 
     Args:
-        rows: One dict a case and class, the columns of scores.csv.
-        summary: The contents of summary.json.
-        run: The `Run`.
-        slices: Mapping of case id to the three `plots.Slice`s of its picture, in the order to show them.
+        scores: `Scores`.
+        pictures: Case id → JPEG bytes.
+        run: The `Run`, for its learning curves; `None` where two folders of masks were compared.
 
     Returns:
         The document as `Markup`.
     """
-    several = len(summary["classes"]) > 1
+    summary = scores.summary
+    ordered = [case_id for case_id in worst_first(scores) if case_id in pictures]
+    shown = ordered if len(ordered) <= MAX_PICTURES else [*ordered[: MAX_PICTURES - 1], ordered[-1]]
+    anchors = {case_id: f"case-{number}" for number, case_id in enumerate(shown)}
+    parts = [html.facts(_tiles(summary)), *map(html.paragraph, describe(summary))]
+    parts.append(html.section("Means", _class_table(summary.classes), *_groups(summary)))
+    if run is not None:
+        note = html.paragraph("On the boxes that the network sees; all other scores are on the scans’ own grids.")
+        parts.append(html.section("Learning", html.gallery(learning_curves(run)), note))
+    parts.append(html.section("Worst, median and best case", _legend(summary), *_extremes(scores, ordered, pictures)))
+    parts.append(html.section("Volumes", html.gallery(volume_charts(scores)), _colours(summary)))
+    parts.append(html.section("Case by case", _case_table(scores, anchors), html.paragraph(EMPTY_RULE)))
+    if len(shown) < len(ordered):
+        parts.append(html.paragraph(f"Pictures of {len(shown)} of {len(ordered)} cases, the worst first."))
+    details = [_case(case_id, scores, picture=pictures[case_id], anchor=anchors[case_id]) for case_id in shown]
+    parts.append(html.section("Every case, the worst first", *details))
+    parts.append(html.section("Measures", _measures()))
+    return html.page(
+        f"Scores: {summary.scored}",
+        *parts,
+        lead=f"{summary.cases} cases, scored on their own grids" + _made(run),
+        footer=" · ".join(f"{name}: {value}" for name, value in _origin(summary).items() if value),
+    )
+
+
+def worst_first(scores):
+    """Return case ids in the order of the lowest Dice of their classes; correctly empty cases are the last."""
+    lowest = {}
+    for row in scores:
+        score = row["dice"]
+        if score is None:
+            score = 0.0 if row["counted_as"] == FALSE_ALARM else 2.0
+        lowest[row["case"]] = min(score, lowest.get(row["case"], 2.0))
+    return sorted(lowest, key=lowest.get)
+
+
+def _tiles(summary):
     tiles = {}
-    for group in summary["classes"]:
-        of = f" of {group['label']}" if several else ""
-        tiles[f"mean Dice{of}"] = _number(group["dice"]["mean"])
-        tiles[f"mean MCC{of}"] = _number(group["mcc"]["mean"])
-        tiles[f"lowest Dice{of}"] = _number(group["dice"]["min"])
-        tiles[f"cases with the organ{of}"] = group["with_organ"]
-        tiles[f"cases without it{of}"] = group["without_organ"]
-        tiles[f"false-positive voxels in them{of}"] = group["false_positive_voxels_without_organ"]
-    made = ", ".join(f"{name} {getattr(run.recipe, name)}" for name in _SHOWN if getattr(run.recipe, name) is not None)
-    pictures = [
-        picture(_case_figure(three), alt=f"Slices of {case_id} with outlines", caption=_caption(case_id, rows))
-        for case_id, three in slices.items()
-    ]
-    legend = Markup(
-        f'<p class="note">Outlines:<span class="swatch" style="border-color:{plots.TRUE_COLOUR}"></span>true'
-        f'<span class="swatch" style="border-color:{plots.PREDICTED_COLOUR};border-top-style:dashed"></span>predicted. '
-        "The patient’s right is on the left of axial and coronal slices; the lowest scores come first.</p>"
-    )
-    return page(
-        f"Scores: {summary['scored']}",
-        facts(tiles),
-        *(paragraph(describe_class(group)) for group in summary["classes"]),
-        paragraph(describe_options(summary["options"])),
-        section("Learning", *_curves(run)),
-        section("Case by case", _score_table(rows, several), paragraph(EMPTY_RULE)),
-        section("Slices", legend, gallery(pictures)),
-        lead=f"{summary['cases']} cases, scored on their own grids" + f" · {made}",
-        footer=f"Run: {summary['run']}" + (f" · source: {summary['source']}" if summary["source"] else ""),
-    )
+    for group in summary.classes:
+        of = f" of {group.name}" if len(summary.classes) > 1 else ""
+        dice = group.measures["dice"]
+        tiles[f"mean Dice{of} ({dice.n} cases)"] = None if dice.mean is None else f"{dice.mean:.3f}"
+        tiles[f"lowest Dice{of}"] = None if dice.min is None else f"{dice.min:.3f}"
+        tiles[f"missed{of}"] = group.missed
+        if group.without_organ:
+            tiles[f"false alarms{of} ({group.without_organ} cases without it)"] = group.false_alarms
+    return tiles
 
 
-_SHOWN = ("loss", "epochs", "minutes", "batch_size", "precision", "seed")
-EMPTY_RULE = (
-    "Where the truth holds no organ, Dice, MCC, sensitivity, precision and volume difference are blank and left out of "
-    "every mean; such a case is “correctly empty” or a “false alarm” whose voxels are reported apart. An organ that is "
-    "not found at all is “missed”: Dice, MCC and sensitivity are 0, precision is blank."
-)
+def _class_table(classes):
+    return html.table(CLASS_HEADS, class_lines(classes), text_columns=(1,))
 
 
-def _score_table(rows, several):
-    formats = {
-        "dice": ".3f",
-        "mcc": ".3f",
-        "sensitivity": ".3f",
-        "precision": ".3f",
-        "volume_difference_percent": "+.1f",
-    }
-    formats |= {"true_ml": ".2f", "predicted_ml": ".2f"}
-    heads = ["case", *(["label"] if several else []), "counted as", "Dice", "MCC", "sensitivity", "precision"]
-    heads += ["volume diff. %", "true ml", "predicted ml", "false-positive voxels"]
+def _groups(summary):
+    for value, classes in summary.groups.items():
+        yield html.element("<h3>{}: {}</h3>", summary.by, value)
+        yield _class_table(classes)
+
+
+def _legend(summary):
+    names = [group.name for group in summary.classes if group.name not in summary.settings.regions]
+    if len(names) == 1:
+        lines = [
+            html.swatch(class_colour(0), "true"),
+            html.swatch(predicted_colour(0, num_classes=1), "predicted", dashed=True),
+        ]
+    else:
+        lines = [html.swatch(class_colour(index), name) for index, name in enumerate(names)]
+        lines.append(html.Markup(" · solid true, dashed predicted"))
+    note = "Slices through the middle of the organ; the patient’s right is on the left of axial and coronal slices."
+    return html.element('<p class="note">{}. {}</p>', html.join(lines), note)
+
+
+def _colours(summary):
+    """Which points of the charts are which class, where there are several."""
+    names = [group.name for group in summary.classes]
+    lines = [html.swatch(class_colour(index), name) for index, name in enumerate(names)] if len(names) > 1 else []
+    return html.element('<p class="note">{}</p>', html.join(lines))
+
+
+def _extremes(scores, ordered, pictures):
+    if not ordered:
+        return
+    places = {"worst": 0, "median": (len(ordered) - 1) // 2, "best": len(ordered) - 1}
+    for name, place in places.items():
+        case_id = ordered[place]
+        caption = f"{name}: {_caption(case_id, scores)}"
+        yield html.image(pictures[case_id], alt=f"Slices of {case_id} with outlines", caption=caption)
+
+
+def _case_table(scores, anchors):
+    extra = [name for name in ("note", scores.summary.by) if name and any(row[name] for row in scores)]
+    several = len(scores.summary.classes) > 1
+    brief = brief_measures(scores)
+    heads = ["case", *(["class"] if several else []), *map(head_of, brief.values()), "counted as", *extra]
     body = []
-    for row in rows:
-        kind = escape(row["counted_as"])
-        if row["counted_as"] in ("missed", "false alarm"):
-            kind = Markup(f'<span class="warn">{kind}</span>')
-        values = [row["case"], *([row["label"]] if several else []), kind]
-        values += [_number(row[name], form) for name, form in formats.items()]
-        body.append([*values, row["fp"]])
-    return table(heads, body, text_columns=(1, 2) if several else (1,))
+    for row in scores:
+        outcome = row["counted_as"]
+        if outcome in (MISSED, FALSE_ALARM):
+            outcome = html.element('<span class="warn">{}</span>', outcome)
+        case_id = row["case"]
+        name = html.element('<a href="#{}">{}</a>', anchors[case_id], case_id) if case_id in anchors else case_id
+        values = [None if row[key] is None else measure.text(row[key]) for key, measure in brief.items()]
+        body.append([name, *([row["class"]] if several else []), *values, outcome, *(row[key] for key in extra)])
+    first = len(heads) - 1 - len(extra)
+    text_columns = (*([1] if several else []), *range(first, len(heads)))
+    return html.table(heads, body, text_columns=text_columns, sortable=True)
 
 
-def _number(value, form=".3f"):
-    return None if value is None else format(value, form)
+def _case(case_id, scores, *, picture, anchor):
+    """Every measure of a case, and its picture, behind one line."""
+    rows = [row for row in scores if row["case"] == case_id]
+    lines = [
+        (measure.head, measure.unit or None, *(None if row[name] is None else measure.text(row[name]) for row in rows))
+        for name, measure in MEASURES.items()
+    ]
+    heads = ("measure", "unit", *(row["class"] for row in rows))
+    caption = _caption(case_id, scores)
+    shown = html.image(picture, alt=f"Slices of {case_id} with outlines", caption=caption, anchor=anchor)
+    return html.folded(caption, shown, html.table(heads, lines, text_columns=(1,)))
 
 
-def _curves(run):
-    pictures = []
-    for name, ylabel in (("loss", "loss"), ("dice", "Dice")):
-        figure = plots.new_figure((5.2, 3))
-        ax = plots.plot_history(
-            run.history,
-            names=(name, f"val_{name}"),
-            ylabel=ylabel,
-            best_epoch=run.result.best_epoch,
-            ax=figure.subplots(),
-        )
-        if name == "dice":
-            ax.set_ylim(0, 1)
-        pictures.append(picture(figure, alt=f"Learning curve: {ylabel} by epoch"))
-    yield gallery(pictures)
-    yield paragraph("On the boxes that the network sees; the scores below are on the scans’ own grids.")
-
-
-def _case_figure(three):
-    figure = plots.new_figure((7.2, 2.5))
-    plots.plot_slices(three, axes=figure.subplots(1, 3))
-    return figure
-
-
-def _caption(case_id, rows):
-    said = []
-    for row in rows:
+def _caption(case_id, scores):
+    parts, several = [], len(scores.summary.classes) > 1
+    for row in scores:
         if row["case"] == case_id:
             score = row["counted_as"] if row["dice"] is None else f"Dice {row['dice']:.3f}"
-            said.append(f"{score}, {row['fp']} false-positive voxels" if row["counted_as"] == "false alarm" else score)
-    return f"{case_id}: {'; '.join(said)}"
+            score += f", {row['fp']} false-positive voxels" if row["counted_as"] == FALSE_ALARM else ""
+            parts.append(f"{row['class']} {score}" if several else score)
+            note = row["note"]
+    return f"{case_id}: {'; '.join(parts)}" + (f" · {note}" if note else "")
+
+
+def _measures():
+    """What every column means, and what it is where a mask is empty."""
+
+    def rule(measure, outcome):
+        if outcome not in measure.empty:
+            return "computed"
+        return None if measure.empty[outcome] is None else measure.text(measure.empty[outcome])
+
+    heads = ("column", "head", "meaning", "unit", "better", *OUTCOMES[1:])
+    lines = [
+        (name, each.head, each.meaning, each.unit or None, each.better or None, *(rule(each, o) for o in OUTCOMES[1:]))
+        for name, each in MEASURES.items()
+    ]
+    return html.folded("Formulas, and values where a mask is empty", html.table(heads, lines, text_columns=range(8)))
+
+
+def _made(run):
+    if run is None:
+        return ""
+    made = (f"{name} {getattr(run.recipe, name)}" for name in _SHOWN if getattr(run.recipe, name) is not None)
+    return f" · {', '.join(made)}"
+
+
+def _origin(summary):
+    return {"Run": summary.run, "source": summary.source, "prediction": summary.prediction}

@@ -1,217 +1,290 @@
-"""Scores of one class in one case, of a set of cases, and their table.
+"""Scores of a set of cases: rows, summaries and the table to read. The columns are those of `MEASURES`."""
 
-What is counted where a mask is empty (each class by itself):
-
-    | truth   | prediction | Dice, MCC, sensitivity | precision | volume difference | counted as      |
-    |---------|------------|------------------------|-----------|-------------------|-----------------|
-    | organ   | organ      | by their formulas      | formula   | formula           | scored          |
-    | organ   | nothing    | 0                      | blank     | −100 %            | missed          |
-    | nothing | something  | blank                  | blank     | blank             | false alarm     |
-    | nothing | nothing    | blank                  | blank     | blank             | correctly empty |
-
-Blanks are left out of every mean, so means are over the cases whose truth holds the class (precision: over those where
-something was predicted as well). The cases without it are counted, and their false-positive voxels reported apart. A
-truth that fills the whole scan has a blank MCC.
-"""
-
-import math
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
+from mcc_keras.evaluation.case import Settings
+from mcc_keras.evaluation.measures import BRIEF, CORRECTLY_EMPTY, FALSE_ALARM, MEASURES, MISSED, SCORES
+from mcc_keras.evaluation.statistics import Agreement, Spread, agree, summarize
+from mcc_keras.reporting.plain import columns, printable
 
-from mcc_keras.errors import UsageError
+CSV, SUMMARY, REPORT = "scores.csv", "summary.json", "report.html"
+SCHEMA = 1
+_NAMED = 5
 
-SCORES, SUMMARY, REPORT = "scores.csv", "summary.json", "report.html"
-MEASURES = ("dice", "mcc", "sensitivity", "precision", "volume_difference_percent")
 
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """What `evaluate` found; `str(scores)` is a table to read.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassSummary:
+    """One class, or region, over a set of cases.
 
     Args:
-        rows: One dict a case and foreground class, the columns of scores.csv; a blank is None.
-        summary: The contents of summary.json.
-        folder: Where scores.csv, summary.json and report.html lie.
+        name: Its name.
+        cases: Number of cases.
+        with_organ: Cases whose truth holds it.
+        missed: Cases with it in which nothing was predicted.
+        without_organ: Cases whose truth does not hold it.
+        correctly_empty: Cases without it in which nothing was predicted.
+        false_alarms: Cases without it in which something was predicted.
+        false_positive_voxels_without_organ: Voxels that were predicted in those.
+        false_positive_ml_without_organ: Their volume.
+        measures: Measure → `Spread`.
+        agreement: `Agreement` of the volumes over the cases with the organ.
     """
 
-    rows: tuple
-    summary: dict
-    folder: Path
+    name: str
+    cases: int
+    with_organ: int
+    missed: int
+    without_organ: int
+    correctly_empty: int
+    false_alarms: int
+    false_positive_voxels_without_organ: int
+    false_positive_ml_without_organ: float
+    measures: dict[str, Spread]
+    agreement: Agreement | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What `summary.json` holds.
+
+    Args:
+        scored: What was scored: a part of the run's own data, or the name of a data set.
+        run: Folder of the run; `None` where two folders of masks were compared.
+        source: Data set, or folder of true masks; `None` for a part of the run's own data.
+        prediction: Folder of predicted masks.
+        flip_axes: Axes over whose flips the run averages.
+        largest_component: Whether only the largest component of each class was kept.
+        settings: `Settings`.
+        cases: Number of cases.
+        seen: What the network saw of the cases that are in the means: empty for nothing.
+        left_out: Reason → cases that are in the table and in no mean.
+        without_prediction: Cases that count as an empty mask.
+        without_truth: Predictions that were not scored.
+        classes: `ClassSummary`s.
+        by: Column of `groups`.
+        groups: Value of the column → `ClassSummary`s.
+    """
+
+    scored: str
+    run: str | None = None
+    source: str | None = None
+    prediction: str | None = None
+    flip_axes: tuple[int, ...] = ()
+    largest_component: bool = False
+    settings: Settings = dataclasses.field(default_factory=Settings)
+    cases: int = 0
+    seen: str = ""
+    left_out: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    without_prediction: tuple[str, ...] = ()
+    without_truth: tuple[str, ...] = ()
+    classes: tuple[ClassSummary, ...] = ()
+    by: str | None = None
+    groups: Mapping[str, tuple[ClassSummary, ...]] = dataclasses.field(default_factory=dict)
+
+
+class Scores(list):
+    """The rows of `scores.csv`: a list of dicts, one for each case and class; a blank is `None`.
+
+    `pandas.DataFrame(scores)` takes it, and `print(scores)` shows a table.
+
+    Args:
+        rows: The rows.
+        summary: `Summary`.
+        folder: Folder of scores.csv, summary.json and report.html, or `None` where nothing was written.
+    """
+
+    def __init__(self, rows, summary, folder=None):
+        super().__init__(rows)
+        self.summary, self.folder = summary, None if folder is None else Path(folder)
+
+    @property
+    def rows(self):
+        """The rows as a tuple."""
+        return tuple(self)
 
     @property
     def scores_path(self):
-        return self.folder / SCORES
+        """Path of scores.csv."""
+        return self.folder / CSV
 
     @property
     def report_path(self):
+        """Path of report.html."""
         return self.folder / REPORT
 
     def mean(self, measure="dice"):
-        """Mean over the cases whose truth holds the class, and over the classes; None where there are none."""
-        means = [group[measure]["mean"] for group in self.summary["classes"] if group[measure]["mean"] is not None]
+        """Return the mean over the cases whose truth holds the class, and over the classes; `None` without cases."""
+        means = [group.measures[measure].mean for group in self.summary.classes]
+        means = [mean for mean in means if mean is not None]
         return sum(means) / len(means) if means else None
 
     def to_text(self):
         """Return the scores as a table to read."""
-        return _text(self)
+        tables = [_case_table(self), _class_table(self.summary.classes)]
+        for value, classes in self.summary.groups.items():
+            tables.append([printable(f"{self.summary.by}: {value}"), *_class_table(classes)])
+        tables.append(describe(self.summary))
+        return "\n\n".join("\n".join(table) for table in tables)
 
     __str__ = to_text
 
 
-def score_counts(tp, fp, fn, tn):
-    """Compute the scores of one class in one case from its voxel counts, by the table of this module.
-
-    Dice = 2·TP / (2·TP + FP + FN), MCC = (TP·TN − FP·FN) / √((TP+FP)(TP+FN)(TN+FP)(TN+FN)), sensitivity =
-    TP / (TP + FN), precision = TP / (TP + FP), volume difference = 100 · (predicted − true) / true.
+def summarize_rows(rows, *, summary, seed=0):
+    """Return a `Summary` with its classes, and its groups where it names a column.
 
     Args:
-        tp: Voxels of the class that were found.
-        fp: Voxels that were taken for the class and are not.
-        fn: Voxels of the class that were missed.
-        tn: All other voxels.
-
-    Returns:
-        A dict of dice, mcc, sensitivity, precision, volume_difference_percent (None where undefined) and counted_as.
-
-    Example:
-
-    >>> scores = score_counts(3, 1, 2, 94)
-    >>> round(scores["dice"], 4), round(scores["mcc"], 4), scores["volume_difference_percent"]
-    (0.6667, 0.6556, -20.0)
-    >>> score_counts(0, 5, 0, 95)["counted_as"]
-    'false alarm'
+        rows: The rows of all cases.
+        summary: `Summary` with everything else.
+        seed: Integer seed of the confidence intervals.
     """
-    tp, fp, fn, tn = int(tp), int(fp), int(fn), int(tn)
-    true, predicted = tp + fn, tp + fp
-    if true == 0:
-        return dict.fromkeys(MEASURES) | {"counted_as": "false alarm" if predicted else "correctly empty"}
-    # Products of exact integers: float32 would lose voxels above 2**24.
-    spread = predicted * true * (tn + fp) * (tn + fn)
-    mcc = (tp * tn - fp * fn) / math.sqrt(spread) if spread else 0.0
-    return {
-        "dice": 2 * tp / (2 * tp + fp + fn),
-        "mcc": None if tn + fp == 0 else mcc,
-        "sensitivity": tp / true,
-        "precision": tp / predicted if predicted else None,
-        "volume_difference_percent": 100 * (predicted - true) / true,
-        "counted_as": "scored" if predicted else "missed",
-    }
+    left_out = {case for cases in summary.left_out.values() for case in cases}
+    counted = [row for row in rows if row["case"] not in left_out]
+    names = tuple(dict.fromkeys(row["class"] for row in rows))
+
+    def classes(some):
+        return tuple(_summarize_class([r for r in some if r["class"] == name], name, seed) for name in names)
+
+    values = sorted({row[summary.by] for row in counted}) if summary.by else ()
+    groups = {value: classes([row for row in counted if row[summary.by] == value]) for value in values}
+    cases = len({row["case"] for row in rows})
+    return dataclasses.replace(summary, cases=cases, classes=classes(counted), groups=groups)
 
 
-def compare_masks(truth, predicted, *, num_labels):
-    """Count the voxels of each foreground class in two masks of class indices, exactly.
-
-    Args:
-        truth: Integer array of class indices, 0 background.
-        predicted: Integer array of the same shape.
-        num_labels: Number of foreground classes.
-
-    Returns:
-        A list of (tp, fp, fn, tn), Python integers, for classes 1 … num_labels.
-
-    Example:
-
-    >>> compare_masks(np.array([0, 1, 1, 2]), np.array([0, 1, 2, 2]), num_labels=2)
-    [(1, 0, 1, 2), (1, 1, 0, 2)]
-    """
-    if truth.shape != predicted.shape:
-        raise UsageError(
-            "Both masks must have the same shape. "
-            f"Received: truth.shape={truth.shape}, predicted.shape={predicted.shape}."
-        )
-    k = num_labels + 1
-    pairs = np.bincount(truth.ravel().astype(np.int64) * k + predicted.ravel(), minlength=k * k).reshape(k, k)
-    counts = []
-    for label in range(1, k):
-        tp, true, found = (int(n) for n in (pairs[label, label], pairs[label].sum(), pairs[:, label].sum()))
-        counts.append((tp, found - tp, true - tp, int(truth.size) - true - found + tp))
-    return counts
+def _summarize_class(rows, name, seed):
+    empty = [row for row in rows if row["counted_as"] in (FALSE_ALARM, CORRECTLY_EMPTY)]
+    held = [row for row in rows if row["counted_as"] not in (FALSE_ALARM, CORRECTLY_EMPTY)]
+    patients = [row["group"] for row in rows]
+    return ClassSummary(
+        name=name,
+        cases=len(rows),
+        with_organ=len(held),
+        missed=sum(row["counted_as"] == MISSED for row in rows),
+        without_organ=len(empty),
+        correctly_empty=sum(row["counted_as"] == CORRECTLY_EMPTY for row in rows),
+        false_alarms=sum(row["counted_as"] == FALSE_ALARM for row in rows),
+        false_positive_voxels_without_organ=sum(row["fp"] for row in empty),
+        false_positive_ml_without_organ=float(sum(row["predicted_ml"] for row in empty)),
+        measures={measure: summarize([row[measure] for row in rows], patients, seed=seed) for measure in SCORES},
+        agreement=agree([row["true_ml"] for row in held], [row["predicted_ml"] for row in held]),
+    )
 
 
-def summarise(rows, label):
-    rows = [row for row in rows if row["label"] == label]
-    empty = [row for row in rows if row["counted_as"] in ("false alarm", "correctly empty")]
-    summary = {
-        "label": label,
-        "with_organ": len(rows) - len(empty),
-        "missed": sum(row["counted_as"] == "missed" for row in rows),
-        "without_organ": len(empty),
-        "correctly_empty": sum(row["counted_as"] == "correctly empty" for row in rows),
-        "false_alarms": sum(row["counted_as"] == "false alarm" for row in rows),
-        "false_positive_voxels_without_organ": sum(row["fp"] for row in empty),
-        "false_positive_ml_without_organ": sum(row["predicted_ml"] for row in empty),
-    }
-    return summary | {measure: _spread([row[measure] for row in rows]) for measure in MEASURES}
+CLASS_HEADS = ("class", "measure", "mean", "95 % CI", "median", "lowest", "highest", "cases")
 
 
-def _spread(values):
-    values = np.array([value for value in values if value is not None], float)
-    if not values.size:
-        return {"n": 0, "mean": None, "std": None, "median": None, "min": None, "max": None}
-    return {
-        "n": int(values.size),
-        "mean": float(values.mean()),
-        "std": float(values.std(ddof=1)) if values.size > 1 else None,
-        "median": float(np.median(values)),
-        "min": float(values.min()),
-        "max": float(values.max()),
-    }
+def class_lines(classes):
+    """Return the lines of the table of means: one for each class and brief score, with the number of cases."""
+    lines = []
+    for group in classes:
+        for name, measure in SCORES.items():
+            spread = group.measures[name]
+            if not measure.brief:
+                continue
+            interval = None
+            if spread.low is not None:
+                interval = f"{measure.text(spread.low)} to {measure.text(spread.high)}"
+            values = (spread.mean, spread.median, spread.min, spread.max)
+            mean, *others = (None if value is None else measure.text(value) for value in values)
+            lines.append((group.name, head_of(measure), mean, interval, *others, str(spread.n)))
+    return lines
+
+
+def head_of(measure):
+    """Return the head of a measure's column, with its unit."""
+    has_unit = not measure.unit or measure.head.endswith(measure.unit)
+    return measure.head if has_unit else f"{measure.head} {measure.unit}"
+
+
+def brief_measures(scores):
+    """Return the measures that tables show: the brief ones, without those that are blank in every row."""
+    return {name: measure for name, measure in BRIEF.items() if any(row[name] is not None for row in scores)}
+
+
+def _case_table(scores):
+    brief = brief_measures(scores)
+    extra = [name for name in ("note", scores.summary.by) if name and any(row[name] for row in scores)]
+    heads = ("case", "class", *map(head_of, brief.values()), "counted as", *extra)
+    lines = [heads]
+    for row in scores:
+        numbers = (measure.text(row[name]) for name, measure in brief.items())
+        lines.append((row["case"], row["class"], *numbers, row["counted_as"], *(row[name] for name in extra)))
+    return columns(lines, right=range(2, 2 + len(brief)))
+
+
+def _class_table(classes):
+    lines = [[value or "-" for value in line] for line in class_lines(classes)]
+    return columns([CLASS_HEADS, *lines], right=range(2, len(CLASS_HEADS)))
+
+
+def describe(summary):
+    """Return sentences: what each mean stands on, what was left out, and how the masks were made."""
+    sentences = [describe_class(group) for group in summary.classes]
+    for reason, cases in summary.left_out.items():
+        sentences.append(f"In no mean, since the run saw them ({reason}): {_listed(cases)}.")
+    if summary.seen:
+        sentences.insert(0, summary.seen)
+    if summary.without_prediction:
+        sentences.append(f"No prediction, counted as an empty mask: {_listed(summary.without_prediction)}.")
+    if summary.without_truth:
+        sentences.append(f"No truth, not scored: {_listed(summary.without_truth)}.")
+    return [printable(sentence) for sentence in (*sentences, describe_masks(summary))]
 
 
 def describe_class(group):
-    """Say in words what the summary of one foreground class holds.
+    """Return in a sentence what the summary of a class holds.
 
     Args:
-        group: One entry of `classes` in summary.json.
+        group: `ClassSummary`.
     """
-    text = f"label {group['label']}: "
-    if group["with_organ"]:
-        dice, mcc = group["dice"], group["mcc"]
-        spread = "" if dice["std"] is None else f" ± {dice['std']:.3f}"
-        text += f"mean Dice {dice['mean']:.3f}{spread} (lowest {dice['min']:.3f})"
-        text += "" if mcc["mean"] is None else f", mean MCC {mcc['mean']:.3f}"
-        text += f" over {_cases(group['with_organ'])} that hold it, {group['missed']} missed altogether."
+    if not group.cases:
+        return f"{group.name}: no case is left for a mean."
+    text = f"{group.name}: "
+    if group.with_organ:
+        dice = group.measures["dice"]
+        interval = "" if dice.low is None else f" (95 % CI {dice.low:.3f} to {dice.high:.3f})"
+        text += f"mean Dice {dice.mean:.3f}{interval} over {_cases(group.with_organ)} that hold it, "
+        text += f"{group.missed} missed altogether."
     else:
         text += "no case holds it."
-    if group["without_organ"]:
+    if group.without_organ:
         text += (
-            f" Without it: {_cases(group['without_organ'])}, {group['correctly_empty']} stayed empty, "
-            f"{group['false_positive_voxels_without_organ']} false-positive voxels "
-            f"({group['false_positive_ml_without_organ']:.2f} ml)."
+            f" Without it: {_cases(group.without_organ)}, {group.correctly_empty} stayed empty, "
+            f"{group.false_positive_voxels_without_organ} false-positive voxels "
+            f"({group.false_positive_ml_without_organ:.2f} ml)."
         )
+    if group.agreement is not None:
+        text += f" Volume: bias {group.agreement.bias_ml:+.2f} ml"
+        if group.agreement.low_ml is not None:
+            text += f", limits of agreement {group.agreement.low_ml:+.2f} to {group.agreement.high_ml:+.2f} ml"
+        text += "."
     return text
+
+
+def describe_masks(summary):
+    """Return in a sentence how the masks were made and compared."""
+    settings = summary.settings
+    text = f"Surface Dice at {settings.tolerance_mm:g} mm"
+    if settings.smallest_lesion_mm3:
+        text += f"; lesions of at least {settings.smallest_lesion_mm3:g} cubic mm"
+    if summary.run is None:
+        return f"{text}; scored on the grid of the truth."
+    axes = ", ".join("xyz"[axis] for axis in summary.flip_axes)
+    flips = f"averaged over flips along {axes}" if axes else "without flips"
+    component = "only the largest component kept" if summary.largest_component else "all components kept"
+    return f"Masks: {flips}, {component}; scored on each scan's own grid. {text}."
+
+
+def _listed(cases):
+    more = f" and {len(cases) - _NAMED} more" if len(cases) > _NAMED else ""
+    return ", ".join(cases[:_NAMED]) + more
 
 
 def _cases(count):
     return f"{count} case" if count == 1 else f"{count} cases"
 
 
-def describe_options(options):
-    """Say in words how the masks were made."""
-    axes = ", ".join("xyz"[axis] for axis in options["flip_axes"])
-    flips = f"averaged over flips along {axes}" if axes else "without flips"
-    component = "only the largest component kept" if options["largest_component"] else "all components kept"
-    return f"Masks: {flips}, {component}; scored on each scan's own grid."
-
-
-def _text(scores):
-    columns = ("case", "label", *MEASURES, "true_ml", "predicted_ml", "counted_as")
-    heads = ("case", "label", "Dice", "MCC", "sens.", "prec.", "vol. %", "true ml", "pred. ml", "counted as")
-    formats = ("", "", ".3f", ".3f", ".3f", ".3f", "+.1f", ".1f", ".1f", "")
-    lines = [heads]
-    for row in scores.rows:
-        values = zip((row[column] for column in columns), formats, strict=True)
-        lines.append(tuple("–" if value is None else format(value, form) for value, form in values))
-    widths = [max(len(line[index]) for line in lines) for index in range(len(heads))]
-    text = ["  ".join(_aligned(*cell) for cell in zip(line, widths, formats, strict=True)).rstrip() for line in lines]
-    options = scores.summary["options"]
-    text.append("")
-    text += [describe_class(group) for group in scores.summary["classes"]]
-    text.append(describe_options(options))
-    return "\n".join(text)
-
-
-def _aligned(text, width, form):
-    return text.rjust(width) if form else text.ljust(width)
+def column_names(rows):
+    """Return the columns of scores.csv: what identifies a row, then every measure."""
+    return [name for name in rows[0] if name not in MEASURES] + list(MEASURES)

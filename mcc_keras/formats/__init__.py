@@ -1,9 +1,12 @@
-"""How volumes lie on disk, one format a file; what a user sees of them is `mcc_keras.volumes`.
+"""How volumes are stored, one module per format; `mcc_keras.volumes` is what users call.
 
-nifti.py         NIfTI 1 and 2, single files and pairs
-metaimage.py     MetaImage: `.mha`, `.mhd` and its data file
-nrrd.py          NRRD
-text_header.py   what the two before share: lines of text, and voxels behind or beside them
-dicom.py         a folder of DICOM files of one series, decoded in a process of its own
-geometry.py      affines: which one a header means, and how far two of them lie apart
+nifti.py          NIfTI 1 and 2, single files and pairs
+metaimage.py      MetaImage: `.mha`, `.mhd` and its data file
+nrrd.py           NRRD
+text_header.py    shared by MetaImage and NRRD: lines of text, and voxels behind or beside them
+dicom.py          a folder of DICOM files of one series
+dicom_tags.py     recognises DICOM files by their first elements
+dicom_slices.py   decodes and orders the slices, in a process of its own
+geometry.py       affines: which one a NIfTI header means, and how far two of them are apart
+streams.py        plain and gzip files, read in pieces and within limits
 """

@@ -16,7 +16,7 @@ import numpy as np
 
 from mcc_keras.errors import GeometryError, VolumeError
 from mcc_keras.formats import streams
-from mcc_keras.formats.dicom_tags import MODALITY, read_tags
+from mcc_keras.formats.dicom_tags import MODALITY, ends_in_zeros, read_tags
 
 _SECONDS = 600
 _NAMES = (".dcm", ".dicom", ".ima")
@@ -103,6 +103,8 @@ def _slices_in(folder):
         if not streams.inside(path, folder):
             problem = f"expected a file inside {folder}, found one that leads out of it"
             raise VolumeError(path, problem, "Copy it there.")
+        if ends_in_zeros(path):
+            raise VolumeError(path, "expected a slice, found a mebibyte of zeros behind it", streams.WHOLE)
     others = [path for path, kind in kinds.items() if not kind]
     _refuse_damaged([path for path in others if _named_like_a_slice(path, paths)])
     aside += [path.name for path in others]

@@ -41,7 +41,7 @@ def nifti_affine(header, shape, path, *, which):
         which: `"sform"` or `"qform"` where the header has both; None: they must agree.
     """
     _give_single_slices_a_step(header, shape, path)
-    matrix = _chosen_affine(header, shape, path, which)
+    matrix = _chosen_affine(header, shape, path, which=which)
     matrix[:3] *= _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
     return matrix
 
@@ -54,7 +54,7 @@ def _give_single_slices_a_step(header, shape, path):
             warnings.warn(text, stacklevel=2)
 
 
-def _chosen_affine(header, shape, path, which):
+def _chosen_affine(header, shape, path, *, which):
     names = [name for name in ("sform", "qform") if int(header[f"{name}_code"]) > 0]
     if which in names:
         return _form(header, which, path)
@@ -135,7 +135,7 @@ def refuse_bad_affine(matrix, path):
 
 
 def refuse_shear(affine, path):
-    """Refuse an affine whose axes are not at right angles, which MetaImage and NRRD readers would straighten."""
+    """Refuse an affine whose axes are not orthogonal, since readers of MetaImage and NRRD would straighten them."""
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     if not np.abs(axes.T @ axes - np.eye(3)).max() < 1e-4:
         problem = f"expected axes at right angles, found the sheared {affine.tolist()}"
@@ -143,7 +143,7 @@ def refuse_shear(affine, path):
 
 
 def header_like(volume):
-    """A fresh header with the volume's geometry: that of its NIfTI header bit for bit, or both forms anew."""
+    """Return a new header with the geometry of a volume: that of its NIfTI header bit for bit, or of its affine."""
     source = volume.header
     if source is None:
         header = nib.Nifti2Header() if max(volume.array.shape) > 32767 else nib.Nifti1Header()

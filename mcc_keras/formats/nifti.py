@@ -53,7 +53,7 @@ def parse_header(head, path, *, single):
     start, expected = _MAGIC[kind]
     pair = expected.replace(b"+", b"i")
     found = bytes(head[start : start + len(expected)])
-    # Some writers put the magic of a pair in a single file; where its voxels are is for vox_offset to say.
+    # Some writers put the magic of a pair in a single file. Its vox_offset must then lie behind the header.
     if found != pair and not (single and found == expected):
         problem = f"expected the NIfTI magic {expected if single else pair!r}, found {found!r}"
         raise VolumeError(path, problem, "Save the scan as NIfTI, NRRD or MetaImage.")

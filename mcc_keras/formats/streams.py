@@ -23,7 +23,7 @@ _TAIL_BYTES = 1 << 30  # what may follow the voxels in a stream
 _PADDING = bytes(1 << 20)
 _MOST_PADDING = 64 << 20  # tapes fill their blocks with zeros; a sparse file has no end of them
 _UNKNOWN_FLAGS = 0b11100000  # bits of a gzip header that the standard (RFC 1952) reserves
-_UNCOMPRESSED = "Decompress it (gunzip), read it in Python with a larger max_ratio, or repair the file."
+_UNCOMPRESSED = "Save it uncompressed, or read it in Python with a larger max_ratio."
 
 
 def open_stream(path):

@@ -141,7 +141,7 @@ def mm_per_unit(name, path):
 def affine_of_axes(vectors, origin, *, steps, to_ras=(-1, -1, 1)):
     """Return the affine to RAS+ of axes given by their vectors, one per row, their steps and their origin."""
     affine, rank = np.eye(4), len(vectors)
-    with np.errstate(all="ignore"):  # what is not finite is refused later, with its numbers
+    with np.errstate(all="ignore"):  # refuse_bad_affine shows the numbers
         affine[:rank, :rank], affine[: len(origin), 3] = np.transpose(vectors) * steps, origin
         affine[:3] *= np.array(to_ras)[:, None]
     return affine

@@ -20,7 +20,7 @@ class AUCLoss(VolumeLoss):
     Args:
         smooth: Number of virtual voxels of each side, foreground with p = 1 and background with p = 0, 0 or more: they
             keep empty and full masks finite and their gradient useful.
-        from_logits, pool, class_weights, include_background, ignore_label, reduction, name, dtype: As in `MCCLoss`
+        from_logits, pool, class_weights, include_background, ignore_class, reduction, name, dtype: As in `MCCLoss`
             with `multiclass="per_class"`.
 
     Call arguments: As in `MCCLoss`.
@@ -44,6 +44,10 @@ class AUCLoss(VolumeLoss):
     def __init__(self, *, smooth=1.0, name="auc_loss", **kwargs):
         super().__init__(name=name, **kwargs)
         self.smooth = checked_smooth(smooth)
+
+    @property
+    def one_against_rest(self):
+        return True
 
     def values(self, pair):
         y, p, weight = pair.y_true, self.probabilities(pair.y_pred), pair.weight

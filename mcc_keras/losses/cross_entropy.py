@@ -16,7 +16,7 @@ class CrossEntropyLoss(VolumeLoss):
     Args:
         class_weights: One weight for each class, background first; two if there is one channel.
         include_background: Whether background voxels count; unlike the overlap losses, cross-entropy needs them.
-        from_logits, pool, ignore_label, reduction, name, dtype: As in `MCCLoss`.
+        from_logits, pool, ignore_class, reduction, name, dtype: As in `MCCLoss`.
 
     Call arguments: As in `MCCLoss`.
 

@@ -16,7 +16,7 @@ class DiceLoss(VolumeLoss):
     Args:
         squared: Whether the sums below are of squares.
         smooth: ε, 0 or more, in voxels; with 0 a class in neither target nor prediction has loss 1 and no gradient.
-        from_logits, pool, class_weights, include_background, ignore_label, reduction, name, dtype: As in `MCCLoss`
+        from_logits, pool, class_weights, include_background, ignore_class, reduction, name, dtype: As in `MCCLoss`
             with `multiclass="per_class"`.
 
     Call arguments: As in `MCCLoss`.
@@ -41,6 +41,10 @@ class DiceLoss(VolumeLoss):
     def __init__(self, *, squared=False, smooth=1.0, name="dice_loss", **kwargs):
         super().__init__(name=name, **kwargs)
         self.squared, self.smooth = bool(squared), checked_smooth(smooth)
+
+    @property
+    def one_against_rest(self):
+        return True
 
     def values(self, pair):
         y, p, weight = pair.y_true, self.probabilities(pair.y_pred), pair.weight

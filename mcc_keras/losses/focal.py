@@ -16,11 +16,14 @@ class FocalLoss(VolumeLoss):
 
         loss = - Σ_i w_i a(y_i) (1 - p_i[y_i])^γ log p_i[y_i] / Σ_i w_i        w: weight of the voxel, a: of its class
 
+    A soft target has no label: the cross-entropy H_i of the voxel takes the place of -log p_i[y_i], and exp(-H_i) that
+    of p_i[y_i], so a perfect prediction has a loss above 0, as with cross-entropy.
+
     Args:
         gamma: Exponent, 0 or more; 0 is cross-entropy.
         class_weights: One weight for each class, background first; two if there is one channel (1 - α, α).
         include_background: Whether background voxels count.
-        from_logits, pool, ignore_label, reduction, name, dtype: As in `MCCLoss`.
+        from_logits, pool, ignore_class, reduction, name, dtype: As in `MCCLoss`.
 
     Call arguments: As in `MCCLoss`.
 

@@ -20,7 +20,7 @@ class GeneralizedDiceLoss(VolumeLoss):
         smooth: ε, 0 or more, in voxels.
         class_weights: Further factors of the classes, background first.
         include_background: Whether the background is one of the classes; with one channel p it is 1 - p.
-        from_logits, pool, ignore_label, reduction, name, dtype: As in `MCCLoss`.
+        from_logits, pool, ignore_class, reduction, name, dtype: As in `MCCLoss`.
 
     Call arguments: As in `MCCLoss`.
 

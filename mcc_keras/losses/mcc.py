@@ -32,7 +32,7 @@ class MCCLoss(VolumeLoss):
         multiclass: "rk" or "per_class"; of no effect with one channel.
         class_weights: With "per_class": one weight for each channel, background first.
         include_background: With "per_class": whether the first channel counts.
-        ignore_label: Voxels with this label are left out.
+        ignore_class: Voxels with this label are left out.
         reduction: Keras' reduction of the values of the samples.
         name: Name of the loss.
         dtype: Type of the result; computed in float32, or in float64 if the prediction is.
@@ -71,6 +71,10 @@ class MCCLoss(VolumeLoss):
                 f"class_weights={self.class_weights}, multiclass='rk'. Set multiclass='per_class'."
             )
         self.smooth, self.multiclass = checked_smooth(smooth), multiclass
+
+    @property
+    def one_against_rest(self):
+        return self.multiclass == "per_class"
 
     def values(self, pair):
         p = self.probabilities(pair.y_pred)

@@ -1,11 +1,13 @@
-"""A weighted sum of losses that is one loss: it saves, reloads and tells its parts."""
+"""A weighted sum of losses that is one loss, saved and reloaded with its parts."""
+
+from collections.abc import Mapping
 
 import keras
 from keras import ops
 
 from mcc_keras.errors import UsageError
 from mcc_keras.losses import get_loss
-from mcc_keras.losses.volume_loss import VolumeLoss
+from mcc_keras.losses.volume_loss import VolumeLoss, checked_weights
 
 
 @keras.saving.register_keras_serializable(package="mcc_keras")
@@ -16,18 +18,21 @@ class SumLoss(VolumeLoss):
 
     Args:
         parts: Names in `LOSSES` with their weights, `{"mcc": 1, "cross_entropy": 1}`, or pairs of a loss and a weight,
-            `[(MCCLoss(smooth=2), 1), (FocalLoss(), 0.5)]`. Their own reduction is of no effect here.
-        from_logits, pool, ignore_label: Given on to the parts that are named; losses bring their own, and must agree in
-            `pool`.
+            `[(MCCLoss(smooth=2), 1), (FocalLoss(), 0.5)]`. Their own reduction has no effect here. All parts must have
+            the same `pool` and `from_logits`.
+        from_logits, pool, class_weights, include_background, ignore_class: Arguments of the parts that are named, and
+            by default those that each part has by itself. A loss among the parts has its own, which must be the same.
         reduction, name, dtype: As in `MCCLoss`.
 
     Call arguments: As in `MCCLoss`.
 
     Raises:
-        UsageError: An unknown name; a part that is no loss of this package; a weight below 0; parts that pool unlike.
+        UsageError: An unknown name; a part that is no loss of this package; a weight below 0; an argument that a part
+            does not take or does not have; parts that disagree in `pool` or `from_logits`.
 
-    To see the parts in the progress bar and in the history of `fit`, give them as metrics as well. They are named after
-    their losses; give those of the same class names of their own.
+    To see the parts in the progress bar and in the history of `fit`, pass them as metrics as well. They are named after
+    their losses; name losses of the same class yourself, and build them with `reduction=None`, as named parts are:
+    Keras counts the mean of a batch as one sample, however small the last batch is.
 
         loss = SumLoss({"mcc": 1, "cross_entropy": 1})
         model.compile("adam", loss=loss, metrics=[part for part, _ in loss.parts])
@@ -46,17 +51,36 @@ class SumLoss(VolumeLoss):
     {'mcc_loss': '0.4226', 'dice_loss': '0.2000'}
     """
 
-    def __init__(self, parts, *, name="sum_loss", from_logits=False, pool=None, ignore_label=None, **kwargs):
-        pairs = parts.items() if hasattr(parts, "items") else parts
-        common = {"from_logits": from_logits, "pool": pool or "sample", "ignore_label": ignore_label}
+    def __init__(
+        self,
+        parts,
+        *,
+        from_logits=None,
+        pool=None,
+        class_weights=None,
+        include_background=None,
+        ignore_class=None,
+        name="sum_loss",
+        **kwargs,
+    ):
+        common = {
+            "from_logits": from_logits,
+            "pool": pool,
+            "class_weights": class_weights,
+            "include_background": include_background,
+            "ignore_class": ignore_class,
+        }
+        common = {key: value for key, value in common.items() if value is not None}
+        pairs = parts.items() if isinstance(parts, Mapping) else parts
         self.parts = [(_built(part, common), float(weight)) for part, weight in pairs]
-        pools = {part.pool for part, _ in self.parts}
-        if len(pools) != 1 or not all(0 <= weight < float("inf") for _, weight in self.parts):
+        agreed = {(part.pool, part.from_logits) for part, _ in self.parts}
+        if len(agreed) != 1 or not all(0 <= weight < float("inf") for _, weight in self.parts):
             raise UsageError(
-                "`parts` must be one loss or more that pool alike, with weights of 0 or more. "
-                f"Received: {[(part.name, part.pool, weight) for part, weight in self.parts]}"
+                "`parts` must be one loss or more of the same `pool` and `from_logits`, with weights of 0 or more. "
+                f"Received: {[(part.name, part.pool, part.from_logits, weight) for part, weight in self.parts]}"
             )
-        super().__init__(name=name, from_logits=from_logits, pool=pools.pop(), ignore_label=ignore_label, **kwargs)
+        pool, from_logits = agreed.pop()
+        super().__init__(name=name, pool=pool, from_logits=from_logits, **kwargs)
 
     def call(self, y_true, y_pred, sample_weight=None):
         values = self.values_of_parts(y_true, y_pred, sample_weight).values()
@@ -71,8 +95,7 @@ class SumLoss(VolumeLoss):
         return values
 
     def get_config(self):
-        config = super().get_config()
-        del config["class_weights"], config["include_background"], config["pool"]
+        config = {key: value for key, value in super().get_config().items() if key in ("name", "reduction", "dtype")}
         parts = [[keras.saving.serialize_keras_object(part), weight] for part, weight in self.parts]
         return {**config, "parts": parts}
 
@@ -83,7 +106,16 @@ class SumLoss(VolumeLoss):
 
 
 def _built(part, common):
-    part = get_loss(part, **common) if isinstance(part, str) else part
+    """Return a part by its name, or as it is, if it has the arguments that all parts shall have."""
+    if isinstance(part, str):
+        return get_loss(part, reduction=None, **common)
     if not isinstance(part, VolumeLoss):
         raise UsageError(f"`parts` must be names in LOSSES or losses of this package. Received: {part!r}")
+    for key, value in common.items():
+        own = getattr(part, key)
+        if own != (checked_weights(value) if key == "class_weights" else value):
+            raise UsageError(
+                f"`{key}` of a sum must be that of the losses among its parts. Received: {key}={value!r}, "
+                f"{part.name} with {key}={own!r}. Set it on the loss itself."
+            )
     return part

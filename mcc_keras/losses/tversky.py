@@ -21,7 +21,7 @@ class TverskyLoss(VolumeLoss):
         beta: Weight of false negatives, 0 or more; above α it favours sensitivity.
         gamma: Exponent, above 0. Under 1 the gradient grows towards a perfect prediction, above 1 it fades.
         smooth: ε, 0 or more, in voxels.
-        from_logits, pool, class_weights, include_background, ignore_label, reduction, name, dtype: As in `MCCLoss`
+        from_logits, pool, class_weights, include_background, ignore_class, reduction, name, dtype: As in `MCCLoss`
             with `multiclass="per_class"`.
 
     Call arguments: As in `MCCLoss`.
@@ -51,6 +51,10 @@ class TverskyLoss(VolumeLoss):
             raise UsageError(f"`gamma` must be above 0. Received: gamma={gamma}")
         self.alpha, self.beta, self.gamma = float(alpha), float(beta), float(gamma)
         self.smooth = checked_smooth(smooth)
+
+    @property
+    def one_against_rest(self):
+        return True
 
     def values(self, pair):
         p = self.probabilities(pair.y_pred)

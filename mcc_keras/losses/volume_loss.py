@@ -1,5 +1,7 @@
 """The abstract loss on volumes: arguments that all have in common, weights, pooling, and one value per sample."""
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 from keras import ops
@@ -33,7 +35,7 @@ class VolumeLoss(keras.losses.Loss):
         pool="sample",
         class_weights=None,
         include_background=False,
-        ignore_label=None,
+        ignore_class=None,
         reduction="sum_over_batch_size",
         name=None,
         dtype=None,
@@ -42,8 +44,9 @@ class VolumeLoss(keras.losses.Loss):
         if pool not in POOLS:
             raise UsageError(f"`pool` must be 'sample' or 'batch'. Received: pool={pool!r}")
         self.from_logits, self.pool = bool(from_logits), pool
-        self.class_weights = None if class_weights is None else _checked_weights(class_weights)
-        self.include_background, self.ignore_label = bool(include_background), ignore_label
+        self.class_weights = None if class_weights is None else checked_weights(class_weights)
+        self.include_background = bool(include_background)
+        self.ignore_class = targets.checked_ignore_class(ignore_class)
         self._mean = _Mean(reduction=reduction, dtype=dtype, name=self.name)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
@@ -74,11 +77,22 @@ class VolumeLoss(keras.losses.Loss):
             y_pred = ops.cast(y_pred, "float32")
         if sample_weight is not None:
             sample_weight = _like_voxels(ops.cast(sample_weight, y_pred.dtype), y_pred)
-        ready = targets.pair(ops.convert_to_tensor(y_true), y_pred, sample_weight, ignore_label=self.ignore_label)
+        targets.check_voxels(y_pred.shape, pool=self.pool, pooled="batch")
+        arguments = {
+            "ignore_class": self.ignore_class,
+            "check_range": not self.from_logits,
+            "exclusive": self.from_logits or not (self.one_against_rest and self.include_background),
+        }
+        ready = targets.pair(ops.convert_to_tensor(y_true), y_pred, sample_weight, **arguments)
         values = self.values(ready)
         if self.pool == "batch":
             values = ops.broadcast_to(values, (ops.shape(y_pred)[0],))
         return ops.where(ready.valid, values, float("nan"))
+
+    @property
+    def one_against_rest(self):
+        """Whether each channel is compared by itself, so that with all of them regions may overlap."""
+        return False
 
     def values(self, pair):
         """Return the loss of each sample, (batch,), or of all together, (1,)."""
@@ -119,7 +133,7 @@ class VolumeLoss(keras.losses.Loss):
             "pool": self.pool,
             "class_weights": self.class_weights,
             "include_background": self.include_background,
-            "ignore_label": self.ignore_label,
+            "ignore_class": self.ignore_class,
         }
 
 
@@ -139,10 +153,25 @@ def _softmax(logits):
     return ops.custom_gradient(forward)(logits)
 
 
-def _checked_weights(class_weights):
-    weights = [float(weight) for weight in class_weights]
+def checked_weights(class_weights):
+    """Return the weights as a list, background first, of a sequence or of a mapping from each class to its weight."""
+    weights = class_weights
+    if isinstance(class_weights, Mapping):
+        if set(class_weights) != set(range(len(class_weights))):
+            raise UsageError(
+                "`class_weights` must give a weight to each class, from 0, the background, without a gap. "
+                f"Received: class_weights={class_weights}"
+            )
+        weights = [class_weights[number] for number in range(len(class_weights))]
+    try:
+        weights = [float(weight) for weight in weights]
+    except (TypeError, ValueError):
+        weights = []
     if not all(0 <= weight < float("inf") for weight in weights) or not sum(weights) > 0:
-        raise UsageError(f"`class_weights` must be finite, 0 or more, and not all 0. Received: {weights}")
+        raise UsageError(
+            "`class_weights` must be numbers of 0 or more, finite and not all 0. "
+            f"Received: class_weights={class_weights!r}"
+        )
     return weights
 
 

@@ -37,7 +37,7 @@ class GeneralizedWassersteinDiceLoss(VolumeLoss):
         weighting: "default" or "gdl".
         smooth: ε, 0 or more, in voxels ("gdl": in weighted voxels).
         class_weights, include_background: Accepted as None and False only: the matrix says what counts.
-        from_logits, pool, ignore_label, reduction, name, dtype: As in `MCCLoss`.
+        from_logits, pool, ignore_class, reduction, name, dtype: As in `MCCLoss`.
 
     Call arguments: As in `MCCLoss`.
 

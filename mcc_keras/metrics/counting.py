@@ -6,8 +6,10 @@ from keras import ops
 
 from mcc_keras import targets
 from mcc_keras.errors import UsageError
+from mcc_keras.metrics.hard_matrix import hard_matrix, largest
 
 POOLS = ("sample", "all")
+HALF = 0.5  # a soft target of one channel is foreground from here on
 DIGIT = 2**20  # counts are kept as high · DIGIT + low, so that they are exact where integers have 32 bits
 
 
@@ -19,15 +21,18 @@ class CountingMetric(keras.metrics.Metric):
 
     Args:
         pool: "sample": the mean over volumes of the score of each. "all": one score of all voxels that were seen.
-        threshold: What a probability must exceed to be foreground; with one channel only, else the largest wins.
+        threshold: Probability from which on a voxel is foreground, as in the masks that are written; with one channel
+            only, else the largest probability wins.
         from_logits: Whether `y_pred` are logits. Only the threshold depends on it.
         include_background: Whether class 0 counts, with more than one channel.
         per_class: Whether `result` is a vector with one score for each class instead of their mean.
         empty: What an undefined score counts as: a number, or "exclude" to leave it out of the mean; see `excluded`.
-        ignore_label: Voxels with this label are left out.
+        ignore_class: Voxels with this label are left out.
         name: Name of the metric.
         dtype: Type of the result.
     """
+
+    _direction = "up"  # where Keras' callbacks look in mode="auto"
 
     def __init__(
         self,
@@ -38,7 +43,7 @@ class CountingMetric(keras.metrics.Metric):
         include_background=False,
         per_class=False,
         empty="exclude",
-        ignore_label=None,
+        ignore_class=None,
         name=None,
         dtype=None,
     ):
@@ -51,7 +56,7 @@ class CountingMetric(keras.metrics.Metric):
             raise UsageError(f"`empty` must be 'exclude' or a number. Received: empty={empty!r}")
         self.pool, self.threshold, self.from_logits = pool, float(threshold), bool(from_logits)
         self.include_background, self.per_class = bool(include_background), bool(per_class)
-        self.empty, self.ignore_label = empty, ignore_label
+        self.empty, self.ignore_class = empty, targets.checked_ignore_class(ignore_class)
         self.num_classes, self._one_channel = None, False
 
     def fractions(self, matrix):
@@ -66,13 +71,14 @@ class CountingMetric(keras.metrics.Metric):
         """Count a batch of volumes.
 
         Args:
-            y_true: Target, see `mcc_keras.targets`; a soft target of one channel is foreground above 0.5.
+            y_true: Target, see `mcc_keras.targets`; a soft target of one channel is foreground from 0.5 on.
             y_pred: Probabilities or logits (batch, ..., C).
             sample_weight: 0 leaves a sample, or a voxel, out; 1 counts it. Exact counts know no other weights.
 
         Raises:
-            UsageError: Shapes that do not fit, labels out of range, other weights. In a compiled graph, where values
-                are not known, the result is NaN instead for the latter two.
+            UsageError: Shapes that do not fit; values of `y_true` or `y_pred` that a loss refuses; other weights. In a
+                compiled graph, where values are not known, the result is NaN instead for the latter two. A prediction
+                of NaN makes the result NaN everywhere.
         """
         matrix = self._count(ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred), sample_weight)
         if self.pool == "all":
@@ -84,11 +90,11 @@ class CountingMetric(keras.metrics.Metric):
             scores = ops.where(defined, scores, float(self.empty))
             defined = ops.logical_or(defined, seen)
         self._total.assign_add(ops.sum(ops.where(defined, scores, 0.0), axis=0))
-        self._counted.assign_add(ops.sum(ops.cast(defined, "int32"), axis=0))
-        self._excluded.assign_add(ops.sum(ops.cast(ops.logical_not(defined), "int32"), axis=0))
+        self._counted.assign_add(ops.sum(ops.cast(defined, integer_type()), axis=0))
+        self._excluded.assign_add(ops.sum(ops.cast(ops.logical_not(defined), integer_type()), axis=0))
 
     def result(self):
-        """Return the score, or one for each class; NaN where nothing was counted, or labels or weights were refused."""
+        """Return the score, or one for each class; NaN where nothing was counted, or something refused."""
         if self.num_classes is None:
             return ops.convert_to_tensor(float("nan"), dtype=self.dtype)
         if self.pool == "all":
@@ -135,7 +141,7 @@ class CountingMetric(keras.metrics.Metric):
             "include_background": self.include_background,
             "per_class": self.per_class,
             "empty": self.empty,
-            "ignore_label": self.ignore_label,
+            "ignore_class": self.ignore_class,
         }
 
     def _build(self, num_classes):
@@ -147,7 +153,7 @@ class CountingMetric(keras.metrics.Metric):
                 )
             return
         self.num_classes = num_classes
-        self._invalid = self.add_variable((), "zeros", dtype="int32", name="invalid")
+        self._invalid = self.add_variable((), "zeros", dtype=integer_type(), name="invalid")
         if self.pool == "all":
             shape = (num_classes, num_classes)
             self._high = self.add_variable(shape, "zeros", dtype=integer_type(), name="high")
@@ -155,8 +161,8 @@ class CountingMetric(keras.metrics.Metric):
             return
         shape = tuple(self.fractions(ops.zeros((num_classes, num_classes), float_type()))[0].shape)
         self._total = self.add_variable(shape, "zeros", dtype=float_type(), name="total")
-        self._counted = self.add_variable(shape, "zeros", dtype="int32", name="counted")
-        self._excluded = self.add_variable(shape, "zeros", dtype="int32", name="excluded")
+        self._counted = self.add_variable(shape, "zeros", dtype=integer_type(), name="counted")
+        self._excluded = self.add_variable(shape, "zeros", dtype=integer_type(), name="excluded")
 
     def _scores(self, matrix):
         above, below = self.fractions(matrix)
@@ -170,53 +176,39 @@ class CountingMetric(keras.metrics.Metric):
 
     def _count(self, y_true, y_pred, sample_weight):
         """Return the confusion matrix of each volume, (batch, K, K), exact integers."""
-        channels = y_pred.shape[-1]
-        kind = targets.target_kind(y_true.shape, y_pred.shape)
-        self._one_channel = channels == 1
-        classes = max(channels, 2)
+        targets.check_voxels(y_pred.shape, pool=self.pool, pooled="all")
+        targets.target_kind(
+            y_true.shape, y_pred.shape
+        )  # refused before a first batch decides how many classes there are
+        self._one_channel = y_pred.shape[-1] == 1
+        classes = max(y_pred.shape[-1], 2)
         self._build(classes)
-        counted = None
-        if self.ignore_label is not None and (kind == "labels" or channels == 1):
-            counted = y_true != ops.cast(self.ignore_label, y_true.dtype)
-            counted = counted if len(counted.shape) < len(y_pred.shape) else counted[..., 0]
-        invalid = None
-        if channels == 1:
-            invalid = ops.logical_or(ops.less(y_true, 0), ops.greater(y_true, 1))[..., 0]
-            limit = np.log(self.threshold / (1 - self.threshold)) if self.from_logits else self.threshold
-            predicted, true = ops.greater(y_pred[..., 0], limit), ops.greater(y_true[..., 0], 0.5)
-        else:
-            predicted = ops.argmax(y_pred, axis=-1)
-            if kind == "dense":
-                true = ops.argmax(y_true, axis=-1)
-            else:
-                true = y_true if len(y_true.shape) < len(y_pred.shape) else y_true[..., 0]
-                invalid = ops.logical_or(ops.less(true, 0), ops.greater_equal(true, classes))
-        true, predicted = ops.cast(true, "int32"), ops.cast(predicted, "int32")
-        bins = classes * classes  # after them one for voxels that are left out, and one for labels out of range
-        cell = true * classes + predicted
-        if invalid is not None:
-            cell = ops.where(invalid, bins + 1, cell)
-        if sample_weight is not None:
-            weighted = self._weighted(ops.convert_to_tensor(sample_weight), y_pred)
-            counted = weighted if counted is None else ops.logical_and(counted, weighted)
-        if counted is not None:
-            cell = ops.where(counted, cell, bins)
-        counts = _counts(ops.reshape(cell, (ops.shape(cell)[0], -1)), bins + 2)
-        if invalid is not None:
-            self._refuse(ops.sum(counts[:, bins + 1]), y_true, classes)
-        return ops.reshape(ops.cast(counts[:, :bins], integer_type()), (-1, classes, classes))
+        weight = None if sample_weight is None else self._weight(ops.convert_to_tensor(sample_weight), y_pred)
+        if "float" not in keras.backend.standardize_dtype(y_pred.dtype):
+            y_pred = ops.cast(y_pred, "float32")
+        check_range = self._one_channel and not self.from_logits
+        ready = targets.pair(y_true, y_pred, weight, ignore_class=self.ignore_class, check_range=check_range)
+        # What a comparison makes of NaN is no class.
+        self._refuse_unless(ops.logical_and(ready.valid, ops.logical_not(ops.any(ops.isnan(y_pred)))))
+        voxels = ops.shape(y_pred)[:-1]
+        counted = None if ready.weight is None else ops.broadcast_to(ready.weight[..., 0] > 0, voxels)
+        true, predicted = self._classes_of(ready)
+        return hard_matrix(true, predicted, classes, counted=counted, dtype=integer_type())
 
-    def _refuse(self, invalid, y_true, classes):
-        """Raise if labels are out of range; in a compiled graph, remember it, so that the result is NaN."""
-        if targets.known(invalid > 0):
-            raise UsageError(
-                f"`y_true` must hold labels from 0 to {classes - 1}. "
-                f"Received: labels from {float(ops.min(y_true)):g} to {float(ops.max(y_true)):g}. "
-                "Predict a channel for each class, or set `ignore_label`."
-            )
-        self._invalid.assign_add(ops.cast(invalid > 0, "int32"))
+    def _classes_of(self, ready):
+        """Return the true and the predicted class of each voxel, (batch, ...)."""
+        if not self._one_channel:
+            true = largest(ready.dense) if ready.labels is None else ready.labels
+            return true, largest(ready.y_pred)
+        limit = np.log(self.threshold / (1 - self.threshold)) if self.from_logits else self.threshold
+        return ready.dense[..., 0] >= HALF, ready.y_pred[..., 0] >= limit
 
-    def _weighted(self, weight, y_pred):
+    def _refuse_unless(self, valid):
+        """Make the result NaN from now on, unless a condition holds."""
+        self._invalid.assign_add(1 - ops.cast(valid, integer_type()))
+
+    def _weight(self, weight, y_pred):
+        """Return weights of 0 and 1 as (batch, ..., 1) or (batch, 1, ..., 1)."""
         whole = ops.all(ops.logical_or(weight == 0, weight == 1))
         if targets.known(whole) is False:
             raise UsageError(
@@ -224,21 +216,11 @@ class CountingMetric(keras.metrics.Metric):
                 f"{float(ops.min(weight)):g} to {float(ops.max(weight)):g}. In `compile`, list it in `metrics`, which "
                 "see no weights, rather than in `weighted_metrics`."
             )
-        self._invalid.assign_add(ops.cast(ops.logical_not(whole), "int32"))
-        kept = weight != 0
+        self._refuse_unless(whole)
+        weight = ops.cast(weight, "float32")
         if targets.weight_kind(weight.shape, y_pred.shape) == "voxel":
-            return kept if len(kept.shape) < len(y_pred.shape) else kept[..., 0]
-        return ops.reshape(kept, (-1, *(1,) * (len(y_pred.shape) - 2)))
-
-
-def _counts(cells, bins):
-    """Return how often each of 0 ... bins - 1 is in each row of cells (batch, voxels)."""
-    if keras.backend.backend() != "jax":
-        return ops.bincount(cells, minlength=bins)
-    # JAX compiles no `bincount` whose length is not told, and Keras tells it none.
-    samples = cells.shape[0]
-    cells = ops.reshape(cells + bins * ops.arange(samples, dtype="int32")[:, None], (-1,))
-    return ops.reshape(ops.segment_sum(ops.ones_like(cells), cells, num_segments=samples * bins), (samples, bins))
+            return weight if len(weight.shape) == len(y_pred.shape) else weight[..., None]
+        return ops.reshape(weight, (-1, *(1,) * (len(y_pred.shape) - 1)))
 
 
 def _digits(matrix):
@@ -254,7 +236,10 @@ def cells_of(matrix):
 
 
 def integer_type():
-    """Return the widest integer type of the backend: JAX has 64 bits only where it was told to."""
+    """Return the widest integer type of the backend; 32 bits on JAX, whose default they are.
+
+    TensorFlow keeps variables of 32-bit integers in the memory of the processor, out of reach of XLA on a GPU.
+    """
     return "int32" if keras.backend.backend() == "jax" else "int64"
 
 

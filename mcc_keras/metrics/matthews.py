@@ -23,7 +23,7 @@ class MatthewsCorrelationCoefficient(CountingMetric):
         num_classes: As in tensorflow-addons; checked against the predictions where given, and not needed.
         pool: "all" (the default, as in tensorflow-addons) or "sample".
         multiclass: "rk" or "per_class"; of no effect with one channel.
-        threshold, from_logits, include_background, per_class, empty, ignore_label, name, dtype: As in
+        threshold, from_logits, include_background, per_class, empty, ignore_class, name, dtype: As in
             `mcc_keras.metrics.counting.CountingMetric`.
 
     Example:

@@ -14,7 +14,7 @@ class DiceScore(CountingMetric):
     otherwise.
 
     Args:
-        pool, threshold, from_logits, include_background, per_class, empty, ignore_label, name, dtype: As in
+        pool, threshold, from_logits, include_background, per_class, empty, ignore_class, name, dtype: As in
             `mcc_keras.metrics.counting.CountingMetric`.
 
     Example:
@@ -43,7 +43,7 @@ class JaccardScore(CountingMetric):
     Undefined, as Dice, where a class is in neither truth nor prediction, which counts as 1 by default.
 
     Args:
-        pool, threshold, from_logits, include_background, per_class, empty, ignore_label, name, dtype: As in
+        pool, threshold, from_logits, include_background, per_class, empty, ignore_class, name, dtype: As in
             `DiceScore`.
 
     Example:
@@ -70,7 +70,7 @@ class Sensitivity(CountingMetric):
     Undefined where the truth is empty; such volumes are left out by default and counted in `excluded`.
 
     Args:
-        pool, threshold, from_logits, include_background, per_class, empty, ignore_label, name, dtype: As in
+        pool, threshold, from_logits, include_background, per_class, empty, ignore_class, name, dtype: As in
             `DiceScore`.
 
     Example:
@@ -97,7 +97,7 @@ class Precision(CountingMetric):
     Undefined where nothing is predicted; such volumes are left out by default and counted in `excluded`.
 
     Args:
-        pool, threshold, from_logits, include_background, per_class, empty, ignore_label, name, dtype: As in
+        pool, threshold, from_logits, include_background, per_class, empty, ignore_class, name, dtype: As in
             `DiceScore`.
 
     Example:
@@ -124,7 +124,7 @@ class VolumetricSimilarity(CountingMetric):
     Undefined, as Dice, where a class is in neither truth nor prediction, which counts as 1 by default.
 
     Args:
-        pool, threshold, from_logits, include_background, per_class, empty, ignore_label, name, dtype: As in
+        pool, threshold, from_logits, include_background, per_class, empty, ignore_class, name, dtype: As in
             `DiceScore`.
 
     Example:

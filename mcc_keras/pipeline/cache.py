@@ -1,11 +1,10 @@
 """Where the records of a part are read from: their shards, a copy in memory, or an uncompressed copy on disk.
 
-A copy holds the records uncompressed and not augmented, each in the smallest exact type of its voxels, which takes a
-quarter to a half of what float32 would. Cases are looked up in any order, so that every epoch can have its own.
+A copy holds the records uncompressed and without augmentation, each in the smallest exact type of its voxels, which
+takes a quarter to a half of the space of float32. Cases are read in any order, so that every epoch can have its own.
 """
 
 import atexit
-import os
 import shutil
 import tempfile
 import zlib
@@ -13,7 +12,11 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from mcc_keras.errors import EnvironmentFailure, UsageError
+from mcc_keras.errors import EnvironmentFailure, UsageError, disk_failure
+from mcc_keras.memory import free_memory
+from mcc_keras.pipeline.reading import read_payload, record_reader
+from mcc_keras.records.example import FRAME, frame_record
+from mcc_keras.records.manifest import Record
 
 CACHES = (None, "memory", "disk", "auto")
 SHARE = 0.5  # of what is free, at most; the rest is for the network and for what is in flight
@@ -22,23 +25,27 @@ SHARE = 0.5  # of what is free, at most; the rest is for the network and for wha
 def open_records(manifest, part, *, cache=None):
     """Return a function from a case's number to a data set of its one serialized record, and the records' compression.
 
+    The function holds the manifest, and with it the lock that keeps the set.
+
     Args:
         manifest: `Manifest`.
         part: Name of the part.
         cache: `None` reads the shards each time. `"memory"` and `"disk"` copy the part first, uncompressed, `"disk"`
-            into a temporary folder that goes when the process ends. `"auto"` is memory if the copy takes no more than
-            half of what is free; else, of compressed records, disk on the same condition; else `None`.
+            into a temporary folder that is removed when the process ends. `"auto"` is memory if the copy takes no more
+            than half of what is free; else, of compressed records, disk on the same condition; else `None`.
 
     Raises:
-        EnvironmentFailure: The copy would take more than half of the free memory or disk.
+        EnvironmentFailure: The copy would take more than half of the free memory or disk, or cannot be written.
+        RecordError: A record that is to be copied is damaged.
     """
     records, needed = manifest.records(part), estimate_bytes(manifest, part)
-    free = {"memory": free_memory(), "disk": shutil.disk_usage(tempfile.gettempdir()).free}
-    cache = choose_cache(cache, needed, free=free, compressed=bool(manifest.compression))
+    cache = choose_cache(cache, needed, free=_free(cache), compressed=bool(manifest.compression))
     if cache is None:
-        return _reader(records), manifest.compression
-    copies = (_uncompressed(_bytes_of(record), manifest.compression) for record in records)
-    return (_keep(copies, len(records)) if cache == "memory" else _reader(_write(copies))), None
+        return record_reader(records, keep=manifest), manifest.compression
+    copies = (_uncompressed(read_payload(record), manifest.compression) for record in records)
+    if cache == "memory":
+        return _keep(copies, len(records)), None
+    return record_reader(_write([record.case_id for record in records], copies)), None
 
 
 def choose_cache(cache, needed, *, free, compressed):
@@ -69,40 +76,19 @@ def choose_cache(cache, needed, *, free, compressed):
 def estimate_bytes(manifest, part):
     """Return how many bytes the uncompressed records of a part take; of compressed ones, the most they can take."""
     if not manifest.compression:
-        return sum(length for _, _, length, _ in manifest.records(part))
+        return sum(record.bytes for record in manifest.records(part))
     x, y, z, channels = manifest.image_shape
     return manifest.counts[part] * x * y * z * (4 * channels + 1)
 
 
-def free_memory():
-    """Return the bytes that this process can still take: of the machine, and of its control group if that is less.
-
-    Where the system does not say what is free, all memory of the machine.
-    """
+def _free(cache):
+    if cache is None:
+        return {}
     try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text("ascii").splitlines())
-        free = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):  # not Linux
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        group = Path("/sys/fs/cgroup")
-        most, used = ((group / name).read_text("ascii") for name in ("memory.max", "memory.current"))
-        return max(0, min(free, int(most) - int(used)))
-    except (OSError, ValueError):  # no control group, or "max"
-        return free
-
-
-def _reader(records):
-    paths, *spans = zip(*records, strict=True)
-    paths, spans = tf.constant(paths), [tf.constant(span, tf.int64) for span in spans]
-
-    def read(case):
-        before, length, behind = (span[case] for span in spans)
-        return tf.data.FixedLengthRecordDataset(
-            paths[case], record_bytes=length, header_bytes=before, footer_bytes=behind
-        )
-
-    return read
+        disk = shutil.disk_usage(tempfile.gettempdir()).free
+    except OSError:  # no folder for temporary files, as in a read-only container
+        disk = 0
+    return {"memory": free_memory(), "disk": disk}
 
 
 def _keep(copies, count):
@@ -113,22 +99,19 @@ def _keep(copies, count):
     return lambda case: tf.data.Dataset.from_tensors(tf.gather(held, case))
 
 
-def _write(copies):
+def _write(ids, copies):
+    """Write one file of one record per case, checksums included, and return the `Record`s."""
     folder = tempfile.mkdtemp(prefix="mcc_keras_")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     records = []
-    for number, copy in enumerate(copies):
-        path = Path(folder) / f"{number:06d}"
-        path.write_bytes(copy)
-        records.append((str(path), 0, len(copy), 0))
+    for number, (case_id, copy) in enumerate(zip(ids, copies, strict=True)):
+        path, (before, behind) = Path(folder) / f"{number:06d}", frame_record(copy)
+        try:
+            path.write_bytes(b"".join((before, copy, behind)))
+        except OSError as error:
+            raise disk_failure(path, error) from error
+        records.append(Record(case_id, str(path), FRAME[0], len(copy)))
     return records
-
-
-def _bytes_of(record):
-    path, before, length, _ = record
-    with open(path, "rb") as file:
-        file.seek(before)
-        return file.read(length)
 
 
 def _uncompressed(serialized, compression):

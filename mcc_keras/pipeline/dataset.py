@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mcc_keras.augmentation.boxes import corner_about, cut
 from mcc_keras.augmentation.presets import augmentation_policy
+from mcc_keras.augmentation.sides import with_class_numbers
 from mcc_keras.datasets.splits import PARTS
 from mcc_keras.errors import UsageError
 from mcc_keras.pipeline.cache import open_records
@@ -18,7 +19,8 @@ from mcc_keras.pipeline.centers import draw_centers, pad
 from mcc_keras.pipeline.order import class_groups, named_groups, order_cases
 from mcc_keras.pipeline.parse import parse_example
 from mcc_keras.pipeline.patches import Patches
-from mcc_keras.records.manifest import read_manifest
+from mcc_keras.records.manifest import Manifest, read_manifest
+from mcc_keras.seeds import check_seed
 
 PREFETCH = 2  # batches made ahead
 MOST_CALLS = 16  # volumes that are augmented at a time, at most: each is held in memory
@@ -43,11 +45,12 @@ def load_dataset(
     """Return the cases of one part as a `tf.data.Dataset` for `model.fit`, under TensorFlow as under JAX.
 
     Args:
-        work: Folder that `write_tfrecords` wrote.
+        work: Folder that `write_tfrecords` wrote, or its `Manifest`, so that several data sets read one set even if
+            `work` gets another in between.
         part: `"train"`, `"validation"` or `"test"`.
         batch_size: Volumes, or patches, a batch; the last batch of an epoch may be smaller.
         augment: `True` (the default `Augmentation`), `False`, a preset's name, or an `Augmentation`.
-        seed: Integer seed of order, patches and augmentation.
+        seed: Whole number from 0 to 2³² − 1: of order, patches and augmentation.
         shuffle: New order in every epoch; `None` means for the training part only.
         patches: `Patches` to draw from each volume; `None` gives whole volumes. Patches of one volume do not follow
             each other: a batch takes one patch from each of several volumes.
@@ -67,8 +70,10 @@ def load_dataset(
 
     Returns:
         Dataset of (image, mask). image: float32 (batch, x, y, z, channels). mask: (batch, x, y, z, 1), float32 0 or 1
-        for one foreground class, int32 classes 0 … K otherwise. Its attribute `epoch` is a `tf.Variable`: the number of
-        passes begun; assign to it to go on from there, and `skip` the batches of that pass that have been used.
+        for one foreground class, int32 classes 0 … K otherwise. It has three further attributes. `epoch`, a
+        `tf.Variable`, counts the passes begun; assign to it to go on from there. `rest(step)` is the remainder of one
+        pass from a step on, without the work of the steps before. `cases_of(number, step)` lists the case ids in a
+        batch of pass `number` (from 1).
 
     Raises:
         RecordError: `work` holds no records, or damaged ones.
@@ -91,10 +96,12 @@ def load_dataset(
     ((2, 16, 16, 8, 1), (2, 16, 16, 8, 1), (2, 8, 8, 8, 1))
     """
     _check(part, batch_size=batch_size, cases_per_epoch=cases_per_epoch, num_parallel_calls=num_parallel_calls)
+    seed = check_seed(seed)
     if not (patches is None or isinstance(patches, Patches)):
         raise UsageError(f"`patches` must be None or mk.Patches(size=…). Received: patches={patches!r}.")
-    manifest = read_manifest(work)
-    policy, num_cases = augmentation_policy(augment), len(manifest.records(part))
+    manifest = work if isinstance(work, Manifest) else read_manifest(work)
+    policy = with_class_numbers(augmentation_policy(augment), manifest.task)
+    num_cases = len(manifest.records(part))
     if patches:
         patches.check(manifest.image_shape[:3])
     maker = _Maker(manifest, seed, policy, patches=patches, ignore_class=ignore_class)
@@ -106,23 +113,40 @@ def load_dataset(
     num_parallel_calls = num_parallel_calls or min(joblib.cpu_count(), MOST_CALLS)
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="epoch")
 
-    def batches_of_epoch(number):
+    per_volume = patches.per_volume if patches else 1
+    steps = length * per_volume // batch_size if drop_remainder else -(-length * per_volume // batch_size)
+
+    def batches_of_epoch(number, first_step):
         def read_case(case, visit):
             return read(case).map(lambda serialized: (number, case, visit, serialized))
 
-        data = tf.data.Dataset.from_tensor_slices(order_cases(seed, number, **ordered)).flat_map(read_case)
+        # The patches of `batch_size` volumes are dealt out to `per_volume` batches.
+        start, skipped = first_step // per_volume * batch_size, first_step % per_volume
+        order = (each[start:] for each in order_cases(seed, number, **ordered))
+        data = tf.data.Dataset.from_tensor_slices(tuple(order)).flat_map(read_case)
         data = data.map(maker, num_parallel_calls=num_parallel_calls, deterministic=True)
         if patches:
             data = data.batch(batch_size).map(_take_turns).unbatch()
-        return data.batch(batch_size, drop_remainder=drop_remainder).prefetch(PREFETCH)
+        data = data.batch(batch_size, drop_remainder=drop_remainder)
+        return (data.skip(skipped) if skipped else data).prefetch(PREFETCH)
 
-    # An epoch is made as a whole inside `flat_map`. Outside, with the counter above it, TensorFlow would take away the
-    # prefetching and the parallel calls as soon as kernels are set to be deterministic, since a variable is written.
-    dataset = tf.data.Dataset.from_tensors(tf.constant(1, tf.int64)).map(epoch.assign_add).flat_map(batches_of_epoch)
-    examples = length * (patches.per_volume if patches else 1)
-    steps = examples // batch_size if drop_remainder else -(-examples // batch_size)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps)).with_options(fixed_options())
-    dataset.epoch = epoch
+    def make(first_step):
+        # An epoch is made as a whole inside `flat_map`. Outside, with the counter above it, TensorFlow would take away
+        # the prefetching and the parallel calls as soon as kernels are deterministic, since a variable is written.
+        begin = tf.data.Dataset.from_tensors(tf.constant(1, tf.int64)).map(epoch.assign_add)
+        dataset = begin.flat_map(lambda number: batches_of_epoch(number, first_step))
+        return dataset.apply(tf.data.experimental.assert_cardinality(steps - first_step)).with_options(fixed_options())
+
+    def cases_of(number, step):
+        order, _ = order_cases(seed, tf.constant(number, tf.int64), **ordered)
+        volumes = order.numpy()[step // per_volume * batch_size :][:batch_size]
+        places = range(step % per_volume * batch_size, (step % per_volume + 1) * batch_size)
+        dealt = [volumes[place % len(volumes)] for place in places if place < len(volumes) * per_volume]
+        ids = [case.case_id for case in manifest.cases(part)]
+        return [ids[number] for number in dict.fromkeys(dealt)]
+
+    dataset = make(0)
+    dataset.epoch, dataset.rest, dataset.cases_of = epoch, make, cases_of
     return dataset
 
 

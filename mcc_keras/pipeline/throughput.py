@@ -53,6 +53,11 @@ class Throughput:
         rates = {"volumes_per_second": self.volumes_per_second, "waiting_share": self.waiting_share}
         return {name: round(value, 4) for name, value in (dataclasses.asdict(self) | rates).items()}
 
+    @classmethod
+    def from_dict(cls, numbers):
+        """Return what `to_dict` described."""
+        return cls(**{field.name: field.type(numbers[field.name]) for field in dataclasses.fields(cls)})
+
     def to_text(self):
         """Return one line."""
         done = f"{self.volumes} volumes in {self.steps} steps, {self.seconds:.1f} s"
@@ -121,9 +126,12 @@ class Clock:
         return volumes
 
 
-def watch(dataset):
-    """Return the data set with a `Clock` on it, and the clock; for `fit`, which asks for batches inside its graph."""
-    clock = Clock()
+def watch(dataset, clock=None):
+    """Return the data set with a `Clock` on it, and the clock; for `fit`, which asks for batches inside its graph.
+
+    The attributes of a data set from `load_dataset` are those of the watched one as well.
+    """
+    clock = clock or Clock()
     # Not tf.timestamp: TensorFlow refuses it once kernels are deterministic.
     asked = tf.data.Dataset.range(np.iinfo(np.int64).max).map(
         lambda number: tf.ensure_shape(tf.numpy_function(clock._ask, [number], tf.int64), ())
@@ -138,7 +146,11 @@ def watch(dataset):
     watched = watched.apply(tf.data.experimental.assert_cardinality(dataset.cardinality()))
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = False  # the clock would be asked ahead, by TensorFlow
-    return watched.with_options(options), clock
+    watched = watched.with_options(options)
+    if hasattr(dataset, "epoch"):
+        watched.epoch, watched.cases_of = dataset.epoch, dataset.cases_of
+        watched.rest = lambda step: watch(dataset.rest(step), clock)[0]
+    return watched, clock
 
 
 def _endless(dataset):

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from mcc_keras.errors import GeometryError
+from mcc_keras.extent import bounding_box
 
 SAME_SPACING = 1e-5  # ratios of voxel sizes this close to 1 differ by the rounding of a header
 EDGE = 1e-4  # so many voxels beyond the last one still count as inside, whatever the rounding of an affine
@@ -96,29 +97,27 @@ class Grid:
         return resample(part.transpose(self.turn[0]), self._matrices)
 
     def share_in_box(self, where):
-        """Return the slices of the box that some voxels of a mask (x, y, z) bool reach, and their share of each voxel.
+        """Return the slices of the box that some voxels of a mask (x, y, z) bool reach, and how much of each they fill.
 
         Only the bounding box of the voxels is resampled: an organ is small in its scan.
         """
         where = where[tuple(slice(*ends) for ends in self._crop)].transpose(self.turn[0])
-        found, matrices, slices = bounding_box(where), [], []
+        return _share(where, self._mask_matrices)
+
+    def share_from_box(self, where):
+        """Return the slices of the scan that some voxels of the box, (*size) bool, reach, and their share of each."""
+        found = _share(where, self._back_matrices)
         if found is None:
             return None
-        for (low, high), matrix in zip(found, self._matrices, strict=True):
-            part = matrix[:, low:high]
-            rows = np.flatnonzero(part.any(axis=1))
-            if not rows.size:
-                return None
-            slices.append(slice(rows[0], rows[-1] + 1))
-            matrices.append(part[slices[-1]])
-        part = where[tuple(slice(*ends) for ends in found)]
-        return tuple(slices), resample(part.astype(np.float32), matrices)
+        order = np.argsort(self.turn[0])
+        low = [start for start, _ in self._crop]
+        slices = (found[0][axis] for axis in order)
+        slices = (slice(s.start + first, s.stop + first) for s, first in zip(slices, low, strict=True))
+        return tuple(slices), found[1].transpose(order)
 
     def from_box(self, box):
         """Return what the box (*size) holds on the scan's grid, (x, y, z) float32; 0 where it does not reach."""
-        matrices = [resampling_matrix(m, n, 1 / scale)[0] for n, m, scale in self.steps]
-        matrices = [matrix[::-1] if flip else matrix for matrix, flip in zip(matrices, self.turn[1], strict=True)]
-        part = resample(box, matrices).transpose(np.argsort(self.turn[0]))
+        part = resample(box, self._back_matrices).transpose(np.argsort(self.turn[0]))
         if self.crop is None:
             return part
         image = np.zeros(self.shape, np.float32)
@@ -135,7 +134,18 @@ class Grid:
 
     @functools.cached_property
     def _matrices(self):
-        matrices = [resampling_matrix(*step)[0] for step in self.steps]
+        return self._turned(resampling_matrix(*step)[0] for step in self.steps)
+
+    @functools.cached_property
+    def _back_matrices(self):
+        matrices = [resampling_matrix(m, n, 1 / scale)[0] for n, m, scale in self.steps]
+        return [matrix[::-1] if flip else matrix for matrix, flip in zip(matrices, self.turn[1], strict=True)]
+
+    @functools.cached_property
+    def _mask_matrices(self):
+        return self._turned(resampling_matrix(*step, covering=True)[0] for step in self.steps)
+
+    def _turned(self, matrices):
         return [matrix[:, ::-1] if flip else matrix for matrix, flip in zip(matrices, self.turn[1], strict=True)]
 
 
@@ -168,25 +178,6 @@ def orientation(affine):
     return _TURNS[best], tuple((found[best] < 0).tolist())
 
 
-def bounding_box(where):
-    """Return for every axis the first voxel that is true and the one behind the last, or `None` if there is none.
-
-    Example:
-
-    >>> bounding_box(np.array([[False, True, True], [False, False, False]]))
-    ((0, 1), (1, 3))
-    """
-    found, part = [], where
-    for axis in range(where.ndim):
-        others = tuple(other for other in range(where.ndim) if other != axis)
-        hits = np.flatnonzero(part.any(axis=others))
-        if not hits.size:
-            return None
-        found.append((int(hits[0]), int(hits[-1]) + 1))
-        part = part[(slice(None),) * axis + (slice(*found[-1]),)]
-    return tuple(found)
-
-
 def with_margin(box, margin_mm, *, shape, spacing_mm):
     """Return a bounding box that is `margin_mm` wider on every side, within `shape`.
 
@@ -200,7 +191,7 @@ def with_margin(box, margin_mm, *, shape, spacing_mm):
 
 
 @functools.lru_cache(maxsize=64)
-def resampling_matrix(n_from, n_to, scale):
+def resampling_matrix(n_from, n_to, scale, *, covering=False):
     """Return the matrix that resamples one axis, and which target voxels have their centre inside the source.
 
     Both grids share their centre (to the next whole voxel at scale 1, so that cropping and padding move no voxel; to
@@ -212,6 +203,7 @@ def resampling_matrix(n_from, n_to, scale):
         n_from: Voxels of the source axis.
         n_to: Voxels of the target axis.
         scale: Source voxels in a target voxel, > 0.
+        covering: Take the mean of what a target voxel covers at any scale, so that what fills it has the share 1.
 
     Returns:
         (n_to, n_from) float32, rows of sum 1, or 0 outside; (n_to,) bool. Both are kept and must not be written to.
@@ -225,7 +217,7 @@ def resampling_matrix(n_from, n_to, scale):
     centre = start + (np.arange(n_to) + 0.5) * scale
     inside = (centre > -EDGE) & (centre < n_from + EDGE)
     voxel = np.arange(n_from)
-    if scale > 1:
+    if scale > 1 or covering:
         low, high = centre[:, None] - scale / 2, centre[:, None] + scale / 2
         weights = np.maximum(np.minimum(high, voxel + 1) - np.maximum(low, voxel), 0)
     else:
@@ -249,6 +241,52 @@ def resample(image, matrices):
     for axis in sorted(range(3), key=cost):
         image = _along(matrices[axis], image, axis)
     return image
+
+
+def _share(where, matrices):
+    """Resample the bounding box of what is true; return the slices of the result, and its values there."""
+    found, parts, slices = bounding_box(where), [], []
+    if found is None:
+        return None
+    for (low, high), matrix in zip(found, matrices, strict=True):
+        part = matrix[:, low:high]
+        rows = np.flatnonzero(part.any(axis=1))
+        if not rows.size:
+            return None
+        slices.append(slice(int(rows[0]), int(rows[-1]) + 1))
+        parts.append(part[slices[-1]])
+    return tuple(slices), resample(where[tuple(slice(*ends) for ends in found)].astype(np.float32), parts)
+
+
+def largest_share(shares, shape, *, half=False):
+    """Return the label (x, y, z) uint8 with the largest share of each voxel; what is left of 1 is that of label 0.
+
+    Args:
+        shares: Dict label → (slices, share), or None for a label without any.
+        shape: Of the result.
+        half: Whether a share of exactly 0.5 of a single label is enough.
+
+    Example:
+
+    >>> voxels = tuple(slice(0, n) for n in (3, 1, 1))
+    >>> share = np.array([0.4, 0.5, 0.6]).reshape(3, 1, 1)
+    >>> largest_share({1: (voxels, share)}, (3, 1, 1)).ravel()
+    array([0, 0, 1], dtype=uint8)
+    """
+    labels, shares = np.zeros(shape, np.uint8), {label: share for label, share in shares.items() if share}
+    if not shares:
+        return labels
+    reached = zip(*(where for where, _ in shares.values()), strict=True)
+    ends = [(min(part.start for part in axis), max(part.stop for part in axis)) for axis in reached]
+    region = labels[tuple(slice(*pair) for pair in ends)]
+    best, total = np.zeros(region.shape, np.float32), np.zeros(region.shape, np.float32)
+    for label, (where, share) in shares.items():
+        where = tuple(slice(part.start - low, part.stop - low) for part, (low, _) in zip(where, ends, strict=True))
+        total[where] += share
+        np.copyto(region[where], label, where=share > best[where])
+        np.maximum(best[where], share, out=best[where])
+    region[best < 0.5 if half else best <= 1 - total] = 0
+    return labels
 
 
 def _start(n_from, n_to, scale):

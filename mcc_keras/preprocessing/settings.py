@@ -7,6 +7,7 @@ import numpy as np
 
 from mcc_keras.documents import parse_document, to_text
 from mcc_keras.errors import GeometryError, UsageError
+from mcc_keras.extent import bounding_box
 from mcc_keras.preprocessing import grid as grids
 from mcc_keras.preprocessing import intensity
 from mcc_keras.preprocessing.fitting import Estimate
@@ -166,7 +167,9 @@ class Preprocessing:
         return box
 
     def apply_mask(self, mask, grid, *, num_labels):
-        """Take a mask to the box: every label is resampled as a volume of its own, the largest share wins.
+        """Take a mask to the box: each voxel takes the label that fills most of it.
+
+        So a label that fills a whole voxel of the box has it, even where the box is finer than the scan.
 
         Args:
             mask: (x, y, z) integer, classes 0 … `num_labels`; 0 is background.
@@ -176,22 +179,9 @@ class Preprocessing:
         Returns:
             (*size) uint8.
         """
-        mask, labels = np.asarray(mask), np.zeros(self.size, np.uint8)
-        found = {label: grid.share_in_box(mask == label) for label in range(1, num_labels + 1)}
-        found = {label: share for label, share in found.items() if share}
-        if not found:
-            return labels
-        reached = zip(*(where for where, _ in found.values()), strict=True)
-        ends = [(min(part.start for part in axis), max(part.stop for part in axis)) for axis in reached]
-        region = labels[tuple(slice(*pair) for pair in ends)]
-        best, total = np.zeros(region.shape, np.float32), np.zeros(region.shape, np.float32)
-        for label, (where, share) in found.items():
-            where = tuple(slice(part.start - low, part.stop - low) for part, (low, _) in zip(where, ends, strict=True))
-            total[where] += share
-            np.copyto(region[where], label, where=share > best[where])
-            np.maximum(best[where], share, out=best[where])
-        region[best <= 1 - total] = 0
-        return labels
+        mask = np.asarray(mask)
+        shares = {label: grid.share_in_box(mask == label) for label in range(1, num_labels + 1)}
+        return grids.largest_share(shares, self.size)
 
     def restore(self, box, grid):
         """Take a prediction back to the scan's own grid.
@@ -225,7 +215,7 @@ class Preprocessing:
             return None
         image = np.asarray(image, np.float32)
         where = (image != intensity.background_of(image, self.background_value)).any(axis=-1)
-        box, shape = grids.bounding_box(where), image.shape[:3]
+        box, shape = bounding_box(where), image.shape[:3]
         spacing_mm = np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)
         return box and grids.with_margin(box, self.crop_margin_mm, shape=shape, spacing_mm=spacing_mm)
 

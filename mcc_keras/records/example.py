@@ -7,6 +7,7 @@ import struct
 
 import google_crc32c
 
+FRAME = 12, 4  # bytes before and behind a payload
 _MASK_DELTA = 0xA282EAD8
 
 

@@ -1,26 +1,27 @@
-"""Shards: which case lies in which file, written so that a stop costs the shard in hand and nothing more.
+"""Shards: which case lies in which file, written so that a stop costs no more than the shard in hand.
 
-The plan follows from the cases and the size of a record alone, never from who finishes first. A finished shard has a
-note beside it, `train-00000-of-00003.tfrecord.json`; a rerun keeps what has a note that fits, and takes records that an
-earlier set holds already, by the key of what they were made of.
+The plan depends on the cases and the size of a record alone, never on the order in which workers finish. A finished
+shard has a note beside it, `train-00000-of-00003.tfrecord.json`. A rerun keeps the shards whose notes fit, and copies
+the records that an earlier set already holds, found by their keys.
 """
 
 import dataclasses
 import functools
 import hashlib
-import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import threadpoolctl
 
-from mcc_keras.errors import EnvironmentFailure, MCCKerasError
+from mcc_keras.errors import MCCKerasError, disk_failure
 from mcc_keras.files import written_aside
+from mcc_keras.records.damage import find_damage
 from mcc_keras.records.encoding import encode_case
+from mcc_keras.records.entries import RecordEntry, ShardEntry
 from mcc_keras.records.example import encode_example, frame_record
-from mcc_keras.records.manifest import find_damage
 
 SHARD_BYTES = 16 * 2**20
 SHARD_CASES = 8  # a changed scan, or a stop, costs at most so many cases
@@ -28,7 +29,7 @@ SHARD_CASES = 8  # a changed scan, or a stop, costs at most so many cases
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """A file to be: its part and name, its cases, and for each the key of what its record is made of."""
+    """A file to be: its part and name, its cases, and for each the key of its record."""
 
     part: str
     file: str
@@ -61,55 +62,47 @@ class Earlier:
     """Records that an earlier set holds undamaged, by key.
 
     Args:
-        work: Its folder.
-        shards: Part → list of shard entries, from its manifest.
+        folder: Folder of the set.
+        shards: Part → `ShardEntry`s, from its manifest.
     """
 
-    def __init__(self, work=None, shards=None):
-        listed = [shard for part in (shards or {}).values() for shard in part]
-        damaged = find_damage(work, {shard["file"]: shard for shard in listed}) if listed else {}
-        sound = [shard for shard in listed if shard["file"] not in damaged]
-        self.whole = {_keys(shard): (work / shard["file"], shard) for shard in sound}
+    def __init__(self, folder=None, shards=None):
+        listed = {shard.file: shard for part in (shards or {}).values() for shard in part}
+        damaged = find_damage(folder, listed, once=True) if listed else {}
+        sound = [shard for shard in listed.values() if shard.file not in damaged]
+        self.whole = {shard.keys: (folder / shard.file, shard) for shard in sound}
         self.spans = {
-            record["key"]: (work / shard["file"], record["position"], record["bytes"])
+            record.key: (folder / shard.file, record.position, record.bytes)
             for shard in sound
-            for record in shard["records"]
+            for record in shard.records
         }
-
-    def link(self, shard, path):
-        """Give a shard of the same records a second name; return whether there was one."""
-        found, _ = self.whole.get(shard.keys, (None, None))
-        if found is None:
-            return False
-        with written_aside(path) as aside:
-            try:
-                os.link(found, aside)
-            except OSError:
-                shutil.copyfile(found, aside)
-        return True
 
 
 def unfinished(plan, folder):
     """Return the shards of a plan that do not lie whole in the folder yet."""
-    return [shard for shard in plan if _note(shard, folder) is None]
+    return [shard for shard in plan if _read_note(shard, folder) is None]
 
 
 def list_shards(plan, folder):
-    """Return part → list of entries for the manifest, of shards that are all there."""
+    """Return part → list of `ShardEntry`s, of shards that are all there."""
     listed = {shard.part: [] for shard in plan}
     for shard in plan:
-        listed[shard.part].append(json.loads(_note_path(folder / shard.file).read_text("utf-8")))
-    return listed
+        listed[shard.part].append(msgspec.json.decode(_note_path(folder / shard.file).read_bytes(), type=ShardEntry))
+    return {part: tuple(entries) for part, entries in listed.items()}
 
 
 def link_shard(shard, folder, earlier):
-    """Take a shard from an earlier set that has the very same one; return whether it had."""
-    if not earlier.link(shard, folder / shard.file):
+    """Give a shard of an earlier set, with the very same records, a second name here; return whether it has one."""
+    if shard.keys not in earlier.whole:
         return False
-    _, entry = earlier.whole[shard.keys]
+    found, entry = earlier.whole[shard.keys]
+    with written_aside(folder / shard.file) as aside:
+        try:
+            os.link(found, aside)
+        except OSError:
+            shutil.copyfile(found, aside)
     with written_aside(_note_path(folder / shard.file)) as aside:
-        note = {"file": shard.file, "bytes": entry["bytes"], "sha256": entry["sha256"], "records": entry["records"]}
-        aside.write_text(json.dumps(note), encoding="utf-8")
+        aside.write_bytes(msgspec.json.encode(dataclasses.replace(entry, file=shard.file)))
     return True
 
 
@@ -154,9 +147,7 @@ def write_shard(task):
         try:
             _write_records(task, encoded, failed)
         except OSError as error:
-            reason = error.strerror or error
-            problem = f"{task.shard.file}: cannot be written ({reason}). Make room, or choose another disk."
-            failed.append(EnvironmentFailure(problem))
+            failed.append(disk_failure(task.shard.file, error))
     return failed
 
 
@@ -178,12 +169,13 @@ def _write_records(task, encoded, failed):
             for part in (before, payload, behind):
                 file.write(part)
                 digest.update(part)
-            entry = {"case_id": case.case_id, "position": position + len(before), "bytes": len(payload)}
-            records.append({**entry, "key": key})
+            place = {"position": position + len(before), "bytes": len(payload)}
+            records.append(RecordEntry(case_id=case.case_id, key=key, **place))
             position += len(before) + len(payload) + len(behind)
             del payload, part  # before the next case is read
     if not failed:
-        _write_note(path, {"bytes": position, "sha256": digest.hexdigest()}, records)
+        entry = ShardEntry(file=path.name, bytes=position, sha256=digest.hexdigest(), records=tuple(records))
+        _note_path(path).write_bytes(msgspec.json.encode(entry))
 
 
 def _payload(span, encoded, failed):
@@ -204,21 +196,12 @@ def _linear_algebra():
     return threadpoolctl.ThreadpoolController()
 
 
-def _write_note(path, described, records):
-    note = {"file": path.name, **described, "records": records}
-    _note_path(path).write_text(json.dumps(note), encoding="utf-8")
-
-
-def _note(shard, folder):
+def _read_note(shard, folder):
     try:
-        note = json.loads(_note_path(folder / shard.file).read_text("utf-8"))
-    except (OSError, ValueError):
+        entry = msgspec.json.decode(_note_path(folder / shard.file).read_bytes(), type=ShardEntry)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return note if _keys(note) == shard.keys and not find_damage(folder, {shard.file: note}) else None
-
-
-def _keys(entry):
-    return tuple(record["key"] for record in entry["records"])
+    return entry if entry.keys == shard.keys and not find_damage(folder, {shard.file: entry}) else None
 
 
 def _note_path(path):

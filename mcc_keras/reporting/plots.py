@@ -9,7 +9,9 @@ from typing import NamedTuple
 import nibabel
 import numpy as np
 
-TRUE_COLOUR, PREDICTED_COLOUR = "#19b8e0", "#ff8c1a"
+from mcc_keras.reporting.thumbnails import COLOURS, class_colour, predicted_colour
+
+TRUE_COLOUR, PREDICTED_COLOUR = (f"#{bytes(rgb).hex()}" for rgb in COLOURS[:2])
 # Orientation of the slice, canonical axis it is taken across, and the letters at its left, right, bottom and top edge.
 ORIENTATIONS = (("axial", 2, "RLPA"), ("coronal", 1, "RLIS"), ("sagittal", 0, "PAIS"))
 
@@ -75,7 +77,7 @@ def find_slices(image, affine, *, truth=None, predicted=None):
 
 
 def plot_slice(slice_, *, window=None, ax=None):
-    """Draw one slice with the true outline solid and the predicted one dashed.
+    """Draw one slice with the true outlines solid and the predicted ones dashed, each class in its colour.
 
     Args:
         slice_: A `Slice`.
@@ -93,9 +95,12 @@ def plot_slice(slice_, *, window=None, ax=None):
         slice_.image.T, origin="lower", cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=aspect,
         interpolation="nearest",
     )  # fmt: skip
-    styles = ((slice_.truth, TRUE_COLOUR, "solid"), (slice_.predicted, PREDICTED_COLOUR, "dashed"))
-    for mask, colour, style in styles:
-        for label in () if mask is None else np.unique(mask[mask > 0]):
+    masks = [(mask, kind) for mask, kind in ((slice_.truth, 0), (slice_.predicted, 1)) if mask is not None]
+    highest = max((int(mask.max()) for mask, _ in masks), default=0)
+    for mask, predicted in masks:
+        for label in np.unique(mask[mask > 0]).tolist():
+            rgb = predicted_colour(label - 1, num_classes=highest) if predicted else class_colour(label - 1)
+            colour, style = f"#{bytes(rgb).hex()}", ("solid", "dashed")[predicted]
             # One pixel of background around closes an outline that touches the edge of the scan.
             padded = np.pad(mask == label, 1).astype(float)
             where = (np.arange(-1, n + 1) for n in mask.shape)
@@ -167,6 +172,10 @@ def plot_history(history, *, names=("loss", "val_loss"), ylabel=None, best_epoch
         )
     if best_epoch is not None:
         ax.axvline(best_epoch, color="#888888", linewidth=1, linestyle="dotted", label=f"kept: epoch {best_epoch:g}")
+    epochs = [row["epoch"] for row in history] or [1]
+    margin = max(0.5, 0.03 * (epochs[-1] - epochs[0]))  # so that one epoch is not spread over the whole axis
+    ax.set_xlim(epochs[0] - margin, epochs[-1] + margin)
+    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     ax.set_xlabel("epoch")
     ax.set_ylabel(names[0] if ylabel is None else ylabel)
     ax.spines[["top", "right"]].set_visible(False)

@@ -1,5 +1,6 @@
 """Small pictures of a case, drawn in NumPy: a set of hundreds of cases would wait minutes for a plotting library."""
 
+import colorsys
 import io
 
 import numpy as np
@@ -8,9 +9,30 @@ HEIGHT, WIDTH = 230, 480
 GAP = 4
 PAPER = (16, 18, 22)
 COLOURS = ((25, 184, 224), (255, 140, 26), (126, 211, 33), (208, 70, 180), (250, 220, 60), (120, 120, 255))
+DASH = 4  # pixels
+_GOLDEN = 0.618034  # of the circle of hues: no two of the first dozens of classes come close
 
 
-def draw(slices):
+def class_colour(index):
+    """Return the colour of class 0, 1, … as (red, green, blue) from 0 to 255; no two classes share one.
+
+    Example:
+
+    >>> class_colour(0), class_colour(6)
+    ((25, 184, 224), (230, 48, 48))
+    """
+    if index < len(COLOURS):
+        return COLOURS[index]
+    hue = (index - len(COLOURS)) * _GOLDEN % 1
+    return tuple(round(255 * value) for value in colorsys.hsv_to_rgb(hue, 0.79, 0.9))
+
+
+def predicted_colour(index, *, num_classes):
+    """Return the colour of a predicted outline: of its class, or where there is one class another than the truth's."""
+    return COLOURS[1] if num_classes == 1 else class_colour(index)
+
+
+def draw(slices, *, size=(WIDTH, HEIGHT), num_classes=2):
     """Return JPEG bytes of three slices in one scale of mm, with the outline of each class in its colour.
 
     The slices stand side by side, or the second and the third one above the other where that makes them larger, as it
@@ -18,25 +40,29 @@ def draw(slices):
 
     Args:
         slices: `mcc_keras.reporting.plots.Slice`s, three. The patient's right is put on the left, as in radiology.
+            Outlines of the truth are solid, those of the prediction dashed.
+        size: Largest width and height in pixels.
+        num_classes: Foreground classes; with one, truth and prediction have two colours.
     """
     from PIL import Image
 
     extents = np.array([np.multiply(slice_.image.shape, slice_.spacing_mm) for slice_ in slices])
-    scale, place = max((_row_scale(extents), _row), (_stack_scale(extents), _stack), key=lambda found: found[0])
+    layouts = (_row_scale(extents, *size), _row), (_stack_scale(extents, *size), _stack)
+    scale, place = max(layouts, key=lambda found: found[0])
     sizes = np.maximum(1, np.rint(extents * scale)).astype(int)
     corners = place(sizes)
     right, bottom = np.max(np.add(corners, sizes), axis=0)
     canvas = np.full((bottom, right, 3), PAPER, np.uint8)
     window = np.percentile(np.concatenate([np.ravel(slice_.image) for slice_ in slices]), (1, 99.5))
     for slice_, (left, top), (width, height) in zip(slices, corners, sizes, strict=True):
-        canvas[top : top + height, left : left + width] = _panel(slice_, width, height, window)
+        canvas[top : top + height, left : left + width] = _panel(slice_, width, height, window, num_classes)
     buffer = io.BytesIO()
     Image.fromarray(canvas).save(buffer, "JPEG", quality=88, subsampling=0)
     return buffer.getvalue()
 
 
-def _row_scale(extents):
-    return min((WIDTH - 2 * GAP) / extents[:, 0].sum(), HEIGHT / extents[:, 1].max())
+def _row_scale(extents, width, height):
+    return min((width - 2 * GAP) / extents[:, 0].sum(), height / extents[:, 1].max())
 
 
 def _row(sizes):
@@ -45,10 +71,10 @@ def _row(sizes):
     return [(widths[:index].sum() + GAP * index, (heights.max() - heights[index]) // 2) for index in range(3)]
 
 
-def _stack_scale(extents):
+def _stack_scale(extents, width, height):
     widths, heights = extents.T
-    below = (HEIGHT - GAP) / (heights[1] + heights[2])
-    return min((WIDTH - GAP) / (widths[0] + widths[1:].max()), HEIGHT / heights[0], below)
+    below = (height - GAP) / (heights[1] + heights[2])
+    return min((width - GAP) / (widths[0] + widths[1:].max()), height / heights[0], below)
 
 
 def _stack(sizes):
@@ -59,17 +85,22 @@ def _stack(sizes):
     return [(0, max(right - heights[0], 0) // 2), (left, top), (left, top + heights[1] + GAP)]
 
 
-def _panel(slice_, width, height, window):
+def _panel(slice_, width, height, window, num_classes):
     columns = np.arange(width) * slice_.image.shape[0] // width
     rows = np.arange(height) * slice_.image.shape[1] // height
     image = np.asarray(slice_.image, np.float32)
     low, high = window
     grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1)[columns][:, rows]
     picture = np.repeat((grey * 255).astype(np.uint8)[..., None], 3, axis=2)
-    if slice_.truth is not None:
-        truth = np.asarray(slice_.truth)[columns][:, rows]
-        for label in np.unique(truth[truth > 0]):
-            picture[_outline(truth == label)] = COLOURS[(int(label) - 1) % len(COLOURS)]
+    dash = np.add.outer(np.arange(width), np.arange(height)) // DASH % 2 == 0
+    for mask, predicted in ((slice_.truth, False), (slice_.predicted, True)):
+        mask = np.zeros((1, 1), int) if mask is None else np.asarray(mask)[columns][:, rows]
+        for label in np.unique(mask[mask > 0]).tolist():
+            line = _outline(mask == label)
+            if predicted:
+                picture[line & dash] = predicted_colour(label - 1, num_classes=num_classes)
+            else:
+                picture[line] = class_colour(label - 1)
     if slice_.orientation != "sagittal":
         picture = picture[::-1]
     return picture.transpose(1, 0, 2)[::-1]

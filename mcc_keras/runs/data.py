@@ -13,13 +13,17 @@ class SeenCase:
     Args:
         case_id: Its id.
         group: Its patient.
+        images: Paths of its images, one per channel or one for all.
+        mask: Path of its mask.
         affine: Which form of a NIfTI header was read, or `None`.
         nonfinite: How NaN and infinite voxels were read.
-        sources: SHA-256 of each file that it was read from, by path.
+        sources: SHA-256 of each file that it was read from, by path: those of the images first.
     """
 
     case_id: str
     group: str
+    images: tuple[str, ...]
+    mask: str
     affine: str | None
     nonfinite: str
     sources: dict[str, str | None]
@@ -47,15 +51,17 @@ class RunData:
 def describe_data(manifest):
     """Return the `RunData` of a `Manifest`."""
     cases = {}
-    for entry in manifest.settings["cases"]:
+    for entry in manifest.settings.cases:
         seen = SeenCase(
-            case_id=entry["case_id"],
-            group=entry["group"],
-            affine=entry["affine"],
-            nonfinite=entry["nonfinite"],
-            sources={source["file"]: source["sha256"] for source in entry["sources"]},
+            case_id=entry.case_id,
+            group=entry.group,
+            images=tuple(entry.images),
+            mask=entry.mask,
+            affine=entry.affine,
+            nonfinite=entry.nonfinite,
+            sources={source.file: source.sha256 for source in entry.sources},
         )
-        cases.setdefault(entry["part"], []).append(seen)
+        cases.setdefault(entry.part, []).append(seen)
     return RunData(
         work=str(Path(manifest.work).resolve()),
         manifest_sha256=manifest.sha256,

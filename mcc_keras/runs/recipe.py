@@ -1,6 +1,7 @@
 """`Recipe`: everything that a training is told, as one frozen value with JSON."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 
@@ -77,6 +78,8 @@ class Recipe:
             object.__setattr__(self, "epochs", DEFAULT_EPOCHS)
         if not (self.augment is None or isinstance(self.augment, Augmentation)):
             object.__setattr__(self, "augment", augmentation_policy(self.augment))
+        for name in ("model", "loss"):  # as JSON would bring a configuration back
+            object.__setattr__(self, name, json.loads(json.dumps(getattr(self, name))))
         for name, type_ in {"epochs": int, "batch_size": int, "seed": int, "warmup_steps": int}.items():
             value = getattr(self, name)
             if value is not None and (not isinstance(value, type_) or isinstance(value, bool)):

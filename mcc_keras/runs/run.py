@@ -6,7 +6,9 @@ preprocessing.json   `Preprocessing`: what is done to a scan before the network 
 model.keras          the epoch with the best validation Dice
 history.csv          one row per epoch
 logs/                TensorBoard
+generations/         what the training needs to go on, if it is stopped
 run.json             `RunResult`, written last: a folder with it is a finished run
+failed.json          `Failure` instead, where a loss or a weight became NaN
 """
 
 import csv
@@ -14,8 +16,8 @@ import dataclasses
 import functools
 from pathlib import Path
 
-from mcc_keras.documents import read_document, write_document
-from mcc_keras.errors import OutputExistsError, RunError
+from mcc_keras.documents import read_document, to_text, write_document
+from mcc_keras.errors import RunError
 from mcc_keras.files import write_text
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.runs import recipe as recipes
@@ -23,8 +25,8 @@ from mcc_keras.runs.data import RunData
 from mcc_keras.runs.recipe import Recipe
 
 MODEL, RESULT, PREPROCESSING, HISTORY, LOGS = "model.keras", "run.json", "preprocessing.json", "history.csv", "logs"
-RECIPE, DATA = "recipe.json", "data.json"
-RESULT_SCHEMA, DATA_SCHEMA = 2, 1
+RECIPE, DATA, FAILED, LOCK = "recipe.json", "data.json", "failed.json", ".lock"
+RESULT_SCHEMA, DATA_SCHEMA, FAILURE_SCHEMA = 2, 1, 1
 AGAIN = "Train again."
 
 
@@ -49,6 +51,29 @@ class RunResult:
     parameters: int
     speed: dict[str, float]
     versions: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a training ended without a result.
+
+    Args:
+        epoch: Epoch, from 1.
+        step: Step of the epoch, from 1.
+        cases: Ids of the cases in the batch.
+        first: What was not finite first: `"input"`, `"loss"` or `"gradient"`.
+    """
+
+    epoch: int
+    step: int
+    cases: tuple[str, ...]
+    first: str
+
+    @property
+    def reason(self):
+        """One sentence."""
+        cases = ", ".join(self.cases)
+        return f"the {self.first} was not finite in epoch {self.epoch}, step {self.step}, cases {cases}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,27 +108,18 @@ class Run:
 def start_run(folder, *, recipe, data, preprocessing):
     """Create a run folder with what the training is told and what it sees; return its path.
 
-    Raises:
-        OutputExistsError: The folder is not empty.
-    """
-    folder = refuse_used_folder(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_document(recipe, folder / RECIPE, schema=recipes.SCHEMA)
-    write_document(data, folder / DATA, schema=DATA_SCHEMA)
-    write_text(folder / PREPROCESSING, preprocessing.to_json())
-    return folder
-
-
-def refuse_used_folder(folder):
-    """Return the path of a run folder that may be written: a new or an empty one.
-
-    Raises:
-        OutputExistsError: The folder is not empty, or a file.
+    Files that are there already, of a training that was stopped, are left as they are.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        found = "a finished run" if (folder / RESULT).exists() else "a folder that is not empty"
-        raise OutputExistsError(folder, found, "Choose another run folder, or move this one away.")
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        DATA: to_text(data, schema=DATA_SCHEMA),
+        PREPROCESSING: preprocessing.to_json(),
+        RECIPE: recipe.to_json(),  # last: a folder with it is a run
+    }
+    for name, text in texts.items():
+        if not (folder / name).is_file():
+            write_text(folder / name, text)
     return folder
 
 
@@ -122,6 +138,7 @@ def read_run(run):
     if isinstance(run, Run):
         return run
     folder = Path(run)
+    refuse_failed_run(folder)
     missing = [name for name in (RESULT, RECIPE, DATA, MODEL, PREPROCESSING) if not (folder / name).is_file()]
     if missing:
         raise RunError(folder, f"expected a finished run, found no {', '.join(missing)}", "Train it with `train`.")
@@ -136,6 +153,19 @@ def read_run(run):
         preprocessing=Preprocessing.from_json((folder / PREPROCESSING).read_bytes(), path=folder / PREPROCESSING),
         result=read(RESULT, RunResult, RESULT_SCHEMA),
     )
+
+
+def refuse_failed_run(folder):
+    """Refuse a run whose training failed.
+
+    Raises:
+        RunError: With the reason.
+    """
+    folder = Path(folder)
+    if (folder / FAILED).is_file():
+        failure = read_document(folder / FAILED, Failure, schema=FAILURE_SCHEMA, error=RunError)
+        way_out = "Train into another folder with a smaller learning rate, or look at these cases with `check`."
+        raise RunError(folder, f"expected a finished run, found a failed one: {failure.reason}", way_out)
 
 
 def read_history(path):

@@ -9,15 +9,30 @@ from mcc_keras.files import write_text, written_aside
 from mcc_keras.pipeline.throughput import Throughput
 
 
+class Stopwatch:
+    """Time trained, over all sessions of a run."""
+
+    def __init__(self, spent=0.0):
+        self.spent, self.begun = spent, time.monotonic()
+
+    def seconds(self):
+        return self.spent + time.monotonic() - self.begun
+
+
 class Schedule(keras.callbacks.Callback):
-    """Linear warm-up, then a cosine to 0 over the steps or the minutes of the run, whichever bounds it."""
+    """Linear warm-up, then a cosine to 0 over the steps or the minutes of the run, whichever bounds it.
 
-    def __init__(self, recipe, *, total_steps):
+    Args:
+        recipe: `Recipe`.
+        steps: Steps per epoch.
+        stopwatch: `Stopwatch`.
+        step: Updates that earlier sessions made.
+    """
+
+    def __init__(self, recipe, *, steps, stopwatch, step=0):
         super().__init__()
-        self.recipe, self.total_steps, self.step = recipe, total_steps, 0
-
-    def on_train_begin(self, logs=None):
-        self.begun = time.monotonic()
+        self.recipe, self.steps, self.stopwatch, self.step = recipe, steps, stopwatch, step
+        self.first = step
 
     def on_train_batch_begin(self, batch, logs=None):
         done = self.progress()
@@ -32,16 +47,31 @@ class Schedule(keras.callbacks.Callback):
     def progress(self):
         """Share of the run that is done, in [0, 1]."""
         if self.recipe.minutes is None:
-            return min(1.0, self.step / self.total_steps)
-        return min(1.0, (time.monotonic() - self.begun) / (60 * self.recipe.minutes))
+            return min(1.0, self.step / (self.steps * self.recipe.epochs))
+        return min(1.0, self.stopwatch.seconds() / (60 * self.recipe.minutes))
+
+    def seconds_left(self):
+        """Estimate of the time until the end: what is left of the minutes, or at the pace of this session."""
+        if self.recipe.minutes is not None:
+            return max(0.0, 60 * self.recipe.minutes - self.stopwatch.seconds())
+        done = self.step - self.first
+        pace = (self.stopwatch.seconds() - self.stopwatch.spent) / done if done else 0.0
+        return pace * (self.steps * self.recipe.epochs - self.step)
 
 
 class BestModel(keras.callbacks.Callback):
-    """Keeps the model of the epoch with the largest `monitor`; without one, of the last epoch."""
+    """Keeps the model of the epoch with the largest `monitor`; without one, of the last epoch.
 
-    def __init__(self, path, monitor):
+    Args:
+        path: File of the model.
+        monitor: Name in the logs, or `None`.
+        epoch: The epoch that an earlier session kept, or `None`.
+        value: Its value.
+    """
+
+    def __init__(self, path, monitor, *, epoch=None, value=None):
         super().__init__()
-        self.path, self.monitor, self.epoch, self.value = path, monitor, None, None
+        self.path, self.monitor, self.epoch, self.value = path, monitor, epoch, value
 
     def on_epoch_end(self, epoch, logs=None):
         if not math.isfinite(logs["loss"]):
@@ -60,9 +90,9 @@ class SpeedLog(keras.callbacks.Callback):
     Validation does not count. The first epoch is slower, since it compiles.
     """
 
-    def __init__(self, clock):
+    def __init__(self, clock, *, totals=None):
         super().__init__()
-        self.clock, self.totals = clock, Throughput(0, 0, 0.0, 0.0)
+        self.clock, self.totals = clock, totals or Throughput(0, 0, 0.0, 0.0)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.before = self.clock.steps, self.clock.volumes, self.clock.seconds
@@ -85,19 +115,22 @@ class SpeedLog(keras.callbacks.Callback):
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Writes `history.csv`, whole again after every epoch."""
+    """Writes `history.csv`, whole again after every epoch.
 
-    def __init__(self, path):
+    Args:
+        path: The file.
+        stopwatch: `Stopwatch`.
+        rows: Rows of earlier sessions.
+    """
+
+    def __init__(self, path, stopwatch, *, rows=()):
         super().__init__()
-        self.path, self.rows, self.seconds = path, [], 0.0
-
-    def on_train_begin(self, logs=None):
-        self.begun = time.monotonic()
+        self.path, self.stopwatch, self.rows = path, stopwatch, list(rows)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.seconds = time.monotonic() - self.begun
         rate = float(self.model.optimizer.learning_rate)
         logs = {name: float(value) for name, value in logs.items() if name != "learning_rate"}
-        self.rows.append({"epoch": epoch + 1, **logs, "learning_rate": rate, "seconds": round(self.seconds, 2)})
+        seconds = round(self.stopwatch.seconds(), 2)
+        self.rows.append({"epoch": epoch + 1, **logs, "learning_rate": rate, "seconds": seconds})
         lines = [",".join(self.rows[0]), *(",".join(f"{v:.6g}" for v in row.values()) for row in self.rows)]
         write_text(self.path, "\n".join(lines) + "\n")

@@ -1,16 +1,23 @@
 """`train`: prepared records in, a run folder out; what can be refused is refused before TensorFlow is loaded."""
 
 import dataclasses
+import sys
+from pathlib import Path
 
 from mcc_keras.errors import UsageError
 from mcc_keras.losses import LOSSES
 from mcc_keras.records.manifest import read_manifest
+from mcc_keras.runs.data import describe_data
 from mcc_keras.runs.recipe import Recipe
-from mcc_keras.runs.run import refuse_used_folder
+from mcc_keras.runs.run import RESULT, read_run
+from mcc_keras.training.resume import move_aside, refuse_other_folder, refuse_other_training
 
 
-def train(work, run, *, recipe=None, verbose="auto", **changes):
+def train(work, run, *, recipe=None, restart=False, verbose="auto", **changes):
     """Train a network on prepared records and keep the epoch with the best validation Dice.
+
+    The same call on a run that was stopped goes on where it was, with the weights, the history and the best epoch of
+    an undisturbed run, bit for bit where `epochs` bounds it. On a finished run it returns that run.
 
     Two runs with the same arguments on the same machine and number of threads give the same weights: the seed is set
     for Python, NumPy and Keras, and TensorFlow uses deterministic kernels for the rest of the process. What is left is
@@ -19,9 +26,10 @@ def train(work, run, *, recipe=None, verbose="auto", **changes):
 
     Args:
         work: Folder that `write_tfrecords` wrote.
-        run: Run folder to write; one that is not empty is refused.
+        run: Run folder: new, empty, or of a training with the same settings.
         recipe: `Recipe` with all settings; `None` is `Recipe()`.
-        verbose: As in `model.fit`; `"auto"` is a bar on a terminal and a line per epoch elsewhere.
+        restart: Begin again; an earlier run is renamed to RUN.1, RUN.2, ….
+        verbose: 0 prints nothing, 2 the plan and a line per epoch, 1 a bar as well; `"auto"`: 1 on a terminal, else 2.
         **changes: Fields of `Recipe` that differ from `recipe`, as `loss="dice", epochs=40, seed=7`. `loss` may also be
             a `keras.losses.Loss` for probabilities, and `model` a `keras.Model`, which is trained from its weights.
 
@@ -30,10 +38,12 @@ def train(work, run, *, recipe=None, verbose="auto", **changes):
         for data (`waiting_share`) of each epoch, its `result.speed` those of the run.
 
     Raises:
-        UsageError: An unknown or invalid setting; nothing has been written.
-        OutputExistsError: The run folder is not empty.
+        UsageError: An unknown or invalid setting, or others than those of the stopped run; nothing has been written.
+        OutputExistsError: The run folder holds something else.
         RecordError: `work` holds no records, or damaged ones.
-        RunError: The loss was NaN from the start.
+        RunError: A loss or a weight became NaN or infinite. The run keeps its last finite epoch, and `failed.json`
+            names epoch, step and cases.
+        TrainingInterrupted: SIGINT or SIGTERM, after the state was saved.
         EnvironmentFailure: bfloat16 on a processor where TensorFlow sums it wrongly.
 
     Example:
@@ -44,8 +54,15 @@ def train(work, run, *, recipe=None, verbose="auto", **changes):
     """
     given = {name: changes.pop(name) for name in ("model", "loss") if not isinstance(changes.get(name, ""), str | dict)}
     recipe = _changed(recipe, changes)
-    refuse_used_folder(run)
+    if restart:
+        move_aside(run)
+    refuse_other_folder(run)
     manifest = read_manifest(work)
+    if (Path(run) / RESULT).is_file() and not given:
+        refuse_other_training(run, recipe, describe_data(manifest))
+        if verbose:
+            sys.stdout.write(f"{run}: this training is finished.\n")
+        return read_run(run)
     from mcc_keras.training.fit import fit  # here, so that no refusal above waits for TensorFlow
 
     return fit(manifest, run, recipe=recipe, verbose=verbose, **given)

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from mcc_keras import augmentation
-from mcc_keras.augmentation.kernel import INTENSITIES
+from mcc_keras.augmentation.changes import INTENSITIES
+from mcc_keras.augmentation.kernel import _INTENSITIES
 from mcc_keras.augmentation.policy import LIMITS
 
 STRENGTH = {"motion_mm": 3.0, "spike": 1.0, "low_resolution": 2.0, "blur": 1.5, "channel_dropout": 0.7}
@@ -15,7 +16,7 @@ STRENGTH = {"motion_mm": 3.0, "spike": 1.0, "low_resolution": 2.0, "blur": 1.5, 
 
 def change_of(name):
     more = {"spacing_mm": tf.constant([1.0, 1.5, 2.0])} if name == "motion_mm" else {}
-    return functools.partial(INTENSITIES[name], **more)
+    return functools.partial(_INTENSITIES[name], **more)
 
 
 def volume(shape=(9, 8, 7), channels=2):
@@ -38,9 +39,10 @@ def test_the_same_seed_draws_the_same_and_others_something_else(name):
 
 
 @pytest.mark.parametrize("name", INTENSITIES)
-def test_little_strength_changes_little(name):
-    image = volume()
-    assert np.allclose(change_of(name)((1, 2), image, 1e-4), image, atol=0.01)
+def test_little_strength_changes_little_and_much_changes_more(name):
+    image, change = volume(), change_of(name)
+    assert np.allclose(change((1, 2), image, 1e-4), image, atol=0.01)
+    assert max(np.abs(change((1, seed), image, strength(name)) - image).max() for seed in range(16)) > 0.1
 
 
 @pytest.mark.parametrize("name", INTENSITIES)
@@ -74,4 +76,6 @@ GIVEN = {
 @pytest.mark.parametrize("name", GIVEN)
 def test_the_compiled_form_computes_the_same(name):
     image = volume()
-    assert np.allclose(tf.function(GIVEN[name], jit_compile=True)(image), GIVEN[name](image), atol=1e-4)
+    eager = GIVEN[name](image)
+    assert np.abs(eager - image).max() > 0.1
+    assert np.allclose(tf.function(GIVEN[name], jit_compile=True)(image), eager, atol=1e-4)

@@ -150,12 +150,12 @@ def test_labels_that_contradict_each_other_are_refused(tmp_path, options):
 
 
 def test_an_empty_or_missing_folder_names_the_layouts(tmp_path):
-    with pytest.raises(CaseError, match="expected cases, found none. Known are: a dataset.json"):
+    with pytest.raises(CaseError, match="found no volume(.*)the folder is empty. Known layouts: a dataset.json"):
         find_cases(tmp_path)
     with pytest.raises(CaseError, match="found nothing"):
         find_cases(tmp_path / "none")
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(CaseError, match="expected cases, found none"):
+    with pytest.raises(CaseError, match="found the file a.txt"):
         find_cases(tmp_path / "a.txt")
 
 

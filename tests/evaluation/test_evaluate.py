@@ -1,16 +1,21 @@
 import csv
-import json
+import os
 
 import keras
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, matthews_corrcoef, precision_score, recall_score
 
 from mcc_keras.datasets import find_cases, read_image, read_mask, write_synthetic
+from mcc_keras.documents import read_document
 from mcc_keras.errors import CaseError, GeometryError, OutputExistsError, RunError, UsageError
-from mcc_keras.evaluation.evaluate import compare_masks, evaluate, score_counts
+from mcc_keras.evaluation.evaluate import evaluate, name_scores
+from mcc_keras.evaluation.measures import MEASURES
+from mcc_keras.evaluation.output import write_scores
+from mcc_keras.evaluation.scores import SCHEMA, Summary
 from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.records.manifest import read_manifest
 from mcc_keras.records.write import write_tfrecords
+from mcc_keras.runs.data import describe_data
 from mcc_keras.runs.run import read_run
 from mcc_keras.segmentation.segment import keep_largest_component, segment
 from mcc_keras.task import Task
@@ -23,9 +28,10 @@ SIZE = (16, 16, 8)
 def brightness_run(write_run):
     """Return a function that writes a run whose network says how bright a voxel is: its masks are not empty."""
 
-    def write(folder, work, *, labels=((1,),), channels=1):
-        task = Task(labels=labels, channel_names=tuple(f"image_{i}" for i in range(channels)))
-        return write_run(folder, brightness_network(task), Preprocessing(size=SIZE), task=task, work=work)
+    def write(folder, work, *, labels=((1,),), names=()):
+        task = Task(labels=labels, names=names)
+        cases = describe_data(read_manifest(work)).cases if work != "nowhere" else {}
+        return write_run(folder, brightness_network(task), Preprocessing(size=SIZE), task=task, work=work, cases=cases)
 
     return write
 
@@ -54,54 +60,21 @@ def work(scans, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """Scans that no run has seen."""
+    folder = tmp_path_factory.mktemp("others")
+    table = write_synthetic(
+        folder, num_cases=4, size=(20, 20, 10), foreground_fraction=0.03, empty_fraction=0.25, seed=1
+    )
+    lines = table.read_text().replace("patient_", "other_").splitlines()
+    table.write_text("\n".join(f"{line},{site}" for line, site in zip(lines, ("site", *"ABAB"), strict=True)))
+    return table
+
+
 @pytest.fixture
 def run(brightness_run, work, tmp_path):
     return brightness_run(tmp_path / "run", work)
-
-
-def test_counts_and_scores_equal_those_of_scikit_learn():
-    rng = np.random.default_rng(0)
-    truth, predicted = (rng.integers(0, 3, (7, 8, 9)) for _ in range(2))
-    for label, counts in enumerate(compare_masks(truth, predicted, num_labels=2), start=1):
-        y, p = (truth == label).ravel(), (predicted == label).ravel()
-        scores = score_counts(*counts)
-        assert sum(counts) == truth.size
-        assert scores["dice"] == pytest.approx(f1_score(y, p))
-        assert scores["mcc"] == pytest.approx(matthews_corrcoef(y, p))
-        assert scores["sensitivity"] == pytest.approx(recall_score(y, p))
-        assert scores["precision"] == pytest.approx(precision_score(y, p))
-        assert scores["volume_difference_percent"] == pytest.approx(100 * (p.sum() / y.sum() - 1))
-
-
-def test_scores_of_a_volume_of_2_to_the_27_voxels_are_exact():
-    scores = score_counts(2**24 + 1, 1, 0, 2**27 - 2**24 - 2)
-    assert scores["dice"] == (2**25 + 2) / (2**25 + 3)
-    assert 1 - scores["mcc"] == pytest.approx((1 - scores["dice"]) * 8 / 7, rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("counts", "dice", "mcc", "sensitivity", "precision", "difference", "counted_as"),
-    [
-        ((5, 0, 0, 95), 1.0, 1.0, 1.0, 1.0, 0.0, "scored"),
-        ((0, 5, 5, 90), 0.0, -1 / 19, 0.0, 0.0, 0.0, "scored"),
-        ((0, 0, 5, 95), 0.0, 0.0, 0.0, None, -100.0, "missed"),
-        ((0, 5, 0, 95), None, None, None, None, None, "false alarm"),
-        ((0, 0, 0, 100), None, None, None, None, None, "correctly empty"),
-        ((60, 0, 40, 0), 0.75, None, 0.6, 1.0, -40.0, "scored"),
-        ((60, 40, 0, 0), 0.75, 0.0, 1.0, 0.6, 200 / 3, "scored"),
-    ],
-)
-def test_empty_and_full_masks_follow_the_table(counts, dice, mcc, sensitivity, precision, difference, counted_as):
-    scores = score_counts(*counts)
-    assert scores.pop("counted_as") == counted_as
-    expected = {"dice": dice, "mcc": mcc, "sensitivity": sensitivity, "precision": precision}
-    expected["volume_difference_percent"] = difference
-    assert scores == {name: value if value is None else pytest.approx(value) for name, value in expected.items()}
-
-
-def test_masks_of_different_shapes_are_not_compared():
-    with pytest.raises(UsageError, match=r"truth.shape=\(2, 2\), predicted.shape=\(2, 3\)"):
-        compare_masks(np.zeros((2, 2), int), np.zeros((2, 3), int), num_labels=1)
 
 
 def test_every_case_of_the_part_is_scored_as_the_mask_on_disk_says(run, scans, tmp_path):
@@ -121,17 +94,30 @@ def test_every_case_of_the_part_is_scored_as_the_mask_on_disk_says(run, scans, t
         assert row["predicted_ml"] == pytest.approx(predicted.sum() * voxel_ml)
 
 
-def test_means_leave_out_the_cases_without_the_organ_and_count_them(run, scans):
-    scores = evaluate(run, source=scans)
-    (summary,) = scores.summary["classes"]
-    dice = [row["dice"] for row in scores.rows if row["tp"] + row["fn"] > 0]
-    empty = [row for row in scores.rows if row["tp"] + row["fn"] == 0]
-    assert (summary["with_organ"], summary["without_organ"]) == (6, 2) == (len(dice), len(empty))
-    assert summary["dice"]["mean"] == pytest.approx(np.mean(dice)) == scores.mean()
-    assert summary["dice"]["std"] == pytest.approx(np.std(dice, ddof=1))
-    assert summary["dice"]["min"] == min(dice)
-    assert summary["false_positive_voxels_without_organ"] == sum(row["fp"] for row in empty) > 0
-    assert summary["false_alarms"] + summary["correctly_empty"] == 2
+def test_a_score_stands_beside_what_the_box_allows_at_best(run, scans):
+    scores = evaluate(run)
+    case = next(case for case in find_cases(scans) if case.case_id == scores[0]["case"])
+    truth = read_mask(case, read_image(case))
+    grid = run.preprocessing.grid(read_image(case).array, read_image(case).affine)
+    # The probability of a perfect network is the mask in the box.
+    in_box = run.preprocessing.apply_mask(truth, grid, num_labels=1)
+    back = run.preprocessing.restore(in_box[..., None].astype(np.float32), grid)[..., 0] >= 0.5
+    assert scores[0]["box_dice"] == pytest.approx(2 * (truth * back).sum() / (truth.sum() + back.sum()))
+    assert 0.5 < scores[0]["box_dice"] < 1
+    assert scores.to_text().splitlines()[0].split()[:4] == ["case", "class", "Dice", "box"]
+
+
+def test_means_leave_out_the_cases_without_the_organ_and_count_them(run, others):
+    scores = evaluate(run, source=others)
+    (summary,) = scores.summary.classes
+    dice = [row["dice"] for row in scores if row["tp"] + row["fn"] > 0]
+    empty = [row for row in scores if row["tp"] + row["fn"] == 0]
+    assert (summary.with_organ, summary.without_organ) == (3, 1) == (len(dice), len(empty))
+    assert summary.measures["dice"].mean == pytest.approx(np.mean(dice)) == scores.mean()
+    assert summary.measures["dice"].std == pytest.approx(np.std(dice, ddof=1))
+    assert (summary.measures["dice"].min, summary.measures["dice"].n) == (min(dice), 3)
+    assert summary.false_positive_voxels_without_organ == sum(row["fp"] for row in empty) > 0
+    assert summary.false_alarms + summary.correctly_empty == 1
     assert all(row["dice"] is None and row["mcc"] is None for row in empty)
 
 
@@ -139,11 +125,11 @@ def test_the_files_hold_what_is_returned(run):
     scores = evaluate(run)
     with open(scores.scores_path, newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == list(scores.rows[0])
+    assert list(rows[0]) == ["case", "group", "note", "class", "counted_as", *MEASURES]
     for row, expected in zip(rows, scores.rows, strict=True):
         assert row["dice"] == ("" if expected["dice"] is None else f"{expected['dice']:.6g}")
         assert int(row["fp"]) == expected["fp"]
-    assert json.loads((scores.folder / "summary.json").read_text()) == json.loads(json.dumps(scores.summary))
+    assert read_document(scores.folder / "summary.json", Summary, schema=SCHEMA) == scores.summary
     page = scores.report_path.read_text(encoding="utf-8")
     assert all(row["case"] in page for row in scores.rows)
     assert sorted(path.name for path in scores.folder.iterdir()) == ["report.html", "scores.csv", "summary.json"]
@@ -153,7 +139,7 @@ def test_the_files_hold_what_is_returned(run):
 def test_the_table_to_read_names_every_case_and_the_options(run):
     text = str(evaluate(run, largest_component=True))
     lines = text.splitlines()
-    assert lines[0].split()[:4] == ["case", "label", "Dice", "MCC"]
+    assert lines[0].split()[:5] == ["case", "class", "Dice", "box", "MCC"]
     assert sum(line.startswith("case_") for line in lines) == 3
     assert "mean Dice" in text
     assert "averaged over flips along x, only the largest component kept" in text
@@ -168,22 +154,49 @@ def test_scores_of_the_same_run_are_the_same_bytes(run, tmp_path):
 def test_only_the_largest_component_is_scored_where_it_is_asked_for(run, scans):
     case = next(case for case in find_cases(scans) if case.part == "test")
     scores = evaluate(run, largest_component=True)
-    assert scores.summary["options"] == {"flip_axes": [0], "largest_component": True}
+    assert (scores.summary.flip_axes, scores.summary.largest_component) == ((0,), True)
     predicted = read_volume(segment(run.folder, case.images[0], run.folder / "mask.nii.gz")).array
     kept = keep_largest_component(predicted)
     assert 0 < kept.sum() < predicted.sum()
     assert scores.rows[0]["tp"] + scores.rows[0]["fp"] == kept.sum()
 
 
-def test_classes_kept_apart_have_a_row_each(brightness_run, tmp_path):
-    scans = write_synthetic(tmp_path / "scans", num_cases=2, size=SIZE, num_labels=2, foreground_fraction=0.05)
-    run = brightness_run(tmp_path / "run", "nowhere", labels=((1,), (2,)))
-    scores = evaluate(run, source=scans)
-    assert [(row["case"], row["label"]) for row in scores.rows] == [
-        ("case_000", "1"), ("case_000", "2"), ("case_001", "1"), ("case_001", "2"),
+@pytest.fixture(scope="module")
+def two_classes(brightness_run, tmp_path_factory):
+    """A run of two classes that are called lung and heart, and scans with the same labels."""
+    folder = tmp_path_factory.mktemp("two")
+    scans = write_synthetic(folder / "scans", num_cases=2, size=SIZE, num_labels=2, foreground_fraction=0.05)
+    return brightness_run(folder / "run", "nowhere", labels=((1,), (2,)), names=("lung", "heart")), scans
+
+
+def test_classes_kept_apart_have_a_row_each_with_their_name(two_classes, tmp_path):
+    run, scans = two_classes
+    scores = evaluate(run, source=scans, output=tmp_path / "scores")
+    assert [(row["case"], row["class"]) for row in scores] == [
+        ("case_000", "lung"), ("case_000", "heart"), ("case_001", "lung"), ("case_001", "heart"),
     ]  # fmt: skip
-    assert [group["label"] for group in scores.summary["classes"]] == ["1", "2"]
-    assert scores.mean() == pytest.approx(np.mean([row["dice"] for row in scores.rows]))
+    assert [group.name for group in scores.summary.classes] == ["lung", "heart"]
+    assert scores.mean() == pytest.approx(np.mean([row["dice"] for row in scores]))
+    for text in (scores.to_text(), scores.report_path.read_text(), scores.scores_path.read_text()):
+        assert "heart" in text
+
+
+def test_a_region_merges_classes_by_their_labels(two_classes, tmp_path):
+    run, scans = two_classes
+    scores = evaluate(run, source=scans, output=tmp_path / "scores", regions={"thorax": (1, 2)})
+    lung, heart, thorax = scores[:3]
+    assert thorax["class"] == "thorax"
+    assert thorax["tp"] + thorax["fn"] == sum(row["tp"] + row["fn"] for row in (lung, heart))
+    with pytest.raises(UsageError, match="whole classes, whose labels are 1, 2. Received: other=3"):
+        evaluate(run, source=scans, regions={"other": (3,)})
+
+
+def test_the_values_of_a_column_have_means_of_their_own(run, others, tmp_path):
+    scores = evaluate(run, source=others, by="site")
+    assert {value: classes[0].cases for value, classes in scores.summary.groups.items()} == {"A": 2, "B": 2}
+    assert "site: A" in scores.to_text()
+    with pytest.raises(UsageError, match="by='city'. The columns are .*site"):
+        evaluate(run, source=others, by="city", output=tmp_path / "other")
 
 
 def test_earlier_scores_are_kept_unless_overwriting_is_allowed(run):
@@ -224,6 +237,59 @@ def test_bad_requests_are_refused_with_the_way_out(run, scans, tmp_path):
         evaluate(run, source=tmp_path / "bare")
 
 
+def test_workers_change_no_number(run):
+    assert evaluate(run, workers=2) == evaluate(run, workers=1, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../..", "/", "test", "Logs", "model.keras", "a/../..", "\x1b[2J"])
+def test_the_name_of_a_source_is_that_of_a_new_folder_in_the_run(tmp_path, monkeypatch, name):
+    (tmp_path / "here" / "there").mkdir(parents=True)
+    (tmp_path / "model.keras").touch()
+    monkeypatch.chdir(tmp_path / "here" / "there")
+    found = name_scores(name, tmp_path)
+    assert (tmp_path / found).resolve().parent == tmp_path
+    assert found.isprintable() and found.lower() not in ("train", "validation", "test", "logs")
+    assert not (tmp_path / found).is_file()
+
+
+def test_scores_are_never_written_among_the_scans(run, others, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(others.parent)
+    for output in (others.parent, others.parent / "images" / "..", link, others.parent.parent):
+        with pytest.raises(UsageError, match="must not be an input"):
+            evaluate(run, source=others, output=output, overwrite=True)
+    with pytest.raises(OutputExistsError, match="found a file"):
+        evaluate(run, source=others, output=others)
+
+
+def test_names_can_neither_move_a_cursor_nor_be_a_formula(run, others):
+    text = others.read_text().replace("other_000", "=HYPERLINK(1)").replace(",A", ",\x1b[2JA")
+    source = others.with_name("hostile.csv")
+    source.write_text(text)
+    scores = evaluate(run, source=source, by="site", output=run.folder / "hostile")
+    source.unlink()
+    assert "'=HYPERLINK(1)" in scores.scores_path.read_text()
+    for text in (scores.to_text(), scores.scores_path.read_text(), scores.report_path.read_text()):
+        assert "\x1b" not in text and "\\x1b[2JA" in text
+
+
 def test_no_progress_is_shown_where_there_is_no_terminal(run, capsys):
     evaluate(read_run(run.folder))
     assert capsys.readouterr() == ("", "")
+
+
+def test_scores_are_written_aside_and_take_their_place_at_once(run, tmp_path):
+    scores = evaluate(run)
+    os.link(scores.scores_path, tmp_path / "earlier.csv")
+    before = (tmp_path / "earlier.csv").read_text()
+    evaluate(run, largest_component=True, overwrite=True)
+    assert scores.scores_path.stat().st_ino != (tmp_path / "earlier.csv").stat().st_ino
+    assert (tmp_path / "earlier.csv").read_text() == before
+
+
+def test_scores_of_which_one_cannot_be_written_leave_no_folder(run, tmp_path):
+    scores = evaluate(run)
+    scores.folder = tmp_path / "scores"
+    with pytest.raises(UnicodeEncodeError):
+        write_scores(scores, "a page that UTF-8 cannot hold: \ud800")
+    assert not (tmp_path / "scores").exists()

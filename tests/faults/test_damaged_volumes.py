@@ -35,7 +35,7 @@ def save(path, array, affine=AXES, *, sform=1, qform=1, kind=nib.Nifti1Image, **
 
 
 def patch(path, **fields):
-    """Change fields of an uncompressed NIfTI file where nibabel would mend or refuse them."""
+    """Change fields of an uncompressed NIfTI file where nibabel would repair or refuse them."""
     data = bytearray(path.read_bytes())
     header = nib.Nifti1Header(bytes(data[:348]), check=False)
     for name, value in fields.items():
@@ -171,6 +171,13 @@ def test_the_limit_of_voxels_is_an_option(tmp_path, name):
 def test_colours_and_complex_numbers_are_refused(tmp_path, code):
     patch(save(tmp_path / "a.nii", voxels()), datatype=code)
     with pytest.raises(VolumeError, match=f"found data type {code}"):
+        read_volume(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("bits", [0, 8, 15, 32])
+def test_a_header_whose_bits_are_not_those_of_its_type_is_refused(tmp_path, bits):
+    patch(save(tmp_path / "a.nii", voxels()), bitpix=bits)
+    with pytest.raises(VolumeError, match=f"expected 16 bits per voxel for int16, found {bits}"):
         read_volume(tmp_path / "a.nii")
 
 

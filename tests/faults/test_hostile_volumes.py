@@ -1,6 +1,6 @@
-"""Thousands of damaged files of every format: a typed error or a volume, nothing else, within memory and time.
+"""Thousands of damaged files of every format give a volume or a typed error, within limits of memory and time.
 
-The mutants are read in a process of their own, so that a reader that breaks down is found by the index written last.
+The mutants are read in a process of their own; if a reader crashes, the index written last names the mutant.
 `python tests/faults/test_hostile_volumes.py nrrd FOLDER 17 18` reads number 17 of NRRD again.
 """
 
@@ -41,7 +41,7 @@ NRRD += b":axis mins:data file:block size:labels:number"
 
 
 def seeds(kind, folder):
-    """Return the small whole files that the mutants come from: a list of (name, bytes), and what lies beside them."""
+    """Write small valid files and what lies beside them; return the ones to damage as a list of (name, bytes)."""
     folder, (name, *how) = Path(folder), kind.split()
     affine = np.diag([-0.5, 0.75, 3.0, 1.0])
     if name in ("nii", "nii.gz"):
@@ -112,7 +112,7 @@ def packed(kind, data, index):
 
 
 def read_mutants(kind, folder, first, stop):
-    """Read the mutants from `first` to before `stop`; write what became of them to `answer.json`."""
+    """Read the mutants from `first` up to `stop`; write the counts to `answer.json`."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     warnings.simplefilter("ignore")
@@ -148,7 +148,7 @@ def read_one(kind, path):
 
 
 def run(kind, folder, *, first=0, stop=MUTANTS):
-    """Read mutants in a child; return what it answered or None, the index written last, its return code, its words."""
+    """Read mutants in a child; return its answer or None, the index written last, its return code and stderr."""
     command = [sys.executable, __file__, kind, folder, str(first), str(stop)]
     (folder / "answer.json").unlink(missing_ok=True)
     (folder / "progress").unlink(missing_ok=True)
@@ -178,8 +178,8 @@ def test_a_mutant_is_read_or_refused_and_nothing_else(quick_folder, kind):
 
 
 @pytest.mark.parametrize("kind", COMPRESSED)
-def test_where_the_native_decoder_breaks_down_the_caller_does_not(quick_folder, kind):
-    """Compressed DICOM slices are decoded by native code that cannot be trusted with them: only its process may end."""
+def test_a_crash_of_the_native_decoder_is_a_typed_error(quick_folder, kind):
+    """Native code decodes compressed DICOM slices; damaged ones may end its process, never that of the caller."""
     first, broken = 0, []
     while first < 400:
         answer, last, code, words = run(kind, quick_folder, first=first, stop=400)

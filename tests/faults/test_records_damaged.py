@@ -11,7 +11,8 @@ from mcc_keras.datasets import find_cases
 from mcc_keras.errors import MCCKerasError
 from mcc_keras.pipeline.dataset import load_dataset
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.records.manifest import read_manifest, verify_records
+from mcc_keras.records.manifest import read_manifest
+from mcc_keras.records.verify import verify_records
 from mcc_keras.records.write import write_tfrecords
 
 
@@ -29,19 +30,29 @@ def work(tmp_path_factory):
 
 
 @pytest.fixture
-def damaged(work):
+def records(work):
+    """Return the folder of the set."""
+    return read_manifest(work).folder
+
+
+@pytest.fixture
+def damaged(records):
     """Return a function that puts other bytes in a file's place; all is as before after the test."""
-    before = {path: path.read_bytes() for path in work.iterdir()}
+    before = {path: path.read_bytes() for path in records.iterdir()}
     yield lambda path, content: path.write_bytes(content)
-    for path in work.iterdir():
+    for path in records.iterdir():
         if path not in before:
             path.unlink()
     for path, content in before.items():
         path.write_bytes(content)
 
 
+def visible(folder):
+    return sorted(path for path in folder.iterdir() if path.name[0] != ".")
+
+
 def noticed(work):
-    """Does verifying tell of damage, and does reading refuse it?"""
+    """Does verifying report damage, and does reading refuse it?"""
     try:
         read_manifest(work)
     except MCCKerasError:
@@ -49,9 +60,9 @@ def noticed(work):
     return False
 
 
-def test_every_cut_of_every_file_is_noticed(work, damaged):
+def test_every_cut_of_every_file_is_noticed(work, records, damaged):
     missed = []
-    for path in sorted(work.iterdir()):
+    for path in visible(records):
         content = path.read_bytes()
         for length in reversed(range(len(content))):
             os.truncate(path, length)
@@ -62,8 +73,8 @@ def test_every_cut_of_every_file_is_noticed(work, damaged):
     assert not noticed(work)
 
 
-def test_a_thousand_flipped_bits_are_noticed(work, damaged):
-    files = sorted(work.iterdir())
+def test_a_thousand_flipped_bits_are_noticed(work, records, damaged):
+    files = visible(records)
     sizes = np.array([path.stat().st_size for path in files])
     rng, missed = np.random.default_rng(19), []
     for flip in range(1000):
@@ -78,36 +89,36 @@ def test_a_thousand_flipped_bits_are_noticed(work, damaged):
 
 
 @pytest.mark.parametrize("kind", ["train", "validation", "test", "manifest", "preprocessing", "split"])
-def test_a_missing_file_is_noticed(work, damaged, kind):
-    (path,) = work.glob(f"{kind}*")
+def test_a_missing_file_is_noticed(work, records, damaged, kind):
+    (path,) = records.glob(f"{kind}*")
     path.unlink()
     assert noticed(work)
     with pytest.raises(MCCKerasError, match=path.name):
         load_dataset(work, "train")
 
 
-def test_an_extra_shard_is_noticed(work, damaged):
-    extra = work / "train-00001-of-00002.tfrecord"
-    damaged(extra, next(work.glob("train-*")).read_bytes())
+def test_an_extra_shard_is_noticed(work, records, damaged):
+    extra = records / "train-00001-of-00002.tfrecord"
+    damaged(extra, next(records.glob("train-*")).read_bytes())
     (problem,) = verify_records(work).problems
     assert str(extra) in str(problem)
     with pytest.raises(MCCKerasError, match="no other shards"):
         load_dataset(work, "train")
 
 
-def test_shards_that_changed_places_are_noticed(work, damaged):
-    one, other = next(work.glob("train-*")), next(work.glob("test-*"))
+def test_shards_that_changed_places_are_noticed(work, records, damaged):
+    one, other = next(records.glob("train-*")), next(records.glob("test-*"))
     contents = one.read_bytes(), other.read_bytes()
     damaged(one, contents[1])
     damaged(other, contents[0])
     assert len(verify_records(work).problems) == 2
 
 
-def test_the_command_tells_each_problem_in_a_line_and_exits_as_data(work, damaged, capsys):
+def test_the_command_prints_a_line_per_problem_and_exits_as_data(work, records, damaged, capsys):
     assert main(["verify", str(work), "--sources"]) == 0
     assert "3 shards (3 cases" in capsys.readouterr().out
     for name in ("train", "test"):
-        (path,) = work.glob(f"{name}-*")
+        (path,) = records.glob(f"{name}-*")
         damaged(path, path.read_bytes() + b"\0")
     assert main(["verify", str(work)]) == 3
     lines = capsys.readouterr().out.splitlines()

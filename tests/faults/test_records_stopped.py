@@ -1,156 +1,157 @@
 """Preparing data while the process is killed or the disk fills up: the published set is the old one or the new one."""
 
-import functools
 import multiprocessing
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mcc_keras.datasets import find_cases
+from mcc_keras.errors import VolumeError
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.records.manifest import read_manifest, verify_records
+from mcc_keras.records.verify import verify_records
 from mcc_keras.records.write import write_tfrecords
 
 BOX = Preprocessing(size=48)
-KILLS = 10
 
 
-@pytest.fixture(scope="module")
-def fork_server():
-    """Processes that have imported everything already, so that a kill falls into the work and not into imports."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mcc_keras.records.write"])
-    return context
+def run_script(text, *arguments):
+    """Run a script in a process of its own, which may fork: it has neither threads nor TensorFlow."""
+    command = [sys.executable, "-c", textwrap.dedent(text), *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-@pytest.fixture
-def prepare(write_pairs, fork_server, tmp_path):
-    """Return a function that prepares twenty cases into a folder: in this process, or in one to be killed."""
-    cases = find_cases(write_pairs(count=20))
+# ---- killed after every change of names -----------------------------------------------------------------------------
 
-    def write(name, *, elsewhere=False, workers=1, seed=0, **keywords):
-        keywords |= {"preprocessing": BOX, "workers": workers, "seed": seed}
-        if not elsewhere:
-            return write_tfrecords(cases, tmp_path / name, **keywords)
-        process = fork_server.Process(target=write_tfrecords, args=(cases, tmp_path / name), kwargs=keywords)
+KILLED = """
+    import os, shutil, sys
+    from pathlib import Path
+    from mcc_keras.datasets import find_cases
+    from mcc_keras.errors import RecordError
+    from mcc_keras.preprocessing import Preprocessing
+    from mcc_keras.records.manifest import read_manifest
+    from mcc_keras.records.write import write_tfrecords
+    from stopping import killed_after, moments
+
+    os.fsync = lambda handle: None  # a kill loses nothing that has been written
+    source, folder, kind = sys.argv[1:]
+    work, cases = Path(folder) / "work", find_cases(source)
+
+    def prepare(work=work, seed=5):
+        box = Preprocessing(size=2)
+        return write_tfrecords(cases, work, preprocessing=box, seed=seed, workers=1, overwrite=True)
+
+    def content():
+        try:
+            found = read_manifest(work)
+        except RecordError:
+            return None
+        return {path.name: path.read_bytes() for path in found.folder.iterdir() if path.name[0] != "."}
+
+    def reset():
+        shutil.rmtree(work, ignore_errors=True)
+        if kind == "again":
+            shutil.copytree(Path(folder) / "old", work)
+
+    prepare(Path(folder) / "old", seed=0)
+    reset()
+    old = content()
+    prepare()
+    new = content()
+    assert old != new
+    kills = reused = 0
+    for number in moments(prepare, reset=reset):
+        assert content() in (old, new), number
+        killed_after(number // 2, prepare)
+        assert content() in (old, new), number
+        reused += prepare().prepared < len(cases)
+        assert content() == new, number
+        names = sorted(path.name for path in work.iterdir())
+        assert names == ["current.json", "sets"] and len(list((work / "sets").iterdir())) == 1, (number, names)
+        kills += 1
+    print(kills, reused)
+"""
+
+
+@pytest.mark.parametrize("kind", ["first", "again"])
+def test_killed_after_each_change_the_set_is_the_old_or_the_new_one_and_the_next_call_works(
+    write_pairs, tmp_path, kind
+):
+    kills, reused = map(int, run_script(KILLED, write_pairs(count=3), tmp_path, kind).split())
+    assert kills > 20
+    assert reused > 5  # the next call goes on where the killed one was
+
+
+def test_workers_that_outlive_their_killed_call_do_not_meddle_with_the_next(write_pairs, tmp_path):
+    cases, work = find_cases(write_pairs(count=20)), tmp_path / "work"
+    keywords = {"preprocessing": BOX, "overwrite": True}
+    expected = content(write_tfrecords(cases, tmp_path / "whole", seed=5, workers=1, **keywords))
+    for _ in range(2):
+        process = multiprocessing.get_context("spawn").Process(
+            target=write_tfrecords, args=(cases, work), kwargs=keywords | {"workers": 2}
+        )
         process.start()
-        return process
-
-    return write
-
-
-def all_bytes(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def begun(folder, process):
-    """Wait until a process has begun to write, and return when that was."""
-    aside = folder.with_name(f".{folder.name}.unfinished")
-    while process.is_alive() and not aside.exists():
-        time.sleep(0.001)
-    return time.monotonic()
-
-
-def seconds_of_work(prepare, folder, **keywords):
-    process = prepare(folder.name, elsewhere=True, **keywords)
-    start = begun(folder, process)
-    process.join()
-    assert process.exitcode == 0
-    return time.monotonic() - start
-
-
-def killed_at(moment, prepare, folder, **keywords):
-    """Kill -9 a writing process so many seconds after its first byte; return whether that was before its end."""
-    process = prepare(folder.name, elsewhere=True, **keywords)
-    start = begun(folder, process)
-    time.sleep(max(0, start + moment - time.monotonic()))
-    process.kill()
-    process.join()
-    return process.exitcode == -signal.SIGKILL
-
-
-def kills(prepare, work, seconds, *, reset, **keywords):
-    """Yield after each of ten kills at random moments of the work; what ends before its kill is undone, not counted."""
-    rng, hits = np.random.default_rng(21), 0
-    for _ in range(4 * KILLS):
-        if killed_at(rng.uniform(0, seconds), prepare, work, **keywords):
-            hits += 1
-            yield hits
-        else:
-            reset()
-        if hits == KILLS:
-            return
-    pytest.fail(f"only {hits} of {4 * KILLS} kills fell into the work")
-
-
-def test_killed_at_ten_moments_and_run_again_gives_the_undisturbed_bytes(prepare, tmp_path):
-    prepare("whole")
-    expected, work = all_bytes(tmp_path / "whole"), tmp_path / "work"
-    seconds = seconds_of_work(prepare, tmp_path / "timed")
-    resumed = 0
-    for number in kills(prepare, work, seconds, reset=lambda: shutil.rmtree(work)):
-        assert not work.exists() or all_bytes(work) == expected
-        if number % 2:  # every other time, the kill falls into what an earlier kill has left
-            resumed += prepare("work", workers=1 + number // 9).prepared < 20
-            assert all_bytes(work) == expected
-            shutil.rmtree(work)
-    assert resumed > 0
-    prepare("work")
-    assert all_bytes(work) == expected
-    assert not list(tmp_path.glob(".*"))
-
-
-def test_killed_while_replacing_a_set_leaves_the_old_one_or_the_new_one(prepare, tmp_path):
-    prepare("old")
-    prepare("new", seed=5)
-    old, new, work = all_bytes(tmp_path / "old"), all_bytes(tmp_path / "new"), tmp_path / "work"
-    prepare("work")
-    prepare("timed")
-    seconds = seconds_of_work(prepare, tmp_path / "timed", seed=5, overwrite=True)
-    back = functools.partial(prepare, "work", overwrite=True)
-    for _ in kills(prepare, work, seconds, reset=back, seed=5, overwrite=True):
-        assert read_manifest(work).settings["seed"] in (0, 5)
-        assert all_bytes(work) in (old, new)
-        prepare("work", seed=5, overwrite=True)
-        assert all_bytes(work) == new
-        back()
-    assert all_bytes(work) == old
-    assert not list(tmp_path.glob(".*"))
-
-
-def test_workers_that_outlive_their_killed_call_do_not_meddle_with_the_next(prepare, tmp_path):
-    prepare("whole", seed=5)
-    expected, work = all_bytes(tmp_path / "whole"), tmp_path / "work"
-    begun_shards = ".work.unfinished/.scratch*/*"
-    for _ in range(3):
-        process = prepare("work", elsewhere=True, workers=2)
-        while process.is_alive() and not list(tmp_path.glob(begun_shards)):
+        while process.is_alive() and not list(work.glob("sets/.unfinished/.scratch*/*")):
             time.sleep(0.001)
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        prepare("work", seed=5)  # other records under the same names, while the workers still write theirs
-        assert all_bytes(work) == expected
+        # Other records under the same names, while the workers still write theirs.
+        manifest = write_tfrecords(cases, work, seed=5, workers=1, **keywords)
+        assert content(manifest) == expected
         time.sleep(0.5)
-        assert all_bytes(work) == expected
-        assert [path.name for path in tmp_path.glob(".*")] == []
+        assert content(manifest) == expected
+        assert sorted(path.name for path in work.iterdir()) == ["current.json", "sets"]
+        del manifest
         shutil.rmtree(work)
 
 
-def test_a_scan_that_is_written_to_while_it_is_prepared_publishes_nothing(prepare, tmp_path):
-    process = prepare("work", elsewhere=True)
-    begun(tmp_path / "work", process)
-    (tmp_path / "pairs" / "case9.nii.gz").touch()
-    process.join()
-    assert process.exitcode == 1
+def content(manifest):
+    return {path.name: path.read_bytes() for path in manifest.folder.iterdir() if path.name[0] != "."}
+
+
+class Meddling(Preprocessing):
+    """Does something to a file in the middle of preparing."""
+
+    def apply(self, image, grid):
+        self.meddle()
+        return super().apply(image, grid)
+
+
+def rewrite(path):
+    """Write other bytes of the same size, and put the time of change back."""
+    before = path.stat()
+    path.write_bytes(bytes(reversed(path.read_bytes())))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def replace(path):
+    """Put another file with the same time of change in its place."""
+    before = path.stat()
+    shutil.copy2(path, path.with_name("copy"))
+    os.utime(path.with_name("copy"), ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.replace(path.with_name("copy"), path)
+
+
+@pytest.mark.parametrize("meddle", [Path.touch, rewrite, replace])
+def test_a_scan_that_changes_while_it_is_prepared_publishes_nothing(write_pairs, tmp_path, meddle):
+    cases = find_cases(write_pairs(count=3))
+    Meddling.meddle = staticmethod(lambda: meddle(cases[0].images[0]))
+    with pytest.raises(VolumeError, match="case0.nii.gz: expected a file that does not change"):
+        write_tfrecords(cases, tmp_path / "work", preprocessing=Meddling(size=8), workers=1)
     assert [path.name for path in tmp_path.iterdir()] == ["pairs"]
 
+
+# ---- a disk that fills up -------------------------------------------------------------------------------------------
 
 FULL_DISK = """
     import resource, subprocess, sys
@@ -188,26 +189,21 @@ def test_a_full_disk_leaves_what_was_published_and_exits_as_environment(write_pa
             subprocess.run([*enter, *mount], check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError) as error:
             pytest.skip(f"no mount of one's own is permitted here: {error}")
-    command = [
-        sys.executable,
-        "-c",
-        textwrap.dedent(FULL_DISK),
-        str(write_pairs(count=3)),
-        str(tmp_path / "disk"),
-        kind,
-    ]
-    done = subprocess.run([*enter, *command], capture_output=True, text=True, timeout=300, check=False)
+    script, source = textwrap.dedent(FULL_DISK), write_pairs(count=3)
+    command = [*enter, sys.executable, "-c", script, str(source), str(tmp_path / "disk"), kind]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     complaints = [line for line in done.stderr.splitlines() if "Make room" in line]
     assert len(complaints) == 2, done.stderr
 
 
-def test_verify_says_what_it_checked_of_a_whole_set(prepare, tmp_path):
-    manifest = prepare("work")
+def test_verify_reports_what_it_checked_of_a_whole_set(write_pairs, tmp_path):
+    box = Preprocessing(size=8)
+    manifest = write_tfrecords(find_cases(write_pairs(count=10)), tmp_path / "work", preprocessing=box, workers=1)
     found = verify_records(tmp_path / "work", sources=True)
     assert found.problems == ()
-    assert "20 cases" in found.to_text()
-    assert "40 source files" in found.to_text()
+    assert "10 cases" in found.to_text()
+    assert "20 source files" in found.to_text()
     manifest.cases("train")[0].mask.write_bytes(b"other")
     (problem,) = verify_records(tmp_path / "work", sources=True).problems
     assert str(manifest.cases("train")[0].mask) in str(problem)

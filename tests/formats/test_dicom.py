@@ -1,5 +1,7 @@
 """Folders of DICOM files, written by SimpleITK a slice a file."""
 
+import os
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -44,7 +46,7 @@ def write_slice(path, plane, origin, *, series="1.2.3", axes=(ROW, COLUMN), spac
 
 
 def write_series(folder, voxels=VOXELS, *, skip=(), **options):
-    """Write `(x, y, z)` voxels slice by slice, under names that do not tell the order."""
+    """Write `(x, y, z)` voxels slice by slice, under names in another order."""
     folder.mkdir(exist_ok=True)
     for index in range(voxels.shape[2]):
         if index not in skip:
@@ -123,7 +125,7 @@ def test_other_files_in_the_folder_are_left_aside(tmp_path):
         np.testing.assert_array_equal(read_volume(folder).array, VOXELS)
 
 
-def test_a_file_that_calls_itself_dicom_and_is_none_is_told(tmp_path):
+def test_a_file_with_a_dicom_suffix_and_other_content_is_refused(tmp_path):
     folder = write_series(tmp_path / "mr")
     (folder / "500.dcm").write_bytes(b"cut")
     with pytest.raises(VolumeError, match=r"500\.dcm: expected a DICOM file"):
@@ -145,25 +147,25 @@ def test_several_series_are_refused_with_their_ids_and_numbers(tmp_path):
         read_volume(tmp_path / "mr")
 
 
-def test_a_missing_slice_is_told_with_its_neighbours(tmp_path):
+def test_a_missing_slice_is_reported_with_its_neighbours(tmp_path):
     voxels = np.zeros((5, 4, 6), np.int16)
     with pytest.raises(GeometryError, match=r"expected slices 3 mm apart, found 6 mm between 017\.dcm and 031\.dcm"):
         read_volume(write_series(tmp_path / "mr", voxels, skip=(3,)))
 
 
-def test_slices_at_one_place_are_told(tmp_path):
+def test_slices_at_the_same_position_are_refused(tmp_path):
     write_slice(write_series(tmp_path / "mr") / "again.dcm", VOXELS[:, :, 0], ORIGIN + 3 * NORMAL)
     with pytest.raises(GeometryError, match=r"010\.dcm and again\.dcm at the same|again\.dcm and 010\.dcm at the same"):
         read_volume(tmp_path / "mr")
 
 
-def test_planes_of_several_orientations_are_told(tmp_path):
+def test_planes_of_several_orientations_are_refused(tmp_path):
     write_slice(write_series(tmp_path / "mr") / "other.dcm", VOXELS[:, :, 0], ORIGIN, axes=(ROW, NORMAL))
     with pytest.raises(GeometryError, match=r"other\.dcm: expected the orientation and spacing of 003\.dcm"):
         read_volume(tmp_path / "mr")
 
 
-def test_planes_of_another_size_are_told(tmp_path):
+def test_planes_of_another_size_are_refused(tmp_path):
     write_slice(write_series(tmp_path / "mr") / "other.dcm", VOXELS[:4, :, 0], ORIGIN - 3 * NORMAL)
     with pytest.raises(GeometryError, match=r"other\.dcm: expected the size \(5, 4\) of 003\.dcm, found \(4, 4\)"):
         read_volume(tmp_path / "mr")
@@ -205,7 +207,7 @@ def test_a_folder_without_dicom_says_where_some_is(tmp_path):
         read_volume(tmp_path / "s1" / "003.dcm")
 
 
-def test_a_decoder_that_breaks_down_takes_nobody_with_it(tmp_path, monkeypatch):
+def test_a_decoder_that_crashes_is_a_typed_error(tmp_path, monkeypatch):
     write_series(tmp_path / "mr")
     monkeypatch.setattr(dicom, "_SERVE", "import os; os.abort()")
     with pytest.raises(VolumeError, match="found that the decoder crashed"):
@@ -255,6 +257,14 @@ def test_a_slice_that_is_not_understood_is_refused_with_its_name(tmp_path, name,
     (folder / "017.dcm").unlink()
     (folder / name).write_bytes(data)
     with pytest.raises(VolumeError, match=f"{name}: expected a DICOM file, found {len(data)} bytes that are none"):
+        read_volume(folder)
+
+
+@pytest.mark.parametrize("compressor", [None, "JPEG2000"])
+def test_a_slice_with_holes_behind_it_is_refused_at_once(tmp_path, compressor):
+    folder = write_series(tmp_path / "mr", np.zeros((16, 16, 1), np.int16), compressor=compressor)
+    os.truncate(folder / "003.dcm", 8 << 30)
+    with pytest.raises(VolumeError, match=r"003\.dcm: expected a slice, found a mebibyte of zeros behind it"):
         read_volume(folder)
 
 

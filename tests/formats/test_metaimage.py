@@ -120,7 +120,7 @@ def test_a_data_file_in_a_folder_below_is_read(tmp_path):
     ],
     ids=str,
 )
-def test_a_header_that_makes_no_sense_is_refused_with_the_field(tmp_path, changes, message):
+def test_an_invalid_header_is_refused_with_the_field(tmp_path, changes, message):
     with pytest.raises(VolumeError, match=message):
         read_volume(write(tmp_path / "a.mha", **changes))
 

@@ -117,7 +117,7 @@ def test_channels_that_run_fastest_are_those_of_itk(tmp_path, kind):
     agrees_with_itk(write(tmp_path / "a.nrrd", data, **changes), channels=2)
 
 
-def test_channels_that_run_slowest_come_last_too(tmp_path):
+def test_channels_that_run_slowest_come_last(tmp_path):
     changes = {
         "dimension": "4",
         "sizes": "5 4 3 2",
@@ -151,7 +151,7 @@ def test_a_data_file_beside_the_header_is_read(tmp_path):
     ],
     ids=str,
 )
-def test_a_header_that_makes_no_sense_is_refused_with_the_field(tmp_path, changes, message):
+def test_an_invalid_header_is_refused_with_the_field(tmp_path, changes, message):
     with pytest.raises(VolumeError, match=message):
         read_volume(write(tmp_path / "a.nrrd", **changes))
 

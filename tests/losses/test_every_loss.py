@@ -118,11 +118,20 @@ def test_a_step_down_the_gradient_helps_on_empty_full_and_mixed_masks(name, grad
 @every_loss
 @every_channels
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_predictions_give_the_value_of_float32(name, channels, dtype):
-    loss = get_loss(name)
-    y_true, y_pred = batch(channels)
-    half = ops.cast(y_pred, dtype)
-    assert float(loss(y_true, half)) == pytest.approx(float(loss(y_true, ops.cast(half, "float32"))), rel=1e-6)
+def test_half_precision_predictions_give_the_value_of_float64(name, channels, dtype):
+    # 48 x 48 x 48 voxels: a sum of them in half precision would be off by more than a hundredth.
+    generator = np.random.default_rng(5)
+    labels = generator.integers(0, max(channels, 2), (1, 48, 48, 48, 1))
+    p = (
+        generator.dirichlet(9 * np.ones(channels), labels.shape[:-1])
+        if channels > 1
+        else generator.uniform(0.02, 0.98, labels.shape)
+    )
+    half = ops.cast(ops.convert_to_tensor(p.astype("float32")), dtype)
+    in_full = in_numpy(ops.cast(half, "float32")).astype("float64")
+    exact = get_loss(name, dtype="float64") if BACKEND == "tensorflow" else get_loss(name)
+    y_true = labels.astype("float32") if channels == 1 else labels
+    assert float(get_loss(name)(y_true, half)) == pytest.approx(float(exact(y_true, in_full)), rel=2e-5)
 
 
 def fit_one_step(policy):
@@ -166,7 +175,7 @@ def test_fit_under_mixed_precision_does_what_it_does_in_float32(name, channels, 
 
 @every_loss
 def test_it_comes_back_from_its_config(name):
-    loss = get_loss(name, reduction="sum", from_logits=True, pool="batch", ignore_label=9, name="mine")
+    loss = get_loss(name, reduction="sum", from_logits=True, pool="batch", ignore_class=9, name="mine")
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert again.get_config() == loss.get_config()
     y_true, y_pred = batch(1)
@@ -183,7 +192,7 @@ def test_a_voxel_of_weight_zero_or_of_the_ignored_label_is_as_if_cut_out(name, c
     weighted = get_loss(name, reduction=None)
     np.testing.assert_allclose(in_numpy(weighted(y_true, y_pred, sample_weight=weight)), expected, atol=2e-6)
     np.testing.assert_allclose(in_numpy(weighted(y_true, y_pred, sample_weight=weight[..., 0])), expected, atol=2e-6)
-    ignoring = get_loss(name, reduction=None, ignore_label=9)
+    ignoring = get_loss(name, reduction=None, ignore_class=9)
     np.testing.assert_allclose(in_numpy(ignoring(np.where(weight > 0, y_true, 9), y_pred)), expected, atol=2e-6)
 
 
@@ -250,3 +259,44 @@ def test_a_label_beyond_the_channels_is_an_error_or_nan_in_a_compiled_graph(name
         get_loss(name)(labels, y_pred)
     if BACKEND != "torch":
         assert np.isnan(gradient_step(get_loss(name), compiled="graph")(labels, y_pred)[0])
+
+
+@every_loss
+@every_channels
+def test_logits_in_place_of_probabilities_are_an_error_or_nan_in_a_compiled_graph(name, channels, gradient_step):
+    y_true, y_pred = batch(channels)
+    for value in (-0.01, 1.01):
+        y_pred[2, 1, 1, 1, 0] = value
+        with pytest.raises(UsageError, match=rf"`y_pred` must lie in \[0, 1\].*{value}.*from_logits=True"):
+            get_loss(name)(y_true, y_pred)
+        if BACKEND != "torch":
+            assert np.isnan(gradient_step(get_loss(name), compiled="graph")(y_true, y_pred)[0])
+    y_pred[2, 1, 1, 1, 0] = 1.0009  # what half precision may leave
+    assert np.isfinite(float(get_loss(name)(y_true, y_pred)))
+
+
+@every_loss
+def test_overlapping_classes_are_an_error_or_nan_in_a_compiled_graph_unless_their_voxels_have_no_weight(
+    name, gradient_step
+):
+    labels, y_pred = batch(3)
+    overlapping = perfect(labels, 3)
+    overlapping[0, 0, 0, 0] = [0, 1, 1]
+    overlapping[0, 0, 0, 1] = [0, 0, 0]
+    with pytest.raises(UsageError, match=r"sum to 1.*sums from 0 to 2"):
+        get_loss(name)(overlapping, y_pred)
+    if BACKEND != "torch":
+        assert np.isnan(gradient_step(get_loss(name), compiled="graph")(overlapping, y_pred)[0])
+    weight = np.ones((4, *SIZE, 1), "float32")
+    weight[0, 0, 0, :2] = 0
+    expected = float(get_loss(name)(labels, y_pred, sample_weight=weight))
+    assert float(get_loss(name)(overlapping, y_pred, sample_weight=weight)) == pytest.approx(expected, abs=1e-6)
+
+
+@every_loss
+def test_single_samples_without_voxels_are_refused_with_the_way_out(name):
+    y_true, y_pred = np.array([[1.0], [0.0]], "float32"), np.array([[0.8], [0.3]], "float32")
+    with pytest.raises(UsageError, match=r"axis of voxels.*y_pred.shape=\(2, 1\).*pool='batch'"):
+        get_loss(name)(y_true, y_pred)
+    as_voxels = get_loss(name)(y_true[None], y_pred[None])
+    assert float(get_loss(name, pool="batch")(y_true, y_pred)) == pytest.approx(float(as_voxels), abs=1e-6)

@@ -41,3 +41,15 @@ def test_with_an_exponent_of_zero_it_is_cross_entropy():
 def test_a_negative_exponent_is_refused():
     with pytest.raises(UsageError, match="gamma=-1"):
         FocalLoss(gamma=-1)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_of_a_soft_target_the_cross_entropy_decides_how_easy_a_voxel_is(classes):
+    generator = np.random.default_rng(1)
+    shares = generator.dirichlet(np.ones(max(classes, 2)), (1, 4, 4, 4))
+    _, p = volume(classes)
+    both = np.concatenate([1 - p, p], axis=-1) if classes == 1 else p
+    entropy = -(shares * np.log(both)).sum(-1)
+    y_true = shares[..., 1:] if classes == 1 else shares
+    expected = np.mean((1 - np.exp(-entropy)) ** 2 * entropy)
+    assert float(FocalLoss()(y_true.astype("float32"), p.astype("float32"))) == pytest.approx(expected, rel=1e-5)

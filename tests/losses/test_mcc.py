@@ -80,7 +80,7 @@ def test_a_weight_of_zero_is_a_voxel_cut_away():
     expected = MCCLoss(reduction=None)(y_true[:, :4], p[:, :4])
     np.testing.assert_allclose(MCCLoss(reduction=None)(y_true, p, sample_weight=weight), expected, rtol=1e-5)
     ignored = np.where(weight > 0, y_true, 255)
-    np.testing.assert_allclose(MCCLoss(reduction=None, ignore_label=255)(ignored, p), expected, rtol=1e-5)
+    np.testing.assert_allclose(MCCLoss(reduction=None, ignore_class=255)(ignored, p), expected, rtol=1e-5)
 
 
 def test_a_weight_for_each_sample_multiplies_its_value():

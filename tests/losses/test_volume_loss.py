@@ -102,3 +102,27 @@ def test_a_weight_of_n_is_the_voxel_n_times_over_in_value_and_gradient(name, cha
     voxel = np.repeat(np.arange(8), times)
     expected = np.stack([of_copies[:, voxel == i].sum(axis=1) for i in range(8)], axis=1)
     np.testing.assert_allclose(gradient, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "focal", "dice", "generalized_dice", "tversky", "auc"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_class_weights_by_class_are_those_in_order(name, channels):
+    generator = np.random.default_rng(4)
+    labels = generator.integers(0, max(channels, 2), (2, 4, 4, 4, 1))
+    y_pred = generator.dirichlet(np.ones(4), (2, 4, 4, 4))[..., :channels] if channels == 1 else None
+    y_pred = generator.dirichlet(np.ones(channels), (2, 4, 4, 4)) if y_pred is None else y_pred
+    count = 3 if channels == 3 else 2 if name in ("cross_entropy", "focal") else 1
+    in_order = get_loss(name, class_weights=[1.0, 20.0, 3.0][:count])
+    by_class = get_loss(
+        name, class_weights={2: 3.0, 0: 1.0, 1: 20.0} if count == 3 else dict([(0, 1.0), (1, 20.0)][:count])
+    )
+    assert by_class.get_config() == in_order.get_config()
+    assert float(by_class(labels, y_pred)) == float(in_order(labels, y_pred))
+
+
+@pytest.mark.parametrize(
+    "weights", [{1: 2.0}, {0: 1.0, 2: 1.0}, {"a": 1.0}, "12a", 3.0, [1.0, None], {0: 1.0, 1: -1.0}]
+)
+def test_class_weights_that_leave_a_class_out_or_are_no_numbers_are_refused(weights):
+    with pytest.raises(UsageError, match="`class_weights` must.*Received: class_weights="):
+        get_loss("cross_entropy", class_weights=weights)

@@ -109,7 +109,7 @@ def test_an_ignored_voxel_is_as_if_cut_out(name, pool):
     assert result(build(name, pool=pool), (truth, p, weight)) == pytest.approx(expected, abs=1e-6)
     assert result(build(name, pool=pool), (truth, p, weight[..., None])) == pytest.approx(expected, abs=1e-6)
     ignored = np.where(weight[..., None] > 0, truth, 255)
-    assert result(build(name, pool=pool, ignore_label=255), (ignored, p)) == pytest.approx(expected, abs=1e-6)
+    assert result(build(name, pool=pool, ignore_class=255), (ignored, p)) == pytest.approx(expected, abs=1e-6)
 
 
 @every_metric
@@ -191,7 +191,7 @@ def test_evaluate_counts_what_is_predicted_in_full_and_in_half_precision(name, p
 
 @every_metric
 def test_it_comes_back_from_its_config(name):
-    metric = build(name, pool="sample", threshold=0.3, empty=0.5, ignore_label=7, per_class=True, name="mine")
+    metric = build(name, pool="sample", threshold=0.3, empty=0.5, ignore_class=7, per_class=True, name="mine")
     again = keras.metrics.deserialize(keras.metrics.serialize(metric))
     assert again.get_config() == metric.get_config()
 

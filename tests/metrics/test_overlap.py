@@ -62,7 +62,7 @@ def test_a_weight_of_zero_and_an_ignored_label_leave_voxels_out():
     weight = np.array([[1, 1, 0, 1], [1, 1, 1, 1], [1, 1, 1, 1]])
     assert score(DiceScore(), (TRUTH, PREDICTION, weight)) == pytest.approx((2 / 3 + 1 + 1) / 3)
     ignored = np.where(weight[..., None] == 0, 255, TRUTH)
-    assert score(DiceScore(ignore_label=255), (ignored, PREDICTION)) == pytest.approx((2 / 3 + 1 + 1) / 3)
+    assert score(DiceScore(ignore_class=255), (ignored, PREDICTION)) == pytest.approx((2 / 3 + 1 + 1) / 3)
     with pytest.raises(UsageError, match="0 or 1"):
         DiceScore().update_state(TRUTH, PREDICTION, weight * 0.5)
 

@@ -84,3 +84,11 @@ def test_a_network_of_which_nothing_fits_is_refused_and_changes_nothing():
         transfer_weights(source, target)
     for weight, value in zip(target.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, value)
+
+
+def test_a_file_that_brings_code_is_refused(tmp_path):
+    code = keras.layers.Lambda(lambda x: x, output_shape=(2,))
+    keras.Sequential([keras.Input((2,)), code]).save(tmp_path / "model.keras")
+    target = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    with pytest.raises(DataError, match=r"model\.keras"):
+        transfer_weights(tmp_path / "model.keras", target)

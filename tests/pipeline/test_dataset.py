@@ -22,8 +22,7 @@ from mcc_keras.records.manifest import read_manifest
 from mcc_keras.records.write import write_tfrecords
 
 PATCHES = {"batch_size": 3, "patches": Patches(size=(6, 6, 4), per_volume=2), "augment": True, "seed": 5}
-# To reach one of the six volumes reads at most all of their bytes; twice as many are read only if others are, too.
-TWICE = 2 * 6 * 64**3 * 5
+THREE = 3 * 64**3 * 5  # bytes of three volumes, which are read before the second is asked for only by running ahead
 # The pipeline in another process; then, with deterministic kernels, the bytes of six volumes that are read before the
 # second of them is asked for, on a system that counts them.
 ELSEWHERE = f"""
@@ -101,7 +100,7 @@ def elsewhere(work, tmp_path_factory):
     source = write_synthetic(folder / "scans", num_cases=6, size=(16, 16, 16), layout="pairs")
     large = folder / "work"
     write_tfrecords(find_cases(source), large, preprocessing=Preprocessing(size=64), split=(1, 0, 0), workers=1)
-    command = [sys.executable, "-c", ELSEWHERE, str(work), str(large), str(TWICE)]
+    command = [sys.executable, "-c", ELSEWHERE, str(work), str(large), str(THREE)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
@@ -169,6 +168,16 @@ def test_one_parallel_call_and_eight_draw_the_same(work):
     assert all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+def test_no_parallel_map_may_hand_on_what_is_ready_first(work):
+    # Which case is ready first depends on the machine, so the graph itself is read.
+    dataset = load_dataset(work, "train", **PATCHES)
+    graph = tf.raw_ops.DatasetToGraphV2(input_dataset=dataset._variant_tensor, external_state_policy=1)
+    library = tf.compat.v1.GraphDef.FromString(graph.numpy()).library
+    nodes = [node for function in library.function for node in function.node_def if "Parallel" in node.op]
+    assert [(node.op, node.attr["deterministic"].s) for node in nodes] == [("ParallelMapDatasetV2", b"true")]
+    assert dataset.options().deterministic is not False
+
+
 def test_a_resume_in_the_middle_of_an_epoch_goes_on_with_the_same_batches(work):
     dataset = load_dataset(work, "train", **PATCHES)
     one_pass(dataset)
@@ -194,7 +203,7 @@ def test_deterministic_kernels_leave_it_running_ahead(elsewhere):
     _, ahead = elsewhere
     if ahead is None:
         pytest.skip("this system does not count the bytes that a process reads")
-    assert ahead >= TWICE
+    assert ahead >= THREE
 
 
 def test_batches_of_patches_mix_volumes_and_the_patches_of_one_differ(work):
@@ -268,14 +277,14 @@ def test_a_copy_in_memory_or_on_disk_gives_the_same_batches(tmp_path, several, c
         cached = load_dataset(work, "train", augment=True, cache=cache)
         assert all(np.array_equal(a, b) for a, b in zip(plain, one_pass(cached), strict=True))
     kept = load_dataset(work, "train", cache="memory")
-    for path in work.glob("*.tfrecord"):
+    for path in work.rglob("*.tfrecord"):
         path.unlink()
     assert one_pass(kept)[0].shape == plain[0].shape
 
 
 def test_masks_are_integer_classes_for_several(several, work_of_several):
     _, mask = one_pass(load_dataset(work_of_several, "train"))
-    assert (read_manifest(work_of_several).num_classes, mask.dtype) == (3, np.int32)
+    assert (read_manifest(work_of_several).task.num_classes, mask.dtype) == (3, np.int32)
 
 
 def test_voxels_of_the_class_to_ignore_weigh_nothing(work_of_several):
@@ -377,3 +386,27 @@ def test_no_thread_tunes_what_is_fixed(work):
     dataset = load_dataset(work, "train", batch_size=2, augment=True)
     assert dataset.options().autotune.enabled is False
     assert watch(dataset)[0].options().autotune.enabled is False
+
+
+RESUMED = [{}, {"drop_remainder": True}, {"patches": Patches(size=(6, 6, 4), per_volume=2)}]
+
+
+@pytest.mark.parametrize("settings", RESUMED, ids=["whole", "dropped", "patches"])
+def test_the_rest_of_a_pass_is_what_an_undisturbed_one_would_have_given(work, settings):
+    dataset = load_dataset(work, "train", batch_size=2, augment="paper", seed=3, **settings)
+    passes = [[batch[0].numpy() for batch in dataset] for _ in range(2)]
+    for first in range(1, len(passes[1])):
+        dataset.epoch.assign(1)
+        rest = [batch[0].numpy() for batch in watch(dataset)[0].rest(first)]
+        assert len(rest) == len(passes[1]) - first
+        assert all(np.array_equal(one, other) for one, other in zip(rest, passes[1][first:], strict=True))
+
+
+@pytest.mark.parametrize("settings", RESUMED, ids=["whole", "dropped", "patches"])
+def test_the_cases_in_a_batch_are_known_by_name(work, settings):
+    dataset = load_dataset(work, "train", batch_size=2, seed=3, **settings)
+    cases = [case.case_id for case in read_manifest(work).cases("train")]
+    volumes = [image[0].numpy() for image, _ in load_dataset(work, "train", shuffle=False)]
+    for step, (image, _) in enumerate(dataset):
+        found = {cases[find(patch, volumes)[0]] for patch in image.numpy()}
+        assert set(dataset.cases_of(1, step)) == found

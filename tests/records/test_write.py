@@ -1,7 +1,9 @@
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -10,13 +12,13 @@ import tensorflow as tf
 
 from mcc_keras.datasets import find_cases
 from mcc_keras.datasets.splits import read_split, write_split
-from mcc_keras.errors import CaseError, DataErrors, OutputExistsError, RecordError, UsageError
-from mcc_keras.files import staged_folder
+from mcc_keras.errors import BusyError, CaseError, DataErrors, LabelError, OutputExistsError, RecordError, UsageError
 from mcc_keras.pipeline.dataset import load_dataset
 from mcc_keras.pipeline.parse import parse_example
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.manifest import read_manifest
 from mcc_keras.records.write import write_tfrecords
+from mcc_keras.sets import owned_sets
 from mcc_keras.task import Task
 
 BOX = Preprocessing(size=8)
@@ -28,8 +30,12 @@ def work(write_pairs, tmp_path):
     return tmp_path / "work"
 
 
-def all_bytes(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+def folder_of(work):
+    return read_manifest(work, verify=False).folder
+
+
+def all_bytes(work):
+    return {path.name: path.read_bytes() for path in sorted(folder_of(work).iterdir()) if path.name[0] != "."}
 
 
 def test_ten_cases_split_seven_two_one(work):
@@ -39,7 +45,7 @@ def test_ten_cases_split_seven_two_one(work):
 def test_a_record_holds_the_preprocessed_case(work):
     manifest = read_manifest(work)
     shard, case = manifest.shards["test"][0], manifest.cases("test")[0]
-    (record,) = tf.data.TFRecordDataset(str(work / shard["file"]))
+    (record,) = tf.data.TFRecordDataset(str(manifest.folder / shard.file))
     example = parse_example(record, manifest.image_shape)
     scan, mask = nib.load(case.images[0]), nib.load(case.mask)
     grid = BOX.grid(scan.get_fdata()[..., None], scan.affine)
@@ -51,10 +57,9 @@ def test_a_record_holds_the_preprocessed_case(work):
 
 def test_positions_in_the_manifest_point_at_the_records(work):
     manifest = read_manifest(work)
-    for path, before, length, behind in manifest.records("train"):
-        content = (work / path).read_bytes()
-        assert before + length + behind == len(content)
-        assert parse_example(content[before : before + length], manifest.image_shape)["image"].shape == (8, 8, 8, 1)
+    for record in manifest.records("train"):
+        payload = Path(record.path).read_bytes()[record.position :][: record.bytes]
+        assert parse_example(payload, manifest.image_shape)["case_id"] == record.case_id.encode()
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(write_pairs, tmp_path):
@@ -65,9 +70,9 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(write_pairs, tmp_path)
 
 
 def test_the_same_settings_again_leave_the_folder_alone(work, tmp_path):
-    before = {path: path.stat().st_mtime_ns for path in work.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in work.rglob("*")}
     write_tfrecords(find_cases(tmp_path / "pairs"), work, preprocessing=BOX, seed=3)
-    assert {path: path.stat().st_mtime_ns for path in work.iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in work.rglob("*")} == before
 
 
 @pytest.mark.parametrize("other", [{"seed": 4}, {"preprocessing": Preprocessing(size=16)}, {"split": (0.8, 0.1, 0.1)}])
@@ -101,7 +106,7 @@ def test_all_bad_cases_are_told_at_once_and_nothing_is_left(write_pairs, tmp_pat
 def test_cases_without_masks_are_refused(write_pairs, tmp_path):
     folder = write_pairs(count=3)
     (folder / "case0_mask.nii.gz").unlink()
-    with pytest.raises(DataErrors, match="case0.*expected a mask"):
+    with pytest.raises(LabelError, match="case0.*expected a mask"):
         write_tfrecords(find_cases(folder), tmp_path / "work", preprocessing=BOX)
 
 
@@ -136,7 +141,7 @@ def test_a_given_split_with_a_patient_in_two_parts_is_refused(write_pairs, tmp_p
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"schema": 99, "settings": {}, "shards": {}}'])
 def test_a_manifest_of_something_else_is_an_error_that_names_it(work, text):
-    (work / "manifest.json").write_text(text)
+    (folder_of(work) / "manifest.json").write_text(text)
     with pytest.raises(RecordError, match="manifest.json"):
         read_manifest(work)
 
@@ -160,7 +165,7 @@ def test_the_folder_can_be_moved(work, tmp_path):
 
 
 def test_the_manifest_names_every_source_file(work, tmp_path):
-    settings = json.loads((work / "manifest.json").read_text())["settings"]
+    settings = json.loads((folder_of(work) / "manifest.json").read_text())["settings"]
     assert len(settings["cases"]) == 10
     assert settings["cases"][0]["images"] == [str(tmp_path / "pairs" / "case0.nii.gz")]
 
@@ -176,13 +181,13 @@ def brighten(folder, name):
 
 
 def test_the_manifest_counts_hashes_and_tells_the_command(work, tmp_path):
-    content = json.loads((work / "manifest.json").read_text())
+    content = json.loads((folder_of(work) / "manifest.json").read_text())
     source = content["settings"]["cases"][0]["sources"][0]
     voxels = (tmp_path / "pairs" / "case0.nii.gz").read_bytes()
     assert content["counts"] == {"train": 7, "validation": 2, "test": 1}
     assert (source["bytes"], source["sha256"]) == (len(voxels), hashlib.sha256(voxels).hexdigest())
     for shard in (shard for part in content["shards"].values() for shard in part):
-        assert shard["sha256"] == hashlib.sha256((work / shard["file"]).read_bytes()).hexdigest()
+        assert shard["sha256"] == hashlib.sha256((folder_of(work) / shard["file"]).read_bytes()).hexdigest()
     assert content["command"].startswith("write_tfrecords(cases, work, preprocessing=Preprocessing(size=(8, 8, 8)")
     assert "workers" not in content["command"]
 
@@ -190,8 +195,8 @@ def test_the_manifest_counts_hashes_and_tells_the_command(work, tmp_path):
 def test_no_more_than_eight_cases_lie_in_a_shard(write_pairs, tmp_path):
     cases = find_cases(write_pairs(count=10))
     manifest = write_tfrecords(cases, tmp_path / "all", preprocessing=BOX, split=(1, 0, 0), workers=1)
-    assert [len(shard["records"]) for shard in manifest.shards["train"]] == [8, 2]
-    assert [shard["file"] for shard in manifest.shards["train"]] == [
+    assert [len(shard.records) for shard in manifest.shards["train"]] == [8, 2]
+    assert [shard.file for shard in manifest.shards["train"]] == [
         "train-00000-of-00002.tfrecord",
         "train-00001-of-00002.tfrecord",
     ]
@@ -206,14 +211,14 @@ def test_a_changed_source_is_refused_and_named_before_anything_changes(work, tmp
 
 
 def test_a_changed_source_costs_its_own_shard_only(work, tmp_path):
-    before = {path.name: (path.stat().st_ino, path.read_bytes()) for path in work.glob("*.tfrecord")}
+    before = {path.name: (path.stat().st_ino, path.read_bytes()) for path in folder_of(work).glob("*.tfrecord")}
     brighten(tmp_path / "pairs", "case1")
     manifest = prepare_again(tmp_path, overwrite=True)
     fresh = write_tfrecords(find_cases(tmp_path / "pairs"), tmp_path / "fresh", preprocessing=BOX, seed=3, workers=1)
     assert (manifest.prepared, fresh.prepared) == (1, 10)
     assert all_bytes(work) == all_bytes(tmp_path / "fresh")
-    after = {path.name: (path.stat().st_ino, path.read_bytes()) for path in work.glob("*.tfrecord")}
-    part = next(entry["part"] for entry in manifest.settings["cases"] if entry["case_id"] == "case1")
+    after = {path.name: (path.stat().st_ino, path.read_bytes()) for path in folder_of(work).glob("*.tfrecord")}
+    part = next(entry.part for entry in manifest.settings.cases if entry.case_id == "case1")
     assert {name for name in before if after[name] != before[name]} == {f"{part}-00000-of-00001.tfrecord"}
 
 
@@ -237,7 +242,7 @@ def test_other_preprocessing_or_labels_make_every_record_anew(write_pairs, tmp_p
 
 def test_a_damaged_set_is_mended_on_an_explicit_word_only(work, tmp_path):
     before = all_bytes(work)
-    shard = next(work.glob("train-*"))
+    shard = next(folder_of(work).glob("train-*"))
     shard.write_bytes(shard.read_bytes()[:-1])
     with pytest.raises(RecordError, match="overwrite"):
         prepare_again(tmp_path)
@@ -245,24 +250,30 @@ def test_a_damaged_set_is_mended_on_an_explicit_word_only(work, tmp_path):
     assert all_bytes(work) == before
 
 
-def test_files_that_are_not_ours_are_never_swept_away(work, tmp_path):
-    (work / "run").mkdir()
-    (work / "thesis.tex").write_text("dear")
-    with pytest.raises(OutputExistsError, match=r"beside the records also run, thesis\.tex"):
-        prepare_again(tmp_path, seed=4, overwrite=True)
-    assert (work / "thesis.tex").read_text() == "dear"
+@pytest.mark.parametrize("inside", [False, True])
+def test_files_that_are_not_ours_are_never_swept_away(work, tmp_path, inside):
+    folder = folder_of(work) if inside else work
+    (folder / "run").mkdir()
+    for name in ("thesis.tex", "mine.tfrecord", "run/model.keras"):
+        (folder / name).write_text("dear")
+    if inside:
+        with pytest.raises(RecordError, match="no other shards"):
+            read_manifest(work)
+    prepare_again(tmp_path, seed=4, overwrite=True)
+    assert [(folder / name).read_text() for name in ("thesis.tex", "mine.tfrecord", "run/model.keras")] == ["dear"] * 3
+    assert folder.exists() and not list(folder.glob("train-*")) or not inside
+    assert read_manifest(work).settings.seed == 4
 
 
-def test_the_split_lies_beside_the_records_and_makes_the_same_set_again(work, tmp_path):
-    split = read_split(work / "split.json")
+def test_the_split_of_a_work_folder_makes_the_same_set_again(work, tmp_path):
+    split = read_split(folder_of(work) / "split.json")
     assert [len(split[part]) for part in ("train", "validation", "test")] == [7, 2, 1]
-    again = write_tfrecords(
-        find_cases(tmp_path / "pairs"), tmp_path / "again", preprocessing=BOX, split=work / "split.json", workers=1
-    )
+    cases = find_cases(tmp_path / "pairs")
+    again = write_tfrecords(cases, tmp_path / "again", preprocessing=BOX, split=work, workers=1)
     assert {part: again.cases(part) for part in split} == {part: read_manifest(work).cases(part) for part in split}
     for name in ("train", "validation", "test"):
         file = f"{name}-00000-of-00001.tfrecord"
-        assert (tmp_path / "again" / file).read_bytes() == (work / file).read_bytes()
+        assert all_bytes(tmp_path / "again")[file] == all_bytes(work)[file]
 
 
 def test_a_split_by_foreground_is_stored_and_not_measured_again(write_pairs, tmp_path):
@@ -272,13 +283,47 @@ def test_a_split_by_foreground_is_stored_and_not_measured_again(write_pairs, tmp
     again = write_tfrecords(cases, tmp_path / "work", **keywords)
     assert again.prepared == 0
     assert again.settings == first.settings
-    assert json.loads((tmp_path / "work" / "split.json").read_text())["stratify"] == "foreground"
+    assert json.loads((first.folder / "split.json").read_text())["stratify"] == "foreground"
 
 
-def test_a_second_process_at_the_same_work_is_refused(write_pairs, tmp_path):
+def test_a_second_writer_of_the_same_work_is_refused_and_learns_who_the_first_is(write_pairs, tmp_path):
     cases = find_cases(write_pairs(count=3))
-    with staged_folder(tmp_path / "work"), pytest.raises(OutputExistsError, match="another process"):
+    refused = pytest.raises(BusyError, match=f"work: expected no other writer, found one: .* process {os.getpid()}")
+    with owned_sets(tmp_path / "work", command="prepare"), refused:
         write_tfrecords(cases, tmp_path / "work", preprocessing=BOX)
+    assert write_tfrecords(cases, tmp_path / "work", preprocessing=BOX, workers=1).prepared == 3
+
+
+def test_a_reader_keeps_its_set_while_another_is_published_and_a_later_call_removes_it(work, tmp_path):
+    old = read_manifest(work)
+    before = all_bytes(work)
+    prepare_again(tmp_path, seed=4, overwrite=True)
+    prepare_again(tmp_path, seed=5, overwrite=True)
+    assert {name: (old.folder / name).read_bytes() for name in before} == before
+    assert sorted(path.name for path in (work / "sets").iterdir()) == sorted({old.folder.name, folder_of(work).name})
+    folder = old.folder
+    del old
+    prepare_again(tmp_path, seed=6, overwrite=True)
+    assert not folder.exists()
+
+
+def test_a_set_that_a_reader_has_kept_becomes_the_current_one_again(work, tmp_path):
+    old = read_manifest(work)
+    prepare_again(tmp_path, seed=4, overwrite=True)
+    (old.folder / "manifest.json").touch()
+    stamp = (old.folder / "manifest.json").stat().st_mtime_ns
+    assert prepare_again(tmp_path, seed=3, overwrite=True).folder == old.folder
+    assert (old.folder / "manifest.json").stat().st_mtime_ns == stamp
+
+
+def test_a_work_folder_behind_a_link_is_written_there(write_pairs, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "work").symlink_to("disk")
+    cases = find_cases(write_pairs(count=3))
+    for seed in (1, 2):
+        write_tfrecords(cases, tmp_path / "work", preprocessing=BOX, seed=seed, workers=1, overwrite=True)
+    assert (tmp_path / "work").is_symlink()
+    assert read_manifest(tmp_path / "disk").settings.seed == 2
 
 
 @pytest.mark.parametrize("compression", [None, "gzip"])
@@ -306,8 +351,8 @@ def test_whole_numbers_are_stored_small_and_read_back_bit_for_bit(tmp_path, dtyp
     assert np.array_equal(image[0, ..., 0].numpy().view(np.uint32), voxels.astype(np.float32).view(np.uint32))
     assert np.array_equal(mask[0, ..., 0], voxels > 1)
     if compression is None:
-        (record,) = manifest.shards["train"][0]["records"]
-        assert record["bytes"] - 512 * (np.dtype(dtype).itemsize + 1) < 200
+        (record,) = manifest.shards["train"][0].records
+        assert record.bytes - 512 * (np.dtype(dtype).itemsize + 1) < 200
 
 
 def test_compression_shrinks_the_records_and_is_part_of_the_settings(work, tmp_path):
@@ -316,7 +361,10 @@ def test_compression_shrinks_the_records_and_is_part_of_the_settings(work, tmp_p
     small = write_tfrecords(
         find_cases(tmp_path / "pairs"), tmp_path / "small", preprocessing=BOX, seed=3, workers=1, compression="gzip"
     )
-    sizes = [sum(path.stat().st_size for path in folder.glob("*.tfrecord")) for folder in (tmp_path / "small", work)]
+    sizes = [
+        sum(path.stat().st_size for path in folder_of(folder).glob("*.tfrecord"))
+        for folder in (tmp_path / "small", work)
+    ]
     assert sizes[0] < sizes[1]
     assert small.image_shape == (8, 8, 8, 1)
     with pytest.raises(UsageError, match="'gzip'"):

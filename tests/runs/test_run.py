@@ -14,7 +14,8 @@ from mcc_keras.task import Task
 @pytest.fixture
 def run(write_run, tmp_path):
     model = keras.Sequential([keras.Input((8, 8, 8, 1)), keras.layers.Conv3D(1, 1)])
-    cases = {"train": (SeenCase(case_id="a", group="p", affine=None, nonfinite="error", sources={"a.nii": "00"}),)}
+    files = {"images": ("a.nii",), "mask": "a_mask.nii", "sources": {"a.nii": "00"}}
+    cases = {"train": (SeenCase(case_id="a", group="p", affine=None, nonfinite="error", **files),)}
     return write_run(tmp_path / "run", model, Preprocessing(size=8), task=Task(labels=((1, 2),)), cases=cases)
 
 
@@ -77,5 +78,12 @@ def test_the_history_is_not_needed_until_it_is_asked_for(run):
 
 def test_a_damaged_model_is_an_error_that_names_the_file(run):
     (run.folder / "model.keras").write_bytes((run.folder / "model.keras").read_bytes()[:100])
+    with pytest.raises(RunError, match=r"model\.keras"):
+        load_model(run)
+
+
+def test_a_model_file_that_brings_code_is_refused(run):
+    code = keras.layers.Lambda(lambda x: x, output_shape=(8, 8, 8, 1))
+    keras.Sequential([keras.Input((8, 8, 8, 1)), code]).save(run.folder / "model.keras")
     with pytest.raises(RunError, match=r"model\.keras"):
         load_model(run)

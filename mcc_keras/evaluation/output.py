@@ -1,0 +1,58 @@
+"""The files of an evaluation: scores.csv, summary.json and report.html."""
+
+import csv
+import io
+import os
+from pathlib import Path
+
+from mcc_keras.documents import to_text
+from mcc_keras.errors import OutputExistsError
+from mcc_keras.evaluation.scores import CSV, REPORT, SCHEMA, SUMMARY, column_names
+from mcc_keras.files import refuse_impossible_output, refuse_output_that_is_input, write_text, written_aside
+from mcc_keras.reporting.plain import cell
+
+
+def refuse_output(folder, *, inputs, overwrite):
+    """Return the path of a folder that scores may be written to.
+
+    Args:
+        folder: The folder.
+        inputs: Files and folders that are read; the folder must not be one of them or hold one.
+        overwrite: Whether the scores of an earlier evaluation may be replaced.
+
+    Raises:
+        UsageError: The folder is an input, or holds one.
+        OutputExistsError: Scores are there already, or a file.
+    """
+    folder = Path(folder)
+    refuse_impossible_output(folder)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise OutputExistsError(folder, "a file", "Choose another output.")
+    refuse_output_that_is_input(folder, inputs)
+    if not overwrite and any(os.path.lexists(folder / name) for name in (CSV, SUMMARY, REPORT)):
+        raise OutputExistsError(
+            folder, "the scores of an earlier evaluation", "Allow overwriting, or choose an output."
+        )
+    return folder
+
+
+def write_scores(scores, page):
+    """Write the three files of `Scores`, a new folder in one step."""
+    files = {CSV: _table(scores), SUMMARY: to_text(scores.summary, schema=SCHEMA), REPORT: page}
+    if scores.folder.exists():
+        for name, content in files.items():
+            write_text(scores.folder / name, content)
+    else:
+        with written_aside(scores.folder) as aside:
+            aside.mkdir()
+            for name, content in files.items():
+                (aside / name).write_text(content, encoding="utf-8")
+
+
+def _table(scores):
+    text = io.StringIO()
+    names = column_names(scores)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(cell, names))
+    writer.writerows([cell(row[name]) for name in names] for row in scores)
+    return text.getvalue()

@@ -1,0 +1,133 @@
+"""Generations: what a training needs to go on, in folders that are written aside, flushed and renamed.
+
+RUN/generations/000001240/   named by the number of updates; the last two are kept
+    arrays.npz               every variable, as plain arrays
+    model.keras              the best epoch until then, a hard link
+    state.json               `TrainingState`, with the SHA-256 of the others, written last
+"""
+
+import dataclasses
+import hashlib
+import os
+import shutil
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from mcc_keras.documents import read_document, write_document
+from mcc_keras.errors import DataError
+from mcc_keras.files import remove_leftovers, written_aside
+
+FOLDER, ARRAYS, BEST, STATE = "generations", "arrays.npz", "model.keras", "state.json"
+SCHEMA = 1
+KEPT = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingState:
+    """Where a training is.
+
+    Args:
+        step: Updates of the weights.
+        epoch: Epochs that are complete.
+        epoch_step: Steps of the epoch after them that are done.
+        seconds: Time trained, over all sessions.
+        best_epoch: Epoch of `model.keras`, or `None`.
+        best_value: Its validation Dice, or `None`.
+        history: One dict of numbers per complete epoch.
+        speed: Measured totals of the pipeline.
+        sha256: Of each other file.
+    """
+
+    step: int
+    epoch: int
+    epoch_step: int
+    seconds: float
+    best_epoch: int | None
+    best_value: float | None
+    history: tuple[dict[str, float | None], ...]
+    speed: dict[str, float]
+    sha256: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def write_generation(run, state, arrays):
+    """Write a generation and remove all but the last two; return its folder."""
+    folder = Path(run) / FOLDER
+    folder.mkdir(exist_ok=True)
+    remove_leftovers(folder)
+    path = folder / f"{state.step:09d}"
+    if path.exists():
+        return path
+    with written_aside(path) as aside:
+        aside.mkdir()
+        np.savez(aside / ARRAYS, **arrays)
+        if (Path(run) / BEST).exists():
+            link_or_copy(Path(run) / BEST, aside / BEST)
+        hashes = {name: _sha256(aside / name) for name in (ARRAYS, BEST) if (aside / name).exists()}
+        write_document(dataclasses.replace(state, sha256=hashes), aside / STATE, schema=SCHEMA)
+    for old in list_generations(run)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+def read_generation(path):
+    """Return (`TrainingState`, arrays) of a generation.
+
+    Raises:
+        DataError: A file is missing or damaged.
+    """
+    state = read_document(path / STATE, TrainingState, schema=SCHEMA)
+    for name, digest in state.sha256.items():
+        if not (path / name).is_file() or _sha256(path / name) != digest:
+            raise DataError(path / name, "expected the file that was written, found it damaged or missing")
+    try:
+        with np.load(path / ARRAYS, allow_pickle=False) as arrays:
+            return state, dict(arrays)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(path / ARRAYS, f"expected arrays, found: {error}") from error
+
+
+def list_generations(run):
+    """Return the folders of the generations, the oldest first."""
+    folder = Path(run) / FOLDER
+    return sorted(path for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
+
+
+def latest_state(run):
+    """Return (`TrainingState`, arrays, folder) of the last generation that is whole, or three times `None`.
+
+    Warns about a damaged one.
+
+    Raises:
+        DataError: All of them are damaged.
+    """
+    problem = None
+    for path in reversed(list_generations(run)):
+        try:
+            return *read_generation(path), path
+        except DataError as error:
+            problem = error
+            warnings.warn(f"{error} The generation before it is used.", stacklevel=2)
+    if problem is not None:
+        raise problem
+    return None, None, None
+
+
+def remove_generations(run):
+    """Remove what a finished training does not need any more."""
+    shutil.rmtree(Path(run) / FOLDER, ignore_errors=True)
+
+
+def link_or_copy(source, target):
+    """Give a file a second name, or copy it where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,146 @@
+"""When a training is saved, and how it is stopped: at a signal, or at the first number that is not finite."""
+
+import contextlib
+import signal
+import threading
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mcc_keras.errors import TrainingInterrupted
+from mcc_keras.training.generations import TrainingState, write_generation
+from mcc_keras.training.state import capture
+
+COST_FACTOR = 50  # a save is due once this many times the cost of the last one has passed: saving takes 2 % at most
+LONGEST_SECONDS = 300  # after that, a save does not wait for the end of the epoch
+
+
+class Keeper(keras.callbacks.Callback):
+    """Writes generations, and stops the training after a step when it was asked to.
+
+    It must come after the callbacks whose state it saves.
+
+    Args:
+        run: Run folder.
+        steps: Steps per epoch.
+        schedule: `Schedule`.
+        best: `BestModel`.
+        history: `HistoryFile`.
+        speed: `SpeedLog`.
+    """
+
+    def __init__(self, run, *, steps, schedule, best, history, speed):
+        super().__init__()
+        self.run, self.steps, self.schedule, self.best = run, steps, schedule, best
+        self.history, self.speed, self.asked = history, speed, None
+        self.cost, self.total_cost, self.saved, self.epoch, self.offset = 0.0, 0.0, time.monotonic(), 0, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        done = self.offset + batch + 1
+        if done >= self.steps or self.model.stop_training:  # the end of the epoch saves
+            return
+        if self.asked or self._due(LONGEST_SECONDS):
+            self.save(epoch=self.epoch, epoch_step=done)
+        self._leave()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.offset = 0
+        if self.model.stop_training or epoch + 1 == self.schedule.recipe.epochs:
+            return
+        if self.asked or self._due(0):
+            self.save(epoch=epoch + 1, epoch_step=0)
+        self._leave()
+
+    def save(self, *, epoch, epoch_step):
+        """Write a generation."""
+        begun = time.monotonic()
+        rows = tuple({name: _finite(value) for name, value in row.items()} for row in self.history.rows)
+        state = TrainingState(
+            step=self.schedule.step,
+            epoch=epoch,
+            epoch_step=epoch_step,
+            seconds=self.schedule.stopwatch.seconds(),
+            best_epoch=self.best.epoch,
+            best_value=_finite(self.best.value),
+            history=rows,
+            speed=self.speed.totals.to_dict(),
+        )
+        write_generation(self.run, state, capture(self.model))
+        self.saved = time.monotonic()
+        self.cost = self.saved - begun
+        self.total_cost += self.cost
+
+    def _due(self, least):
+        return time.monotonic() - self.saved > max(least, COST_FACTOR * self.cost)
+
+    def _leave(self):
+        if self.asked:
+            raise TrainingInterrupted(self.run, self.asked)
+
+    @contextlib.contextmanager
+    def listening(self):
+        """Let SIGINT and SIGTERM end the training after the step at hand; in the main thread only."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number, frame):
+            if self.asked:  # a second time: at once
+                raise KeyboardInterrupt
+            self.asked = signal.Signals(number).name
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class NaNGuard(keras.callbacks.Callback):
+    """Stops at the first loss or weight that is not finite, before the epoch can become the best.
+
+    Args:
+        dataset: The training data set, with `cases_of`.
+    """
+
+    def __init__(self, dataset):
+        super().__init__()
+        self.dataset, self.epoch, self.offset, self._finite = dataset, 0, 0, None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self._finite is None:
+            weights = [weight.value for weight in self.model.trainable_weights]
+            self._finite = tf.function(lambda: tf.reduce_all([tf.reduce_all(tf.math.is_finite(w)) for w in weights]))
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = float(logs["loss"])
+        if np.isfinite(loss) and self._finite():
+            return
+        step = self.offset + batch
+        cases = self.dataset.cases_of(self.epoch + 1, step)
+        first = "loss" if not np.isfinite(loss) else "gradient"
+        raise NotFinite(epoch=self.epoch + 1, step=step + 1, cases=tuple(cases), first=first)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.offset = 0
+
+
+class NotFinite(Exception):
+    """A loss or a weight became NaN or infinite."""
+
+    def __init__(self, **facts):
+        super().__init__()
+        self.facts = facts
+
+
+def _finite(value):
+    return None if value is None or not np.isfinite(value) else value

@@ -1,0 +1,108 @@
+"""Whether a run folder may be trained into: new, or of a stopped training with the same settings and records."""
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+
+from mcc_keras.documents import read_document
+from mcc_keras.errors import OutputExistsError, RunError, UsageError
+from mcc_keras.locks import owned
+from mcc_keras.runs.data import RunData
+from mcc_keras.runs.recipe import SCHEMA, Recipe
+from mcc_keras.runs.run import AGAIN, DATA, DATA_SCHEMA, LOCK, PREPROCESSING, RECIPE, refuse_failed_run
+
+
+def refuse_other_folder(run):
+    """Refuse a folder that is neither new nor empty nor of a training.
+
+    Raises:
+        OutputExistsError: It holds something else, or is a file.
+        RunError: Its training failed.
+    """
+    run = Path(run)
+    started = {DATA, PREPROCESSING, RECIPE}  # by a call that was killed before it had written all of them
+    if not run.exists() or (run.is_dir() and {path.name for path in run.iterdir()} <= started):
+        return
+    if not (run / RECIPE).is_file():
+        raise OutputExistsError(run, "a folder that is not empty", "Choose another run folder, or move this one away.")
+    refuse_failed_run(run)
+
+
+def move_aside(run):
+    """Rename a run folder to the first free name RUN.1, RUN.2, …; return it, or `None` where there is no run.
+
+    Raises:
+        OutputExistsError: The folder holds something else.
+        BusyError: Another process trains into it.
+    """
+    run = Path(run)
+    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+        return None
+    if not (run / RECIPE).is_file():
+        raise OutputExistsError(run, "a folder that is not empty", "Choose another run folder, or move this one away.")
+    number = next(n for n in itertools.count(1) if not run.with_name(f"{run.name}.{n}").exists())
+    with owned(run / LOCK, run):  # a training that is alive stays where it is
+        return run.rename(run.with_name(f"{run.name}.{number}"))
+
+
+def refuse_other_training(run, recipe, data):
+    """Refuse to go on with a training that was given other settings or records; a new folder is accepted.
+
+    Raises:
+        UsageError: With each setting that differs.
+    """
+    run = Path(run)
+    if not (run / RECIPE).is_file():
+        return
+    earlier = read_document(run / RECIPE, Recipe, schema=SCHEMA, error=RunError, way_out=AGAIN)
+    differing = differences(earlier, recipe)
+    if (run / DATA).is_file():
+        seen = read_document(run / DATA, RunData, schema=DATA_SCHEMA, error=RunError, way_out=AGAIN)
+        if seen.manifest_sha256 != data.manifest_sha256:
+            differing.append(f"the records in {data.work} have changed since")
+    if differing:
+        raise UsageError(
+            f"{run}: a training goes on only with its own settings. Received others: {'; '.join(differing)}. "
+            "Give those of the run, choose another folder, or begin again with restart=True."
+        )
+
+
+def differences(earlier, recipe):
+    """Return one text per field of two recipes that differs.
+
+    Example:
+
+    >>> differences(Recipe(seed=1), Recipe(seed=2))
+    ['seed=2, the run has seed=1']
+    """
+    found = []
+    for field in dataclasses.fields(Recipe):
+        old, new = getattr(earlier, field.name), getattr(recipe, field.name)
+        if old == new or isinstance(new, dict) and isinstance(old, dict) and _unnamed(old) == _unnamed(new):
+            continue
+        old, new = (value.get("class_name", "other") if isinstance(value, dict) else value for value in (old, new))
+        found.append(f"{field.name}={new!r}, the run has {field.name}={old!r}")
+    return found
+
+
+def _unnamed(config):
+    """Return the configuration of a Keras object as text, its layers numbered: Keras counts names up in a process."""
+    names = list(dict.fromkeys(_names(config)))
+    text = json.dumps(config, sort_keys=True)
+    for number, name in enumerate(names):
+        text = text.replace(f'"{name}"', f'"#{number}"')
+    return text
+
+
+def _names(config):
+    if isinstance(config, dict):
+        if isinstance(config.get("name"), str) and (
+            "layers" in config or "trainable" in config or "batch_shape" in config
+        ):
+            yield config["name"]
+        for value in config.values():
+            yield from _names(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _names(value)

@@ -1,0 +1,252 @@
+"""A training that is stopped goes on as if it had not been: weights, optimizer, history and best epoch, bit for bit."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import mcc_keras as mk
+from mcc_keras.datasets import find_cases, write_synthetic
+from mcc_keras.errors import DataError, OutputExistsError, RunError, TrainingInterrupted, UsageError
+from mcc_keras.training.fit import Session
+from mcc_keras.training.generations import latest_state, list_generations, read_generation
+from mcc_keras.training.keeper import Keeper
+from mcc_keras.training.train import train
+
+CLOCKS = ("seconds", "volumes_per_second", "waiting_share")
+SETTINGS = {"epochs": 3, "batch_size": 2, "seed": 3, "verbose": 0}
+STEPS = 3  # five cases in batches of two
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("resume")
+    source = write_synthetic(folder / "scans", num_cases=8, size=(16, 16, 8), layout="pairs", foreground_fraction=0.05)
+    box = mk.Preprocessing(size=(16, 16, 8))
+    mk.write_tfrecords(find_cases(source), folder / "work", preprocessing=box, split=(0.6, 0.3, 0.1), workers=1)
+    return folder / "work"
+
+
+def network():
+    """A network with all that a step changes: weights, moving averages, the state of a seed."""
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((16, 16, 8, 1))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv3D(4, 3, padding="same")(inputs))
+    x = keras.layers.Dropout(0.3)(keras.layers.ReLU()(x))
+    return keras.Model(inputs, keras.layers.Conv3D(1, 1, activation="sigmoid")(x))
+
+
+@pytest.fixture(scope="module")
+def last_states():
+    """Every variable at the end of each training, by the name of its run folder."""
+    states = {}
+    with pytest.MonkeyPatch.context() as patch:
+        finish = Session._finish
+
+        def finish_and_keep(session):
+            from mcc_keras.training.state import capture
+
+            states[session.folder.name] = capture(session.model)
+            return finish(session)
+
+        patch.setattr(Session, "_finish", finish_and_keep)
+        yield states
+
+
+@pytest.fixture(scope="module")
+def undisturbed(work, tmp_path_factory, last_states):
+    return train(work, tmp_path_factory.mktemp("runs") / "undisturbed", model=network(), **SETTINGS)
+
+
+def train_until(step, work, run):
+    """Train until a signal comes after so many updates in all."""
+    original = Keeper.on_train_batch_end
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.schedule.step == step:
+            self.asked = "SIGTERM"
+        original(self, batch, logs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Keeper, "on_train_batch_end", on_train_batch_end)
+        with pytest.raises(TrainingInterrupted, match="The same call again goes on"):
+            train(work, run, model=network(), **SETTINGS)
+
+
+def without_clocks(run):
+    return [{name: value for name, value in row.items() if name not in CLOCKS} for row in run.history]
+
+
+@pytest.fixture(scope="module")
+def stopped_once(work, undisturbed, tmp_path_factory):
+    """A run that was stopped at the end of its first epoch and within the second."""
+    run = tmp_path_factory.mktemp("stopped") / "run"
+    for step in (3, 5):
+        train_until(step, work, run)
+    return run
+
+
+@pytest.fixture
+def stopped(stopped_once, tmp_path):
+    return Path(shutil.copytree(stopped_once, tmp_path / "stopped"))
+
+
+def test_a_training_that_is_stopped_anywhere_ends_as_an_undisturbed_one(work, stopped, undisturbed, last_states):
+    run = train(work, stopped, model=network(), **SETTINGS)
+    expected, found = last_states["undisturbed"], last_states["stopped"]
+    assert found.keys() == expected.keys()
+    assert [name for name in found if not np.array_equal(found[name], expected[name])] == []
+    assert without_clocks(run) == without_clocks(undisturbed)
+    assert (run.result.best_epoch, run.result.best_value) == (
+        undisturbed.result.best_epoch, undisturbed.result.best_value
+    )  # fmt: skip
+    pairs = zip(*(keras.models.load_model(r.folder / "model.keras").weights for r in (run, undisturbed)), strict=True)
+    assert all(np.array_equal(one, other) for one, other in pairs)
+    assert list_generations(run.folder) == []
+
+
+def test_a_kill_costs_what_came_after_the_last_generation(work, tmp_path, undisturbed, monkeypatch):
+    monkeypatch.setattr(Keeper, "_due", lambda self, least: True)
+
+    def die(self):
+        if self.schedule.step == 5:
+            raise MemoryError("killed here")
+
+    monkeypatch.setattr(Keeper, "_leave", die)
+    with pytest.raises(MemoryError):
+        train(work, tmp_path / "killed", model=network(), **SETTINGS)
+    assert [path.name for path in list_generations(tmp_path / "killed")] == ["000000004", "000000005"]
+    monkeypatch.undo()
+    run = train(work, tmp_path / "killed", model=network(), **SETTINGS)
+    assert without_clocks(run) == without_clocks(undisturbed)
+
+
+def test_a_damaged_generation_falls_back_to_the_one_before(work, stopped, undisturbed):
+    last = list_generations(stopped)[-1] / "arrays.npz"
+    data = bytearray(last.read_bytes())
+    data[len(data) // 2] ^= 1
+    last.write_bytes(data)
+    with pytest.warns(UserWarning, match="arrays.npz.*damaged.*The generation before it is used"):
+        run = train(work, stopped, model=network(), **SETTINGS)
+    assert without_clocks(run) == without_clocks(undisturbed)
+
+
+def test_generations_that_are_all_damaged_are_an_error(stopped):
+    for generation in list_generations(stopped):
+        (generation / "state.json").write_text("{}")
+    with pytest.warns(UserWarning), pytest.raises(DataError, match="state.json"):
+        latest_state(stopped)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"seed": 4}, "seed=4, the run has seed=3"),
+        ({"loss": "dice"}, "loss='dice', the run has loss='mcc'"),
+        ({"epochs": 9}, "epochs=9, the run has epochs=3"),
+        ({"model": "dense_vnet"}, "model='dense_vnet', the run has model='Functional'"),
+    ],
+)
+def test_other_settings_are_refused_with_the_differences(work, stopped, changes, named):
+    before = sorted(path.name for path in stopped.iterdir())
+    with pytest.raises(UsageError, match=named):
+        train(work, stopped, **{"model": network(), **SETTINGS, **changes})
+    assert sorted(path.name for path in stopped.iterdir()) == before
+
+
+def test_records_that_have_changed_are_refused(work, stopped, tmp_path):
+    cases = mk.find_cases(work.parent / "scans")
+    other = mk.Preprocessing(size=(16, 16, 8), normalise="minmax")
+    mk.write_tfrecords(cases, tmp_path / "other", preprocessing=other, split=(0.6, 0.3, 0.1), workers=1)
+    with pytest.raises(UsageError, match="have changed since"):
+        train(tmp_path / "other", stopped, model=network(), **SETTINGS)
+
+
+def test_a_restart_moves_the_old_run_aside(work, stopped):
+    run = train(work, stopped, restart=True, model=network(), **{**SETTINGS, "epochs": 1, "seed": 9})
+    assert (run.recipe.seed, run.result.steps) == (9, STEPS)
+    assert list_generations(stopped.with_name("stopped.1"))
+
+
+def test_a_finished_run_is_returned_and_nothing_is_trained(work, tmp_path, capsys):
+    settings = {"epochs": 1, "batch_size": 2, "model_arguments": {"width": 0.25}, "augment": False}
+    run = train(work, tmp_path / "run", verbose=0, **settings)
+    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
+    again = train(work, tmp_path / "run", **settings)
+    assert again.result == run.result
+    assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
+    assert "finished" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="epochs=2, the run has epochs=1"):
+        train(work, tmp_path / "run", **{**settings, "epochs": 2})
+
+
+def test_a_folder_of_something_else_is_refused(work, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    for restart in (False, True):
+        with pytest.raises(OutputExistsError, match="not empty"):
+            train(work, tmp_path, restart=restart, epochs=1)
+
+
+def test_a_nan_stops_the_training_and_names_step_and_cases(work, tmp_path):
+    inputs = keras.Input((16, 16, 8, 1))
+    outputs = keras.layers.Conv3D(1, 1, activation="sigmoid")(inputs)
+    model = keras.Model(inputs, outputs)
+    with pytest.raises(RunError, match=r"epoch \d, step \d, cases"):
+        train(work, tmp_path / "run", model=model, loss=Exploding(after=4), **SETTINGS)
+    assert (tmp_path / "run" / "model.keras").is_file()  # the epoch before
+    assert not (tmp_path / "run" / "run.json").exists()
+    for attempt in (lambda: mk.evaluate(tmp_path / "run"), lambda: train(work, tmp_path / "run", epochs=3)):
+        with pytest.raises(RunError, match="found a failed one: the loss was not finite in epoch 2, step 1"):
+            attempt()
+
+
+class Exploding(keras.losses.Loss):
+    """A loss that is NaN from some step on."""
+
+    def __init__(self, after):
+        super().__init__(name="exploding")
+        self.left = keras.Variable(float(after), trainable=False)
+
+    def call(self, y_true, y_pred):
+        self.left.assign_sub(1.0)
+        worth = keras.ops.where(self.left < 0, float("nan"), 1.0)
+        return worth * keras.ops.mean(keras.ops.square(y_pred - y_true), axis=(1, 2, 3, 4))
+
+    def get_config(self):
+        return {"after": 4}
+
+
+def test_a_signal_ends_the_command_with_exit_code_4_and_the_same_line_finishes(work, tmp_path):
+    words = ["train", work, tmp_path / "run", "--epochs", "4", "--seed", "3", "--no-augment"]
+    command = [sys.executable, "-m", "mcc_keras", *map(str, words)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("epoch 1/4"):
+                process.send_signal(signal.SIGTERM)
+                break
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 4, errors
+    assert "mcc-keras train" in errors.splitlines()[-1]
+    state, _ = read_generation(list_generations(tmp_path / "run")[-1])
+    assert state.step >= STEPS
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert f"after {state.step} steps" in done.stdout
+
+
+def test_saving_is_never_due_before_fifty_times_its_cost():
+    keeper = Keeper("run", steps=10, schedule=None, best=None, history=None, speed=None)
+    keeper.cost, keeper.saved = 10.0, time.monotonic() - 400
+    assert not keeper._due(0)
+    keeper.cost = 1.0
+    assert keeper._due(300)
