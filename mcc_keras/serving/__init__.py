@@ -1,5 +1,6 @@
 """A run as a SavedModel, and a client for the server that answers from it.
 
-export.py   `export_saved_model`
-client.py   `segment_remote`
+export.py        `export_saved_model`, its arguments checked
+saved_model.py   what needs TensorFlow; the operations that an exported graph may hold
+client.py        `segment_remote`
 """

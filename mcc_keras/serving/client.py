@@ -14,9 +14,9 @@ import numpy as np
 from mcc_keras.datasets.scan import files_of, read_scan
 from mcc_keras.errors import DataError, EnvironmentFailure, UsageError, VolumeError
 from mcc_keras.files import refuse_output_that_is_input
+from mcc_keras.serving.export import SIGNATURE
 from mcc_keras.volumes import refuse_mask_path, write_mask
 
-SIGNATURE = "serving_default"
 LARGEST_MESSAGE = 2**31 - 2**20  # bytes: a protocol buffer ends at 2 GiB, names and affine included
 LARGEST_CHANNELS = 64  # of a scan; what a server claims beyond is refused before memory is taken for it
 ROOM = 2**20  # bytes of names, types and signatures in an answer

@@ -202,3 +202,83 @@ def test_an_address_that_is_none_is_a_usage_error(address, tmp_path):
 def test_a_timeout_must_be_positive(tmp_path):
     with pytest.raises(errors.UsageError, match="timeout_seconds=0"):
         client.segment_remote("localhost:8500", "scan.nii.gz", tmp_path / "mask.nii.gz", timeout_seconds=0)
+
+
+def answer_of(**tensors):
+    """A Predict response that holds tensors as they come, whether they are right or not."""
+    from tensorflow_serving.apis import predict_pb2
+
+    response = predict_pb2.PredictResponse()
+    for name, tensor in tensors.items():
+        response.outputs[name].CopyFrom(tensor)
+    return response
+
+
+def tensor_of(shape, dtype=tf.uint8, **fields):
+    from tensorflow.core.framework.tensor_pb2 import TensorProto
+
+    return TensorProto(dtype=dtype.as_datatype_enum, tensor_shape=tf.TensorShape(shape).as_proto(), **fields)
+
+
+HOSTILE = {
+    "one value for a shape of 2 TiB": {"mask": tensor_of((2**14, 2**14, 2**13), int_val=[1])},
+    "another shape": {"mask": tensor_of((4, 3, 1), int_val=[1])},
+    "floats": {"mask": tensor_of((4, 3, 2), tf.float32, float_val=[0.5])},
+    "strings": {"mask": tensor_of((4, 3, 2), tf.string, string_val=[b"x"])},
+    "bytes that do not fill it": {"mask": tensor_of((4, 3, 2), tensor_content=b"123")},
+    "nothing": {},
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_an_answer_that_is_no_mask_of_the_scan_is_refused_before_memory_is_taken(name):
+    volume = Volume(np.zeros((4, 3, 2, 1), np.float32), np.eye(4))
+    with pytest.raises(errors.EnvironmentFailure, match="host:1: expected a mask"):
+        client._mask(answer_of(**HOSTILE[name]), volume, "host:1", tf)
+
+
+@pytest.mark.parametrize("value", [b"\xff\xff", b""])
+def test_metadata_that_is_none_is_refused(value):
+    _, apis, _ = client._protocol()
+    response = apis.get_model_metadata_pb2.GetModelMetadataResponse()
+    response.metadata["signature_def"].value = value
+    with pytest.raises(errors.EnvironmentFailure, match="host:1: expected"):
+        client._channels(response, apis, "host:1")
+
+
+def test_a_claim_of_a_billion_channels_is_refused():
+    _, apis, _ = client._protocol()
+    signatures = apis.get_model_metadata_pb2.SignatureDefMap()
+    signature = signatures.signature_def["serving_default"]
+    signature.inputs["image"].tensor_shape.CopyFrom(tf.TensorShape((1, 1, 1, 10**9)).as_proto())
+    signature.inputs["affine"].name = signature.outputs["mask"].name = "x"
+    response = apis.get_model_metadata_pb2.GetModelMetadataResponse()
+    response.metadata["signature_def"].Pack(signatures)
+    with pytest.raises(errors.EnvironmentFailure, match="another signature"):
+        client._channels(response, apis, "host:1")
+
+
+def test_an_answer_larger_than_any_mask_of_the_scan_is_not_received(tmp_path):
+    @tf.function(
+        input_signature=(
+            tf.TensorSpec((None, None, None, 1), tf.float32, name="image"),
+            tf.TensorSpec((4, 4), tf.float32, name="affine"),
+        )
+    )
+    def swell(image, affine):
+        return {"mask": tf.tile(tf.cast(image[..., 0] > affine[0, 0], tf.uint8), (20, 20, 20))}
+
+    tf.saved_model.save(tf.Module(), str(tmp_path / "1"), signatures={"serving_default": swell})
+    with (
+        serving_fixture.served(tmp_path) as address,
+        pytest.raises(errors.EnvironmentFailure, match=r"RESOURCE_EXHAUSTED: .*larger than max"),
+    ):
+        client.segment_remote(address, write_scan(tmp_path / "scan.nii.gz"), tmp_path / "mask.nii.gz")
+
+
+def test_the_scan_is_never_replaced_by_its_mask(tmp_path):
+    scan = write_scan(tmp_path / "scan.nii.gz")
+    before = scan.read_bytes()
+    with pytest.raises(errors.UsageError, match="must not be an input"):
+        client.segment_remote("localhost:8500", scan, scan, overwrite=True)
+    assert scan.read_bytes() == before

@@ -16,7 +16,8 @@ from mcc_keras import errors
 from mcc_keras.models import DenseVNet
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.segmentation.segmenter import Segmenter, load_segmenter
-from mcc_keras.serving import export as serving
+from mcc_keras.serving import saved_model
+from mcc_keras.serving.export import export_saved_model
 from mcc_keras.task import Task
 
 OBLIQUE = np.float32([[0, -0.9, 0.3, 10], [1.2, 0, 0, -20], [0, 0.4, 2.5, 5], [0, 0, 0, 1]])
@@ -40,7 +41,7 @@ def segmenter():
 
 @pytest.fixture(scope="module")
 def version(segmenter, tmp_path_factory):
-    return serving.export_saved_model(segmenter, tmp_path_factory.mktemp("served") / "organ")
+    return export_saved_model(segmenter, tmp_path_factory.mktemp("served") / "organ")
 
 
 def test_the_mask_of_a_process_without_mcc_keras_is_the_live_mask(segmenter, version, tmp_path):
@@ -84,14 +85,14 @@ def test_versions_count_on_from_the_highest_and_nothing_there_is_touched(segment
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / "note").write_text("mine")
     (tmp_path / "old").mkdir()
-    assert serving.export_saved_model(segmenter, tmp_path) == tmp_path / "8"
+    assert export_saved_model(segmenter, tmp_path) == tmp_path / "8"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["7", "8", "old"]
     assert (tmp_path / "7" / "note").read_text() == "mine"
 
 
 def test_a_model_of_several_channels_and_classes_is_exported_with_its_label_values(tmp_path):
     segmenter = Segmenter(network(2, 3), Preprocessing(size=16, spacing_mm=1.5), task=Task(labels=((2,), (4,))))
-    version = serving.export_saved_model(segmenter, tmp_path)
+    version = export_saved_model(segmenter, tmp_path)
     image = image_of((12, 9, 8, 2))
     answer = tf.saved_model.load(str(version)).signatures["serving_default"](image=image, affine=OBLIQUE)
     np.testing.assert_array_equal(answer["mask"], segmenter.segment(image, OBLIQUE)["mask"])
@@ -100,13 +101,13 @@ def test_a_model_of_several_channels_and_classes_is_exported_with_its_label_valu
 
 def test_dense_vnet_passes_the_checks_of_the_export(tmp_path):
     segmenter = Segmenter(DenseVNet((16, 16, 16, 1), 1), Preprocessing(size=16))
-    assert serving.export_saved_model(segmenter, tmp_path).name == "1"
+    assert export_saved_model(segmenter, tmp_path).name == "1"
 
 
 def test_a_run_folder_is_exported_with_a_card_of_what_it_is(write_run, tmp_path):
     preprocessing = Preprocessing(size=16, normalise="minmax")
     folder = write_run(tmp_path / "run", network(), preprocessing).folder
-    version = serving.export_saved_model(folder, tmp_path / "served")
+    version = export_saved_model(folder, tmp_path / "served")
     card = json.loads((version / "assets.extra" / "mcc_keras.json").read_text())
     assert Preprocessing.from_json(json.dumps(card["preprocessing"])) == preprocessing
     image = image_of((8, 9, 10, 1))
@@ -116,8 +117,23 @@ def test_a_run_folder_is_exported_with_a_card_of_what_it_is(write_run, tmp_path)
 
 def test_a_folder_without_a_run_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(errors.RunError, match="expected a finished run"):
-        serving.export_saved_model(tmp_path / "none", tmp_path / "served")
+        export_saved_model(tmp_path / "none", tmp_path / "served")
     assert not (tmp_path / "served").exists()
+
+
+def test_what_can_be_refused_is_refused_before_tensorflow_is_loaded(tmp_path):
+    (tmp_path / "file").touch()
+    program = """
+import sys, mcc_keras as mk
+for run, folder in (("none", "served"), ("none", "gs://served"), ("none", "file")):
+    try:
+        mk.export_saved_model(run, folder)
+    except mk.errors.MCCKerasError as error:
+        print(type(error).__name__)
+print("tensorflow" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["RunError", "UsageError", "OutputExistsError", "False"]
 
 
 def test_a_server_that_looks_all_the_time_sees_a_version_whole_or_not_at_all(segmenter, tmp_path):
@@ -132,7 +148,7 @@ def test_a_server_that_looks_all_the_time_sees_a_version_whole_or_not_at_all(seg
     looking = threading.Thread(target=look)
     looking.start()
     try:
-        serving.export_saved_model(segmenter, tmp_path)
+        export_saved_model(segmenter, tmp_path)
     finally:
         done.set()
         looking.join()
@@ -146,28 +162,28 @@ def test_a_graph_that_calls_python_is_refused_and_nothing_is_published(tmp_path)
 
     segmenter = Segmenter(network(1, 1, Calls()), Preprocessing(size=16))
     with pytest.raises(errors.RunError, match="found PyFunc"):
-        serving.export_saved_model(segmenter, tmp_path)
+        export_saved_model(segmenter, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_operations_that_touch_files_are_on_neither_list_but_in_the_checkpoint():
     harmful = {"ReadFile", "WriteFile", "PyFunc", "EagerPyFunc", "MatchingFiles", "PrintV2"}
-    assert not harmful & (serving.COMPUTING | serving.CHECKPOINTING)
-    assert not {"SaveV2", "RestoreV2", "MergeV2Checkpoints"} & serving.COMPUTING
+    assert not harmful & (saved_model.COMPUTING | saved_model.CHECKPOINTING)
+    assert not {"SaveV2", "RestoreV2", "MergeV2Checkpoints"} & saved_model.COMPUTING
 
 
 def test_a_saved_model_that_gives_another_mask_is_told(version):
-    volume = serving.awkward_volume(1)
+    volume = saved_model.awkward_volume(1)
     other = Segmenter(network(), Preprocessing(size=16)).segment(*volume)
     with pytest.raises(errors.MCCKerasError, match="must equal the live model. Found .* voxels"):
-        serving._check_reloaded(version, volume, other)
+        saved_model._check_reloaded(version, volume, other)
 
 
 def test_a_network_whose_weights_are_nan_is_not_published(tmp_path):
     diverged = network()
     diverged.layers[-1].bias.assign([np.nan])
-    with pytest.raises(errors.MCCKerasError, match="probabilities nan apart"):
-        serving.export_saved_model(Segmenter(diverged, Preprocessing(size=16)), tmp_path)
+    with pytest.raises(errors.MCCKerasError, match="expected finite weights, found NaN or infinite ones in .*bias"):
+        export_saved_model(Segmenter(diverged, Preprocessing(size=16)), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -176,7 +192,7 @@ def test_a_full_disk_is_an_environment_failure_and_leaves_nothing(segmenter, tmp
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
     try:
         with pytest.raises(errors.EnvironmentFailure, match="Nothing was published"):
-            serving.export_saved_model(segmenter, tmp_path)
+            export_saved_model(segmenter, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert list(tmp_path.iterdir()) == []
@@ -185,11 +201,11 @@ def test_a_full_disk_is_an_environment_failure_and_leaves_nothing(segmenter, tmp
 @pytest.mark.parametrize("folder", ["gs://bucket/organ", "s3://bucket/organ"])
 def test_remote_folders_are_refused(segmenter, folder):
     with pytest.raises(errors.UsageError, match="must lie on this machine"):
-        serving.export_saved_model(segmenter, folder)
+        export_saved_model(segmenter, folder)
 
 
 def test_a_folder_with_spaces_and_letters_of_other_alphabets_works(segmenter, tmp_path):
-    version = serving.export_saved_model(segmenter, tmp_path / "próstata von 前列腺 1")
+    version = export_saved_model(segmenter, tmp_path / "próstata von 前列腺 1")
     assert tf.saved_model.load(str(version)).signatures
 
 

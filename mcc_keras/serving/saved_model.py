@@ -1,0 +1,174 @@
+"""Everything of an export that needs TensorFlow: written aside, checked, renamed; what a graph may hold stands here."""
+
+import json
+
+import keras
+import msgspec
+import numpy as np
+import tensorflow as tf
+
+import mcc_keras
+from mcc_keras.errors import EnvironmentFailure, MCCKerasError, RunError
+from mcc_keras.files import written_aside
+from mcc_keras.segmentation.segmenter import Segmenter, load_segmenter, refuse_nonfinite
+from mcc_keras.serving.export import SIGNATURE
+
+TOLERANCE = 1e-6
+EXTRA = "assets.extra"  # TensorFlow Serving's name for files that the graph itself does not read
+ABOUT, WARM_UP = "mcc_keras.json", "tf_serving_warmup_requests"
+
+# Operations that compute: none of them reads or writes files, runs Python or loads code. Those on bits, and the counts
+# of keys below a fixed size, are the percentiles of the preprocessing.
+_COMPUTING = """
+Abs AddN AddV2 All Any ArgMax ArgMin Assert AvgPool3D BatchMatMulV2 BatchMatMulV3 BatchToSpaceND BiasAdd Bitcast
+BitwiseAnd BitwiseXor BroadcastArgs BroadcastTo Cast Ceil CheckNumerics ClipByValue ConcatV2 Const Conv2D Conv3D
+Conv3DBackpropInputV2 Cumsum DenseBincount DepthToSpace Div DivNoNan Einsum Elu EnsureShape Equal Erf Exp ExpandDims
+Expm1 Fill Floor FloorDiv FloorMod FusedBatchNormV3 GatherNd GatherV2 Greater GreaterEqual Identity IdentityN If
+InvertPermutation IsFinite IsInf IsNan L2Loss LeakyRelu Less LessEqual LinSpace Log Log1p LogicalAnd LogicalNot
+LogicalOr LogSoftmax MatMul MatrixInverse Max Maximum MaxPool3D Mean Min Minimum MirrorPad Mul MulNoNan Neg NoOp
+NotEqual OneHot OnesLike Pack Pad PadV2 PartitionedCall Placeholder PlaceholderWithDefault Pow PreventGradient Prod
+Range Rank ReadVariableOp RealDiv Reciprocal Relu Relu6 Reshape ResizeBilinear ResizeNearestNeighbor ResourceGather
+Reverse ReverseV2 RightShift Rint Round Rsqrt ScatterNd Select SelectV2 Selu Shape ShapeN Sigmoid Sign Size Slice
+Softmax Softplus Softsign SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square SquaredDifference Squeeze
+StatefulPartitionedCall StatelessIf StatelessWhile StopGradient StridedSlice Sub Sum Svd Tan Tanh TensorScatterUpdate
+Tile TopKV2 Transpose Unpack UpperBound VarHandleOp Where While ZerosLike
+"""
+# Operations that TensorFlow adds to read and write the variables beside the graph; allowed in those two functions only.
+_CHECKPOINTING = """
+AssignVariableOp DisableCopyOnRead MergeV2Checkpoints RestoreV2 SaveV2 ShardedFilename StaticRegexFullMatch StringJoin
+"""
+COMPUTING, CHECKPOINTING = frozenset(_COMPUTING.split()), frozenset(_CHECKPOINTING.split())
+_CHECKPOINT_FUNCTIONS = ("__inference__traced_save", "__inference__traced_restore")
+
+
+def publish(run, folder):
+    """Write the next version of a served model; see `export_saved_model`.
+
+    Args:
+        run: `Run` or `Segmenter`.
+        folder: The served model's folder, a `Path`.
+
+    Example:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from mcc_keras.preprocessing import Preprocessing
+    >>> network = keras.Sequential([keras.Input((8, 8, 8, 1)), keras.layers.Conv3D(1, 1, activation="sigmoid")])
+    >>> segmenter = Segmenter(network, Preprocessing(size=8))
+    >>> folder = Path(tempfile.mkdtemp()) / "prostate"
+    >>> [publish(segmenter, folder).name for _ in range(2)]
+    ['1', '2']
+    """
+    segmenter = _with_variables(run if isinstance(run, Segmenter) else load_segmenter(run))
+    volume = awkward_volume(segmenter.model.input_shape[-1])
+    live = segmenter.segment(*volume)
+    try:
+        version = folder / str(_next_version(folder))
+        with written_aside(version) as aside:
+            _write(segmenter, aside, volume, name=folder.name)
+            _check_operations(aside, segmenter.model.name)
+            _check_reloaded(aside, volume, live)
+    except (OSError, tf.errors.OpError) as error:
+        raise EnvironmentFailure(
+            f"{folder}: expected to write a SavedModel, found: {str(error).splitlines()[0]}. Nothing was published;"
+            " free space there or choose another folder."
+        ) from error
+    return version
+
+
+def awkward_volume(channels):
+    """Return a seeded image (19, 14, 11, channels) and an oblique, flipped, anisotropic affine (4, 4), both float32."""
+    image = np.random.default_rng(0).normal(100, 30, (19, 14, 11, channels)).astype(np.float32)
+    turn, tilt = 0.3, 0.2
+    around_z = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+    around_x = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
+    stored_axes_mm = np.array([[0, 0, 2.2], [-0.8, 0, 0], [0, -1.1, 0]])
+    affine = np.eye(4, dtype=np.float32)
+    affine[:3, :3] = around_z @ around_x @ stored_axes_mm
+    affine[:3, 3] = 12.5, -40, 7
+    return image, affine
+
+
+def _with_variables(segmenter):
+    """Return the same segmenter with weights that are saved beside the graph: constants inside it end at 2 GiB."""
+    own = {id(variable): value for variable, value in segmenter.weights}
+    weights = [(v, tf.Variable(own.get(id(v), v.value), trainable=False)) for v in segmenter.model.variables]
+    refuse_nonfinite(weights, segmenter.model.name)
+    settings = {"task": segmenter.task, "flip_axes": segmenter.flip_axes, "weights": weights}
+    return Segmenter(segmenter.model, segmenter.preprocessing, **settings)
+
+
+def _write(segmenter, path, volume, *, name):
+    served = tf.Module(name="segmenter")
+    served.weights = [value for _, value in segmenter.weights]
+    tf.saved_model.save(served, str(path), signatures={SIGNATURE: segmenter.segment.get_concrete_function()})
+    extra = path / EXTRA
+    extra.mkdir()
+    (extra / ABOUT).write_text(json.dumps(_about(segmenter), indent=2) + "\n", encoding="utf-8")
+    _write_warm_up(extra / WARM_UP, volume, name=name)
+
+
+def _about(segmenter):
+    return {
+        "preprocessing": json.loads(segmenter.preprocessing.to_json()),
+        "task": msgspec.to_builtins(segmenter.task),
+        "flip_axes": list(segmenter.flip_axes),
+        "versions": {"mcc_keras": mcc_keras.__version__, "keras": keras.__version__, "tensorflow": tf.__version__},
+    }
+
+
+def _write_warm_up(path, volume, *, name):
+    try:
+        from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+    except ImportError:  # the extra `serving` is not installed; the model serves without
+        return
+    log = PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.name, request.model_spec.signature_name = name, SIGNATURE
+    for key, array in zip(("image", "affine"), volume, strict=True):
+        request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(log.SerializeToString())
+
+
+def _check_operations(path, name):
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    graph = SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def
+    found = {node.op for node in graph.node}
+    for function in graph.library.function:
+        checkpoint = function.signature.name.startswith(_CHECKPOINT_FUNCTIONS)
+        found |= {node.op for node in function.node_def} - (CHECKPOINTING if checkpoint else frozenset())
+    unknown = found - COMPUTING - {function.signature.name for function in graph.library.function}
+    if unknown:
+        raise RunError(
+            name,
+            f"expected a graph of known operations, found {', '.join(sorted(unknown))}",
+            "Build the network of Keras' own layers, without Python functions or files inside.",
+        )
+
+
+def _check_reloaded(path, volume, live):
+    image, affine = (tf.constant(array) for array in volume)
+    reloaded = tf.saved_model.load(str(path)).signatures[SIGNATURE]
+    served = reloaded(image=image, affine=affine)
+    differing = int(np.count_nonzero(live["mask"].numpy() != served["mask"].numpy()))
+    apart = float(np.max(np.abs(live["probability"].numpy() - served["probability"].numpy())))
+    if differing or not apart <= TOLERANCE:
+        raise MCCKerasError(
+            f"The reloaded SavedModel must equal the live model. Found {differing} voxels of the mask that differ, and"
+            f" probabilities {apart:.1e} apart (allowed: {TOLERANCE}). Nothing was published."
+        )
+    for wrong in (image[..., 0], image[None]):
+        try:
+            reloaded(image=wrong, affine=affine)
+        except (tf.errors.InvalidArgumentError, ValueError, TypeError):
+            continue
+        raise MCCKerasError(
+            f"The SavedModel must refuse an image of shape {wrong.shape}; it does not. Nothing published."
+        )
+
+
+def _next_version(folder):
+    names = (entry.name for entry in folder.iterdir()) if folder.exists() else ()
+    return max((int(name) for name in names if name.isascii() and name.isdigit()), default=0) + 1
