@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.preprocessing.graph import GraphGrid, normalised_box
+from mcc_keras.preprocessing.graph_intensity import CHUNK
+from mcc_keras.preprocessing.grid import Grid
 
 THREE = st.tuples(*[st.floats(0.4, 4)] * 3)
 
@@ -105,3 +107,53 @@ def test_the_crop_is_found_in_a_graph_that_was_traced_once():
         expected = preprocessing.apply(image, preprocessing.grid(image, np.eye(4)))
         assert np.allclose(box_of(image, np.eye(4)), expected, atol=1e-5)
     assert box_of.experimental_get_tracing_count() == 1
+
+
+def by_numpy(image, low=1, high=99):
+    """Clip and z-score with NumPy's own functions, in float64."""
+    values = image.astype(np.float64)
+    values = np.clip(values, *np.percentile(values, (low, high)))
+    return (values - values.mean()) / values.std()
+
+
+def noise(shape=(11, 13, 9), seed=0):
+    return np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32)
+
+
+VOXELS = {
+    "most of them equal": np.where(noise() < 1, np.float32(-1024), 40 + 10 * noise(seed=1)),
+    "two values": np.where(noise() < 0, np.float32(3), np.float32(7)),
+    "one very far away": np.where(np.arange(11 * 13 * 9).reshape(11, 13, 9) == 5, np.float32(-1e30), noise()),
+    "small on a large offset": np.float32(1e5) + noise(),
+    "about zero, of both signs": noise() * np.float32(1e-30),
+    "whole numbers": np.round(noise() * 3),
+}
+
+
+@pytest.mark.parametrize("name", VOXELS)
+def test_percentiles_and_moments_are_those_of_numpy(name):
+    image = VOXELS[name].astype(np.float32)
+    (_, twin), (_, found) = both(Preprocessing(size=image.shape), image[..., None], np.eye(4))
+    expected = by_numpy(image)
+    assert np.abs(found[..., 0] - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
+    assert np.abs(twin[..., 0] - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
+
+
+def test_a_box_of_several_chunks_is_normalised_as_a_whole():
+    image = noise((170, 170, 150)) ** 3
+    assert CHUNK < image.size < 2 * CHUNK
+    grid = GraphGrid(tf.constant(image[..., None]), tf.eye(4, dtype=tf.float64), Preprocessing(size=image.shape))
+    found = normalised_box(tf.constant(image[..., None]), grid, Preprocessing(size=image.shape)).numpy()
+    assert np.abs(found[..., 0] - by_numpy(image)).max() <= 1e-5
+
+
+@pytest.mark.parametrize("shape", [(7, 12, 9), (12, 7, 5), (8, 8, 8)])
+@pytest.mark.parametrize("degrees", [0, 12])
+def test_voxels_are_moved_bit_for_bit_where_nothing_is_resampled(shape, degrees):
+    image, affine = noise(shape), oblique(((1, 2, 0), np.array([-1, 1, -1])), 1.0, degrees).astype(np.float64)
+    preprocessing = Preprocessing(size=(8, 9, 8), spacing_mm=1.0, clip_percentiles=None, normalise="none")
+    grid = Grid(shape=shape, affine=affine, size=(8, 9, 8), target_mm=(1.0, 1.0, 1.0))
+    of_graph = GraphGrid(tf.constant(image[..., None]), tf.constant(affine), preprocessing)
+    box = of_graph.to_box(tf.constant(image[..., None]))
+    assert np.array_equal(box[0], grid.to_box(image))
+    assert np.array_equal(of_graph.from_box(tf.transpose(box, (1, 2, 3, 0)))[..., 0], grid.from_box(box[0].numpy()))

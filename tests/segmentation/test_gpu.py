@@ -1,0 +1,47 @@
+"""What stands in for a GPU: every operation from scan to mask has a kernel there, also with deterministic kernels."""
+
+import importlib.util
+from pathlib import Path
+
+import keras
+import pytest
+
+from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.segmentation.segmenter import Segmenter
+from mcc_keras.task import Task
+
+path = Path(__file__).parents[1] / "gpu_operations.py"
+specification = importlib.util.spec_from_file_location("gpu_operations", path)
+gpu_operations = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(gpu_operations)
+
+# Counted on the host, since TensorFlow has no deterministic GPU kernel that counts; the counts are whole numbers.
+ON_HOST = {"DenseBincount"}
+
+
+@pytest.fixture(scope="module", params=["zscore", "minmax"])
+def traced(request):
+    gpu_operations.skip_without_gpu_kernels()
+    inputs = keras.Input((8, 8, 8, 2))
+    network = keras.Model(inputs, keras.layers.Conv3D(3, 1, activation="softmax")(inputs))
+    settings = {"ignore_background": True, "crop_margin_mm": 1.0} if request.param == "zscore" else {"spacing_mm": 2.0}
+    preprocessing = Preprocessing(size=8, normalise=request.param, **settings)
+    segmenter = Segmenter(network, preprocessing, task=Task(labels=((1,), (2,))), flip_axes=(0,))
+    with gpu_operations.deterministic():
+        return segmenter.segment.get_concrete_function()
+
+
+def test_every_operation_has_a_gpu_kernel(traced):
+    found = gpu_operations.operations(traced)
+    assert {"Conv3D", "Svd", "DenseBincount", "BatchMatMulV2"} <= found
+    assert gpu_operations.without_gpu_kernel(found) == []
+
+
+def test_none_is_refused_where_tensorflow_is_to_be_deterministic(traced):
+    assert set(gpu_operations.refused_by_determinism(gpu_operations.operations(traced))) <= ON_HOST
+
+
+def test_what_must_run_on_the_host_is_placed_there(traced):
+    graph = traced.graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    assert {node.device for node in nodes if node.op in ON_HOST} == {"/device:CPU:0"}
