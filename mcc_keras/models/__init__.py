@@ -1,6 +1,6 @@
 """Networks for volumes, as functions that return a functional `keras.Model`.
 
-Dense V-Net is the network of the MCC-loss paper; V-Net, VoxResNet and 3D U-Net are what it is measured against. All
+Dense V-Net is the network of the MCC-loss paper; V-Net, VoxResNet and 3D U-Net are its baselines. All
 take `(input_shape, num_classes, *, activation="auto", ...)`, read volumes as `(batch, x, y, z, channels)`, accept any
 side, and end in float32 whatever the dtype policy. `MODELS` is the only registry: a name, the function behind it and
 its arguments; `get_model` builds one. Importing this package imports no Keras.

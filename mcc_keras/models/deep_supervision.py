@@ -8,17 +8,17 @@ from keras import ops
 
 from mcc_keras.models.resampling import PACKAGE
 
-# Whether a training or an evaluation step is running; of its own in each thread, since strategies run replicas in them.
+# Whether a training or an evaluation step is running; per thread, since strategies run each replica in one.
 _STEP = contextvars.ContextVar("mcc_keras_supervised_step", default=False)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class AuxiliaryHead(keras.layers.Layer):
-    """Pass logits on, and mark them as an answer that has a loss of its own in a `DeeplySupervised` model.
+    """Return logits unchanged and mark them as an output with a loss of its own in a `DeeplySupervised` model.
 
     Args:
-        activation: What turns these logits into an answer: the activation of the network's output.
-        loss_weight: Factor on the loss of this answer, of at least 0.
+        activation: Activation applied to these logits before the loss: that of the network's output.
+        loss_weight: Weight of the loss, 0 or more.
 
     Call arguments:
         logits: `(batch, x, y, z, classes)`; the result is the same.
@@ -54,7 +54,7 @@ class DeeplySupervised(keras.Model):
     `loss = loss(y, output) + Σ_h loss_weight_h · loss(y, head_h)`, the compiled loss against the same target, in
     training and in evaluation. The logs hold the loss of each head, unweighted, as `head1_loss` or `val_head1_loss`.
     Compiled metrics concern the output alone; calls, `predict` and exports return nothing else. The supervision is part
-    of the steps of this model: inside another model it is off, which a warning says.
+    of the steps of this model: inside another model it is off, with a warning.
     """
 
     def __call__(self, *args, **kwargs):

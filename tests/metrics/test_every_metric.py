@@ -113,7 +113,7 @@ def test_an_ignored_voxel_is_as_if_cut_out(name, pool):
 
 
 @every_metric
-def test_it_says_of_empty_masks_what_the_table_says(name):
+def test_empty_masks_have_the_values_of_the_table(name):
     full, none = np.ones((1, *SIZE, 1), "float32"), np.zeros((1, *SIZE, 1), "float32")
     full[0, 0] = 0
     answers = EMPTY[name]

@@ -87,7 +87,7 @@ def test_weighted_voxels_and_a_second_compilation_count_for_the_heads_too(model)
     assert scores["head1_loss"] == pytest.approx(float(expected), abs=1e-5)
 
 
-def test_inside_another_model_a_warning_says_that_the_supervision_is_off():
+def test_inside_another_model_supervision_is_off_with_a_warning():
     model = VoxResNet((8, 8, 8, 1), 1, width=0.125, deep_supervision=True)
     for wrap in (
         lambda: keras.Sequential([keras.Input((8, 8, 8, 1)), model]),
