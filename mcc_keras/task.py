@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from mcc_keras.errors import UsageError
+from mcc_keras.errors import UsageError, printable
 
 MAX_CLASSES, MAX_LABEL = 255, 65535
 _SIDES = {"left": "left", "l": "left", "lh": "left", "right": "right", "r": "right", "rh": "right"}
@@ -57,6 +57,9 @@ class Task:
             raise UsageError(f"`names` must name each of {len(self.labels)} classes. Received: names={names}.")
         if not self.channel_names or len(set(self.channel_names)) != len(self.channel_names):
             raise UsageError(f"`channel_names` must differ. Received: channel_names={self.channel_names}.")
+        if any(printable(text) != text for text in (*names, *self.channel_names)):
+            received = f"names={names}, channel_names={self.channel_names}"
+            raise UsageError(f"Names of classes and channels must be printable text. Received: {received}.")
         object.__setattr__(self, "names", names)
         values = self.label_values
         if len(set(values)) != len(values) or not 0 <= min(values) <= max(values) <= MAX_LABEL:

@@ -14,6 +14,23 @@ def label(text):
     return int(text) if text.lstrip("-").isdecimal() else text
 
 
+def named_labels(text):
+    """Return labels or names, or a dict from names to labels.
+
+    Example:
+
+    >>> named_labels("1,2"), named_labels("liver,tumor"), named_labels("liver=1,tumor=2+3")
+    ((1, 2), ('liver', 'tumor'), {'liver': (1,), 'tumor': (2, 3)})
+    """
+    if "=" not in text:
+        return list_of(label)(text)
+    pairs = [part.partition("=")[::2] for part in text.split(",")]
+    return {name: tuple(int(value) for value in values.split("+") if values) for name, values in pairs}
+
+
+named_labels.__name__ = "list of labels"
+
+
 def list_of(convert):
     """Return a converter of values separated by commas.
 

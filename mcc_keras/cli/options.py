@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import mcc_keras as mk
-from mcc_keras.cli.converters import label, list_of
+from mcc_keras.cli.converters import label, list_of, named_labels, one_or_three, or_word
 
 CASES = (
     *("foreground", "labels", "background", "channels", "image", "mask", "derivative"),
@@ -43,6 +43,30 @@ def add_source(parser):
         choices=("error", "zero"),
         default="error",
         help="refuse NaN and infinite voxels of images, or read them as 0 (%(default)s)",
+    )
+
+
+def add_box(parser):
+    """Add the size and the spacing of the box that the network sees."""
+    parser.add_argument("--size", type=one_or_three(int), metavar="N[,N,N]", help="voxels: 48 or 96,96,32")
+    parser.add_argument(
+        "--spacing",
+        dest="spacing_mm",
+        type=or_word("median", one_or_three(float)),
+        metavar="MM[,MM,MM]",
+        help="voxel size in mm: 1 or 0.8,0.8,2.5; or median, that of the training scans",
+    )
+    parser.add_argument(
+        "--crop-margin-mm", type=float, metavar="MM", help="crop to the voxels above the background, with this margin"
+    )
+
+
+def add_accept_loss(parser):
+    """Add the permission to lose a class in the box."""
+    parser.add_argument(
+        "--accept-loss",
+        action="store_true",
+        help="go on where the box loses a class: its best mean Dice is below 0.5",
     )
 
 
@@ -94,6 +118,31 @@ def add_largest_component(parser):
     parser.add_argument(
         "--largest-component", action="store_true", help="keep only the largest connected component of each class"
     )
+
+
+def add_measures(parser):
+    """Add what the measures of an evaluation depend on."""
+    parser.add_argument(
+        "--tolerance-mm",
+        type=float,
+        default=2.0,
+        metavar="MM",
+        help="distance up to which surfaces count as equal in the surface Dice (%(default)s)",
+    )
+    parser.add_argument(
+        "--smallest-lesion-mm3",
+        type=float,
+        default=0.0,
+        metavar="MM3",
+        help="smaller connected components are not counted as lesions (%(default)s)",
+    )
+    parser.add_argument(
+        "--regions",
+        type=named_labels,
+        metavar="NAME=L+L,…",
+        help="merged labels that are scored beside the classes, such as whole=1+2+4",
+    )
+    parser.add_argument("--by", metavar="COLUMN", help="column of the table whose values get means of their own")
 
 
 def add_overwrite(parser):

@@ -3,8 +3,8 @@
 import shlex
 
 import mcc_keras as mk
-from mcc_keras.cli.converters import list_of, one_or_three, or_word, shares_or_file
-from mcc_keras.cli.options import add_overwrite, add_source, add_take_over, add_workers, find_cases
+from mcc_keras.cli.converters import list_of, or_word, shares_or_file
+from mcc_keras.cli.options import add_box, add_overwrite, add_source, add_take_over, add_workers, find_cases
 
 SUMMARY = "split a data set by patient, preprocess it, write records"
 PREPROCESSING = (
@@ -16,7 +16,7 @@ PREPROCESSING = (
 def add_arguments(parser):
     add_source(parser)
     parser.add_argument("work", metavar="WORK", help="folder for the records")
-    _add_box(parser.add_argument_group("the box that the network sees (at least one of size and spacing)"))
+    add_box(parser.add_argument_group("the box that the network sees (at least one of size and spacing)"))
     _add_intensities(parser.add_argument_group("its intensities"))
     parser.add_argument(
         "--split",
@@ -35,20 +35,6 @@ def add_arguments(parser):
     add_take_over(parser)
     add_workers(parser)
     parser.set_defaults(words=())
-
-
-def _add_box(parser):
-    parser.add_argument("--size", type=one_or_three(int), metavar="N[,N,N]", help="voxels: 48 or 96,96,32")
-    parser.add_argument(
-        "--spacing",
-        dest="spacing_mm",
-        type=or_word("median", one_or_three(float)),
-        metavar="MM[,MM,MM]",
-        help="voxel size in mm: 1 or 0.8,0.8,2.5; or median, that of the training scans",
-    )
-    parser.add_argument(
-        "--crop-margin-mm", type=float, metavar="MM", help="crop to the voxels above the background, with this margin"
-    )
 
 
 def _add_intensities(parser):

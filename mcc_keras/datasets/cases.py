@@ -123,8 +123,7 @@ def find_cases(
     refuse_remote(source)
     source = Path(source)
     background = tuple(whole_number(value, "background") for value in background)
-    if not source.exists():
-        raise CaseError(source, "expected a folder, a dataset.json or a table, found nothing", "Check the path.")
+    _refuse_missing(source)
     found, default, regions = _find(source, image=image, mask=mask, derivative=derivative)
     classes, rest = choose_labels(foreground, labels, regions)
     classes = default if classes is None else classes
@@ -134,6 +133,14 @@ def find_cases(
     cases = [_case(entry, task, affine=affine, nonfinite=nonfinite) for entry in found]
     _refuse_duplicates(cases, source)
     return tuple(sorted(choose_channels(cases, channels), key=lambda case: case.case_id))
+
+
+def _refuse_missing(source):
+    try:
+        source.stat()
+    except OSError as error:
+        problem = f"expected a folder, a dataset.json or a table, found nothing: {error.strerror}"
+        raise CaseError(source, problem, "Check the path.") from None
 
 
 def _find(source, *, image, mask, derivative):

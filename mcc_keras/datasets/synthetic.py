@@ -14,6 +14,8 @@ from mcc_keras import volumes
 from mcc_keras.datasets.dicom_slices import write_slices
 from mcc_keras.datasets.phantom import check_settings, random_volume
 from mcc_keras.errors import OutputExistsError, UsageError
+from mcc_keras.files import refuse_impossible_output
+from mcc_keras.seeds import check_seed
 
 
 def write_synthetic(
@@ -34,7 +36,7 @@ def write_synthetic(
     Args:
         folder: Where to write; it must be empty or not there yet.
         num_cases: How many scans.
-        seed: Integer; the same seed and settings give the same bytes.
+        seed: Whole number from 0 to 2³² − 1; the same seed and settings give the same bytes.
         size: Voxels in plane, in plane, and slices of a typical scan; see `phantom.random_volume`.
         foreground_fraction: Mean share of the voxels that the organ takes, in (0, 0.1].
         empty_fraction: Share of the scans without the organ, in [0, 1), rounded to whole scans.
@@ -76,6 +78,8 @@ def write_synthetic(
             "`num_cases` must be at least 1 and `empty_fraction` in [0, 1). "
             f"Received: num_cases={num_cases}, empty_fraction={empty_fraction}."
         )
+    seed = check_seed(seed)
+    refuse_impossible_output(folder / "x")
     size = check_settings(size, foreground_fraction, num_labels, num_channels)
     if folder.exists() and any(folder.iterdir()):
         raise OutputExistsError(folder, "a folder that is not empty", "Choose another folder.")

@@ -22,6 +22,7 @@ import numpy as np
 from scipy import ndimage
 
 from mcc_keras.errors import UsageError
+from mcc_keras.extent import bounding_box
 from mcc_keras.metrics.surface_elements import area_elements, voxel_elements
 
 WEIGHTINGS = ("voxel", "area")
@@ -68,7 +69,7 @@ def surface_distances(truth, prediction, spacing_mm, *, weighting="voxel"):
         sizes = [size[size > 0].astype("float64") for size in sizes]
         far = [np.full(len(size), np.inf) for size in sizes]
         return SurfaceDistances(far[0], sizes[0], far[1], sizes[1], weighting)
-    box = _bounding_box(truth | prediction)
+    box = tuple(slice(*ends) for ends in bounding_box(truth | prediction))
     truth_size, prediction_size = (_surface(mask[box], spacing, weighting) for mask in (truth, prediction))
     return SurfaceDistances(
         *_ascending(truth_size, prediction_size, spacing), *_ascending(prediction_size, truth_size, spacing), weighting
@@ -203,16 +204,6 @@ def _checked(truth, prediction, spacing_mm):
             f"`spacing_mm` must be {truth.ndim} lengths above 0, one for each axis. Received: spacing_mm={spacing_mm}"
         )
     return truth, prediction, spacing
-
-
-def _bounding_box(mask):
-    """Return the smallest box of slices that holds a mask; each axis is looked at within the box of those before."""
-    box = [slice(None)] * mask.ndim
-    for axis in range(mask.ndim):
-        others = tuple(other for other in range(mask.ndim) if other != axis)
-        inside = np.flatnonzero(mask[tuple(box)].any(axis=others))
-        box[axis] = slice(inside[0], inside[-1] + 1)
-    return tuple(box)
 
 
 def _surface(mask, spacing, weighting):

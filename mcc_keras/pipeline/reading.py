@@ -22,7 +22,8 @@ def record_reader(records, *, keep=None):
     """Return a function from a case's number to a data set of its one serialized record, for `Dataset.flat_map`.
 
     Outside a function TensorFlow loses the place where such a data set begins. A record that does not have its
-    checksum, or whose shard is gone or too short, is an error of TensorFlow; `record_errors` finds its case.
+    checksum, or whose shard is gone or too short, is an error of TensorFlow; `record_errors` finds out which case it
+    is.
 
     Args:
         records: `Record`s.

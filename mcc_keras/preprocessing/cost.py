@@ -8,7 +8,8 @@ import dataclasses
 
 import numpy as np
 
-from mcc_keras.preprocessing.grid import bounding_box, largest_share
+from mcc_keras.extent import bounding_box
+from mcc_keras.preprocessing.grid import largest_share
 
 LOW_DICE, LOST_DICE = 0.9, 0.5
 

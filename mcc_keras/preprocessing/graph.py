@@ -142,13 +142,16 @@ class _Axes:
         return [matrix[:rows, :columns] for matrix, rows, columns in sizes]
 
 
+def background_of(image):
+    """Return the background of each channel: the fourth smallest of the eight corners."""
+    corners = tf.stack([image[x, y, z] for x in (0, -1) for y in (0, -1) for z in (0, -1)])
+    return tf.sort(corners, axis=0)[3]
+
+
 def _background(image, preprocessing):
     if preprocessing.background_value is not None:
         return tf.fill([image.shape[-1]], tf.constant(preprocessing.background_value, tf.float32))
-    corners = image
-    for axis in range(3):
-        corners = tf.gather(corners, tf.stack([0, tf.shape(image)[axis] - 1]), axis=axis)
-    return tf.sort(tf.reshape(corners, (8, image.shape[-1])), axis=0)[3]
+    return background_of(image)
 
 
 def _crop(image, spacing, preprocessing):

@@ -40,7 +40,7 @@ td { white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; overflow-wrap: anywhere;
                                  min-width: 6rem; }
 td.text, th.text { text-align: left; }
-td.text { white-space: normal; overflow-wrap: anywhere; min-width: 5rem; }
+td.text { white-space: normal; overflow-wrap: anywhere; min-width: 5rem; max-width: 34rem; }
 table.sortable th { cursor: pointer; }
 tbody tr:hover { background: var(--tint); }
 details { border-bottom: 1px solid var(--line); padding: .35rem 0; }
@@ -153,12 +153,14 @@ def table(columns, rows, *, text_columns=(), sortable=False):
         sortable: Whether a click on the head of a column sorts by it.
     """
 
-    def cells(tag, values):
-        left = (Markup(' class="text"') if index in text_columns else Markup("") for index in range(len(values)))
-        return join(element("<{0}{1}>{2}</{0}>", tag, kind, value) for kind, value in zip(left, values, strict=True))
+    kinds = [' class="text"' if index in text_columns else "" for index in range(len(columns))]
 
-    body = join(element("<tr>{}</tr>\n", cells(Markup("td"), tuple(row))) for row in rows)
-    head = cells(Markup("th"), tuple(columns))
+    def cells(tag, values):  # plain strings: the cells of 10,000 cases are ten times as fast as by templates
+        pairs = zip(kinds, values, strict=True)
+        return "".join(f"<{tag}{kind}>{escape(value)}</{tag}>" for kind, value in pairs)
+
+    body = Markup("".join(f"<tr>{cells('td', row)}</tr>\n" for row in rows))
+    head = Markup(cells("th", columns))
     kind = Markup(' class="sortable"') if sortable else Markup("")
     template = '<div class="wide"><table{}><thead><tr>{}</tr></thead>\n<tbody>{}</tbody></table></div>'
     return element(template, kind, head, body)

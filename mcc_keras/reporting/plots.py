@@ -172,7 +172,10 @@ def plot_history(history, *, names=("loss", "val_loss"), ylabel=None, best_epoch
         )
     if best_epoch is not None:
         ax.axvline(best_epoch, color="#888888", linewidth=1, linestyle="dotted", label=f"kept: epoch {best_epoch:g}")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    epochs = [row["epoch"] for row in history] or [1]
+    margin = max(0.5, 0.03 * (epochs[-1] - epochs[0]))  # so that one epoch is not spread over the whole axis
+    ax.set_xlim(epochs[0] - margin, epochs[-1] + margin)
+    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     ax.set_xlabel("epoch")
     ax.set_ylabel(names[0] if ylabel is None else ylabel)
     ax.spines[["top", "right"]].set_visible(False)

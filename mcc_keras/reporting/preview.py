@@ -14,6 +14,7 @@ from mcc_keras.files import written_aside
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.prepare import prepare_case
 from mcc_keras.reporting.plots import find_slices, new_figure, plot_slice
+from mcc_keras.seeds import check_seed
 
 MOST_DRAWS = 30
 # Each kind of change, strong enough to be seen. Of a few draws the one that changes most is shown.
@@ -50,7 +51,7 @@ def preview_augmentation(
         augment: As in `load_dataset`: `True`, a preset's name or an `Augmentation`.
         each_change: Instead, one axial slice for each kind of change by itself, strong enough to be seen; `augment` and
             `draws` are not used. It takes half a minute, since each of them is compiled.
-        seed: Integer seed of the draws.
+        seed: Whole number from 0 to 2³² − 1.
         draws: Rows below the first, 1 to 30.
         case_id: Which case; by default the first with a mask.
         preprocessing: `Preprocessing` of the records; by default the scan keeps its voxel size.
@@ -73,7 +74,7 @@ def preview_augmentation(
     ...     preview_augmentation(source, f"{folder}/page.png", augment="paper", draws=1).name
     'page.png'
     """
-    policy, path = augmentation_policy(augment), Path(path)
+    policy, path, seed = augmentation_policy(augment), Path(path), check_seed(seed)
     if policy is None:
         raise UsageError(f"Expected an augmentation to look at. Received: augment={augment!r}.")
     if not (isinstance(draws, int) and 1 <= draws <= MOST_DRAWS):

@@ -32,6 +32,7 @@ from mcc_keras.runs.run import (
 )
 from mcc_keras.training.callbacks import BestModel, HistoryFile, Schedule, SpeedLog, Stopwatch
 from mcc_keras.training.generations import latest_state, link_or_copy, remove_generations
+from mcc_keras.training.gradients import released_gradients
 from mcc_keras.training.keeper import Keeper, NaNGuard, NotFinite
 from mcc_keras.training.log import TrainingLog
 from mcc_keras.training.precision import check_bfloat16
@@ -70,7 +71,7 @@ def fit(manifest, run, *, recipe, verbose="auto", model=None, loss=None):
     tf.config.experimental.enable_op_determinism()
     model = _compiled(manifest, recipe, model=model, loss=_build_loss(recipe) if loss is None else loss)
     folder = start_run(run, recipe=recipe, data=data, preprocessing=manifest.preprocessing)
-    with owned(folder / LOCK, folder):
+    with owned(folder / LOCK, folder), released_gradients():
         return Session(manifest, recipe, model, folder).run(verbose)
 
 

@@ -16,6 +16,7 @@ from mcc_keras.datasets import find_cases
 TOLD = {
     "promise12": [("warning", "all", "one spacing, 1.22 x 1.22 x 3.6 mm"), ("note", "all", "intensities of T2 differ")],
     "brats15": [
+        ("note", "all", "columns kept with the cases: grade"),
         ("note", "all", "the background of Flair is one constant that is not 0 (-"),
         ("note", "all", "the background of T1c is one constant that is not 0 (-"),
     ],

@@ -20,6 +20,7 @@ FUNCTIONS = {
     "preview": (mk.find_cases, mk.preview_augmentation),
     "train": (mk.Recipe, mk.train),
     "evaluate": (mk.evaluate,),
+    "score": (mk.score,),
     "segment": (mk.segment,),
     "export": (mk.export_saved_model,),
     "client": (mk.segment_remote,),

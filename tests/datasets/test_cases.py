@@ -155,7 +155,7 @@ def test_an_empty_or_missing_folder_names_the_layouts(tmp_path):
     with pytest.raises(CaseError, match="found nothing"):
         find_cases(tmp_path / "none")
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(CaseError, match="expected cases, found none"):
+    with pytest.raises(CaseError, match="found the file a.txt"):
         find_cases(tmp_path / "a.txt")
 
 

@@ -373,7 +373,8 @@ def test_every_entry_without_a_file_is_told(tmp_path):
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "{", '{"training": 5}', '{"training": [[]]}', '{"modality": 3, "training": ["a"]}', "[" * 100_000]
-    + ['{"training": [{"image": 5}]}', '{"modality": {"1": "x"}, "training": ["a"]}', "\x00\xff"],
+    + ['{"training": [{"image": 5}]}', '{"modality": {"1": "x"}, "training": ["a"]}', "\x00\xff"]
+    + ["{}", '{"training": [{"image": "a"}], "labels": {"x": Infinity}}', '{"labels": {"x": 1e400}}'],
 )
 def test_a_dataset_json_of_another_form_is_refused(tmp_path, text):
     (tmp_path / "dataset.json").write_text(text, encoding="latin-1")

@@ -75,8 +75,8 @@ def test_every_layout_is_read_back_voxel_for_voxel(tmp_path, layout):
     for case in cases:
         image = read_image(case)
         truth = next(scan for scan in truths if scan.mask.sum() == (mask := read_mask(case, image)).sum())
-        names = ("Flair", "T1", "T1c", "T2") if layout == "brats15" else case.channel_names
-        order = [case.channel_names.index(name) for name in names]
+        names = ("Flair", "T1", "T1c", "T2") if layout == "brats15" else case.task.channel_names
+        order = [case.task.channel_names.index(name) for name in names]
         assert np.array_equal(image.array[..., order], truth.image)
         assert np.array_equal(mask, truth.mask)
         assert np.allclose(image.affine, truth.affine, atol=1e-4)

@@ -269,8 +269,9 @@ def test_the_same_file_gives_the_same_output_on(backend, saved):
     assert int(done.stdout) == len(NETWORKS)
 
 
+# Under the halves one network stands for all: what differs is the head, which they share.
 @on_tensorflow
-@pytest.mark.parametrize(("name", "policy"), PAIRS)
+@pytest.mark.parametrize(("name", "policy"), [pair for pair in PAIRS if "dense_vnet" in pair or "float32" in pair])
 def test_the_exported_savedmodel_gives_the_same_output(name, policy, tmp_path):
     import tensorflow as tf
 
