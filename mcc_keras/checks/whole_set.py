@@ -6,8 +6,8 @@ from collections import defaultdict
 import numpy as np
 
 from mcc_keras.checks.case import Finding
-from mcc_keras.errors import CaseError, LabelError
-from mcc_keras.preprocessing.cost import LOSS_WAY_OUT, LOW_DICE, judge_costs, loss_text
+from mcc_keras.errors import CaseError
+from mcc_keras.preprocessing.cost import LOW_DICE, judge_costs, loss_error
 from mcc_keras.preprocessing.sides import find_sided
 
 FAR = 6
@@ -64,7 +64,7 @@ def _box_costs(rows, task, size, *, accept_loss):
     ]
     if not lost:
         return [], findings
-    error = LabelError("box", loss_text(lost, size), LOSS_WAY_OUT)
+    error = loss_error(lost, size)
     findings.append(Finding("warning" if accept_loss else "error", "", str(error)))
     return ([] if accept_loss else [error]), findings
 

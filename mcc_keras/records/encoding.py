@@ -20,7 +20,8 @@ _PROBE = 4096
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EncodedCase:
-    """What a record holds: image and mask in C order, the image's type and shape, the voxel size of the box."""
+    """What a record holds: image and mask in C order, the image's type and shape, the voxel size of the box; beside it
+    what the box costs, and which classes are sides, for the manifest."""
 
     case_id: str
     image: bytes | memoryview
@@ -28,6 +29,8 @@ class EncodedCase:
     image_dtype: str
     shape: tuple
     spacing_mm: tuple
+    cost: tuple = ()
+    sides: tuple = ()
 
 
 def encode_case(case, preprocessing, compression=None):
@@ -50,6 +53,8 @@ def encode_case(case, preprocessing, compression=None):
         image_dtype=dtype,
         shape=prepared.image.shape,
         spacing_mm=tuple(prepared.spacing_mm),
+        cost=prepared.cost,
+        sides=prepared.sides,
     )
 
 
