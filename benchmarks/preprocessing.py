@@ -17,8 +17,9 @@ import subprocess
 import sys
 import time
 
-import mcc_keras as mk  # before tensorflow, so that it uses oneDNN on every processor
 import numpy as np
+
+import mcc_keras as mk
 
 SHAPE, SPACING_MM = (512, 512, 300), (0.8, 0.8, 1.0)
 AFFINE = np.diag([*SPACING_MM, 1.0])
