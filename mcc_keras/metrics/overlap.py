@@ -13,6 +13,8 @@ class DiceScore(CountingMetric):
     Undefined where a class is in neither truth nor prediction, which counts as 1 (agreement) by default; see `empty`.
 
     Args:
+        only_present: Whether the score is undefined, and not 0, where only the prediction holds the class: with
+            `empty="exclude"` the mean is over the volumes whose truth holds it.
         pool, threshold, from_logits, include_background, per_class, empty, ignore_class, name, dtype: As in
             `mcc_keras.metrics.counting.CountingMetric`.
 
@@ -27,12 +29,19 @@ class DiceScore(CountingMetric):
     TP = 2, FP = 0, FN = 1.
     """
 
-    def __init__(self, *, empty=1.0, name="dice_score", **kwargs):
+    def __init__(self, *, only_present=False, empty=1.0, name="dice_score", **kwargs):
         super().__init__(empty=empty, name=name, **kwargs)
+        self.only_present = bool(only_present)
 
     def fractions(self, matrix):
         tp, fp, fn, _ = cells_of(matrix)
-        return self.foreground(2.0 * tp), self.foreground(2.0 * tp + fp + fn)
+        both = 2.0 * tp + fp + fn
+        if self.only_present:
+            both = ops.where(tp + fn > 0, both, ops.zeros_like(both))
+        return self.foreground(2.0 * tp), self.foreground(both)
+
+    def get_config(self):
+        return {**super().get_config(), "only_present": self.only_present}
 
 
 @keras.saving.register_keras_serializable(package="mcc_keras")

@@ -31,6 +31,7 @@ from mcc_keras.runs.run import (
     start_run,
 )
 from mcc_keras.training.callbacks import BestModel, HistoryFile, Schedule, SpeedLog, Stopwatch
+from mcc_keras.training.false_alarms import FalseAlarmRate
 from mcc_keras.training.generations import latest_state, link_or_copy, remove_generations
 from mcc_keras.training.gradients import released_gradients
 from mcc_keras.training.keeper import Keeper, NaNGuard, NotFinite
@@ -205,7 +206,11 @@ def _compiled(manifest, recipe, *, model, loss):
         optimizer = keras.optimizers.AdamW(
             recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm
         )
-        metrics = [DiceScore(empty="exclude", name="dice"), MatthewsCorrelationCoefficient(name="mcc")]
+        metrics = [
+            DiceScore(empty="exclude", only_present=True, name="dice"),
+            MatthewsCorrelationCoefficient(name="mcc"),
+            FalseAlarmRate(name="false_alarms"),
+        ]
         model.compile(optimizer, loss=loss, metrics=metrics)
     finally:
         keras.config.set_dtype_policy(before)
