@@ -3,8 +3,8 @@
     python benchmarks/preprocessing.py     about a minute on two quiet cores
 
 Each form runs in a process of its own: once on the scan's own grid, where voxels are only moved and normalised, and
-once to a box of another voxel size. Prints seconds of the clock, seconds of the processor, and the most memory above that
-before the call, when the scan is loaded already.
+once to a box of another voxel size. Prints seconds of the clock, seconds of the processor, and the most memory above
+that before the call, when the scan is loaded already.
 """
 
 import os
@@ -17,8 +17,9 @@ import subprocess
 import sys
 import time
 
-import mcc_keras as mk  # before tensorflow, so that it uses oneDNN on every processor
 import numpy as np
+
+import mcc_keras as mk
 
 SHAPE, SPACING_MM = (512, 512, 300), (0.8, 0.8, 1.0)
 AFFINE = np.diag([*SPACING_MM, 1.0])

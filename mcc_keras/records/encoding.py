@@ -20,7 +20,10 @@ _PROBE = 4096
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EncodedCase:
-    """The content of a record: image and mask in C order, the image's type and shape, the voxel size of the box."""
+    """The content of a record: image and mask in C order, the image's type and shape, the voxel size of the box.
+
+    Beside it, for the manifest: what the box costs, and which classes are sides.
+    """
 
     case_id: str
     image: bytes | memoryview
@@ -28,6 +31,8 @@ class EncodedCase:
     image_dtype: str
     shape: tuple
     spacing_mm: tuple
+    cost: tuple = ()
+    sides: tuple = ()
 
 
 def encode_case(case, preprocessing, compression=None):
@@ -50,6 +55,8 @@ def encode_case(case, preprocessing, compression=None):
         image_dtype=dtype,
         shape=prepared.image.shape,
         spacing_mm=tuple(prepared.spacing_mm),
+        cost=prepared.cost,
+        sides=prepared.sides,
     )
 
 

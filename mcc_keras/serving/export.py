@@ -83,7 +83,7 @@ def export_saved_model(run, folder):
     ['1', '2']
     """
     refuse_remote(folder)
-    segmenter = run if isinstance(run, Segmenter) else load_segmenter(run)
+    segmenter = _with_variables(run if isinstance(run, Segmenter) else load_segmenter(run))
     volume = awkward_volume(segmenter.model.input_shape[-1])
     live = segmenter.segment(*volume)
     folder = Path(folder)
@@ -114,9 +114,17 @@ def awkward_volume(channels):
     return image, affine
 
 
+def _with_variables(segmenter):
+    """Return the same segmenter with weights that are saved beside the graph: constants inside it end at 2 GiB."""
+    own = {id(variable): value for variable, value in segmenter.weights}
+    weights = [(v, tf.Variable(own.get(id(v), v.value), trainable=False)) for v in segmenter.model.variables]
+    settings = {"task": segmenter.task, "flip_axes": segmenter.flip_axes, "weights": weights}
+    return Segmenter(segmenter.model, segmenter.preprocessing, **settings)
+
+
 def _write(segmenter, path, volume, *, name):
     served = tf.Module(name="segmenter")
-    served.weights = [variable.value for variable in segmenter.model.variables]
+    served.weights = [value for _, value in segmenter.weights]
     tf.saved_model.save(served, str(path), signatures={SIGNATURE: segmenter.segment.get_concrete_function()})
     extra = path / EXTRA
     extra.mkdir()

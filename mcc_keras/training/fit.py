@@ -14,7 +14,7 @@ from mcc_keras.files import written_aside
 from mcc_keras.locks import owned
 from mcc_keras.losses import get_loss
 from mcc_keras.metrics import DiceScore, MatthewsCorrelationCoefficient
-from mcc_keras.models import DenseVNet
+from mcc_keras.models import get_model
 from mcc_keras.pipeline.dataset import load_dataset
 from mcc_keras.pipeline.throughput import Throughput, watch
 from mcc_keras.runs.data import describe_data
@@ -191,7 +191,9 @@ def _build_loss(recipe):
 
 def _build_model(manifest, recipe):
     if isinstance(recipe.model, str):
-        return DenseVNet(manifest.image_shape, manifest.task.num_classes, **recipe.model_arguments)
+        # Patches have another shape than the volumes of validation and prediction.
+        shape = (None, None, None, manifest.image_shape[-1]) if recipe.patches else manifest.image_shape
+        return get_model(recipe.model, shape, manifest.task.num_classes, **recipe.model_arguments)
     return keras.saving.deserialize_keras_object(recipe.model)
 
 
