@@ -89,6 +89,16 @@ def test_a_shard_and_its_note_are_there_when_they_are_kept_and_not_before(task, 
     assert list(one.scratch.iterdir()) == []
 
 
+def test_a_staged_shard_with_a_flipped_bit_is_written_again(task, tmp_path):
+    one, folder = task(), tmp_path / "staged"
+    write_shard(one)
+    keep_shard(one, folder)
+    content = bytearray((folder / one.shard.file).read_bytes())
+    content[50] ^= 1
+    (folder / one.shard.file).write_bytes(content)
+    assert unfinished([one.shard], folder) == [one.shard]
+
+
 def test_threads_and_earlier_records_change_no_byte(task, tmp_path):
     alone = task()
     write_shard(alone)
