@@ -8,6 +8,7 @@ import re
 from importlib import metadata
 from pathlib import Path
 
+from mcc_keras.memory import GIB, total_memory
 from mcc_keras.processors import CAPS, GROWTH, ONEDNN, find_onednn, find_processor
 
 PACKAGES = ("mcc_keras", "keras", "tensorflow", "numpy", "nibabel", "scikit-image")
@@ -16,7 +17,6 @@ VARIABLES = (
     *(ONEDNN, GROWTH, *CAPS, "XLA_FLAGS", "TF_XLA_FLAGS", "ATEN_CPU_CAPABILITY", "CUDA_VISIBLE_DEVICES"),
     *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "KERAS_BACKEND"),
 )
-GIB = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Environment:
         threads: Hardware threads that this process may use.
         onednn: "on", "off", or "absent" where this build of TensorFlow has none.
         devices: Names of the devices that TensorFlow sees.
-        memory_gib: Memory of the machine in GiB, `None` where the system does not report it.
+        memory_gib: Memory of the machine, or of the container, in GiB, `None` where the system does not report it.
         variables: Environment variables that are set and change speed or rounding.
         missing: Extra of the package to those of its packages that are not installed.
 
@@ -137,7 +137,7 @@ def _count_cores():
 
 def _memory_gib():
     try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB, 1)
+        return round(total_memory() / GIB, 1)
     except (AttributeError, ValueError, OSError):
         return None
 

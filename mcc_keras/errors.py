@@ -1,26 +1,55 @@
-"""One tree of typed errors: what is wrong, in which file or case, and the way out.
+"""One tree of typed errors: the problem, the file or case that has it, and the way out.
 
-Every failure that a user can meet is an `MCCKerasError`. The command line prints its text, one line a problem, and
-leaves with its `exit_code`: 2 usage, 3 data, 5 environment (disk, memory, device). Anything else is a bug of ours (1).
+Every failure that a user can meet is an `MCCKerasError`. The command line prints its text, one line per problem, and
+exits with its `exit_code`: 2 usage, 3 data, 5 environment (disk, memory, device). Anything else is a bug (1).
 """
 
+import unicodedata
 from pathlib import Path
+
+# Control and format characters, lone surrogates, private ones, and the separators of lines and paragraphs.
+_HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+
+
+def printable(text):
+    r"""Return text with every control character spelled out, so that it cannot move a cursor or forge a line.
+
+    Example:
+
+    >>> printable("case\x1b[2J\n7"), printable("Fräulein")
+    ('case\\x1b[2J\\n7', 'Fräulein')
+    """
+    text = str(text)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(x.encode("unicode_escape").decode() if unicodedata.category(x) in _HIDDEN else x for x in text)
 
 
 class MCCKerasError(Exception):
-    """The root of the tree; catch it to catch everything that the package reports."""
+    """The root of the tree; catch it to catch everything that the package reports.
+
+    Its text is one line: control characters in it, as of a file's name, are spelled out.
+
+    Example:
+
+    >>> print(MCCKerasError("a\\rb: not a scan."))
+    a\\rb: not a scan.
+    """
 
     exit_code = 1
 
+    def __str__(self):
+        return printable(super().__str__())
+
 
 class UsageError(MCCKerasError, ValueError):
-    """An argument that makes no sense: an unknown name, a number out of range, settings that contradict."""
+    """An invalid argument: an unknown name, a number out of range, settings that contradict each other."""
 
     exit_code = 2
 
 
 class OutputExistsError(UsageError, FileExistsError):
-    """The output is there already, and nothing is overwritten without being told to.
+    """The output exists already, and is only overwritten on request.
 
     Example:
 
@@ -121,7 +150,10 @@ class DataErrors(DataError):
 
     def __init__(self, errors):
         self.errors = tuple(errors)
-        MCCKerasError.__init__(self, "\n".join(str(error) for error in self.errors))
+        MCCKerasError.__init__(self, self.errors)
+
+    def __str__(self):
+        return "\n".join(str(error) for error in self.errors)
 
     def __reduce__(self):
         return type(self), (self.errors,)

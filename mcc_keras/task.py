@@ -1,4 +1,4 @@
-"""`Task`: what the labels of a mask and the channels of an image mean."""
+"""`Task`: the meaning of the labels of a mask and of the channels of an image."""
 
 import dataclasses
 import itertools
@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from mcc_keras.errors import UsageError
+from mcc_keras.errors import UsageError, printable
 
 MAX_CLASSES, MAX_LABEL = 255, 65535
 _SIDES = {"left": "left", "l": "left", "lh": "left", "right": "right", "r": "right", "rh": "right"}
@@ -15,7 +15,7 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """Which labels of a mask become which class, what the classes are called, and which channels an image has.
+    """The labels of each class, the names of the classes, and the channels of an image.
 
     Args:
         labels: One tuple of mask labels for each foreground class; the labels of a tuple are merged.
@@ -57,6 +57,9 @@ class Task:
             raise UsageError(f"`names` must name each of {len(self.labels)} classes. Received: names={names}.")
         if not self.channel_names or len(set(self.channel_names)) != len(self.channel_names):
             raise UsageError(f"`channel_names` must differ. Received: channel_names={self.channel_names}.")
+        if any(printable(text) != text for text in (*names, *self.channel_names)):
+            received = f"names={names}, channel_names={self.channel_names}"
+            raise UsageError(f"Names of classes and channels must be printable text. Received: {received}.")
         object.__setattr__(self, "names", names)
         values = self.label_values
         if len(set(values)) != len(values) or not 0 <= min(values) <= max(values) <= MAX_LABEL:
@@ -106,7 +109,7 @@ class Task:
 
     @property
     def label_values(self):
-        """What a written mask holds for class 0, 1, …: 0 and 1 for one class, else the first label of each class."""
+        """Values of a written mask for class 0, 1, …: 0 and 1 for one class, else the first label of each class."""
         return (0, 1) if len(self.labels) == 1 else (0, *(labels[0] for labels in self.labels))
 
     @property

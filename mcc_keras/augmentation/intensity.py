@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from mcc_keras.augmentation.draws import normal, uniform
 from mcc_keras.augmentation.linear import smooth_field
+from mcc_keras.preprocessing.graph import background_of
 
 CONTROL_POINTS = 5  # of a bias field, along each axis
 KNOTS = 10  # of a shifted histogram
@@ -86,12 +87,6 @@ def random_channel_dropout(seed, image, most):
     """Drop each channel with probability `most`, but never all of them."""
     draws = uniform(seed, image.shape[-1:])
     return channel_dropout(image, (draws >= most) | (draws == tf.reduce_max(draws)))
-
-
-def background_of(image):
-    """Return the fourth smallest of the eight corners, a channel: what `Preprocessing` takes for background."""
-    corners = tf.reshape(tf.stack([image[x, y, z] for x in (0, -1) for y in (0, -1) for z in (0, -1)]), (8, -1))
-    return tf.sort(corners, axis=0)[3]
 
 
 def range_of(image):

@@ -11,6 +11,7 @@ from mcc_keras.augmentation.deformation import Deformation
 from mcc_keras.augmentation.draws import perhaps, split, uniform
 from mcc_keras.augmentation.linear import LAST_TO_FIRST
 from mcc_keras.errors import UsageError
+from mcc_keras.preprocessing.graph import background_of
 
 _INTENSITIES = {
     "motion_mm": acquisition.random_motion,
@@ -71,7 +72,7 @@ def _move(policy, seed, image, mask, *, spacing_mm, patch_size, centre):
         return cut(image, corner, patch_size), cut(mask, corner, patch_size)
     corner = (0, 0, 0) if whole else corner_about(deformation.place_of(centre), patch_size, shape)
     points = deformation.points(patch_size, corner)
-    outside = intensity.background_of(image) if policy.padding == "background" else policy.padding
+    outside = background_of(image) if policy.padding == "background" else policy.padding
     mask_outside = "edge" if policy.padding == "edge" else 0
     read = resampling.resample_nearest if policy.mask_interpolation == "nearest" else resampling.resample_labels
     image = resampling.resample(image, points, interpolation=policy.interpolation, padding=outside)

@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
+from mcc_keras.augmentation.changes import ANISOTROPIC
 from mcc_keras.augmentation.draws import normal, split, uniform
 from mcc_keras.augmentation.linear import smooth_field
 
 CONTROL_POINTS = 5  # of an elastic deformation, along each axis
-ANISOTROPIC = 3.0  # from this ratio of voxel sizes on, nothing turns from one axis into the other
 
 
 def identity_points(shape, corner=(0.0, 0.0, 0.0)):

@@ -1,17 +1,16 @@
-"""Advice from the facts: a size for the network, what a step costs, what memory fits, which losses will struggle."""
+"""Advice from the facts: a size for the network, what memory fits, which losses will struggle."""
 
 import math
-import os
-from pathlib import Path
 
 import numpy as np
+
+from mcc_keras.memory import GIB, total_memory
 
 BUDGET_VOXELS = 300_000
 BATCH = 2
 _MULTIPLE = 8
-# Measured for Dense V-Net in float32 on two CPU cores (TensorFlow 2.21, batch 1 and 2, sides of 24 to 128): half of the
-# processor time of a training step, and the peak of the process; both are straight lines over the voxels of the batch.
-_STEP_SECONDS, _SECONDS_PER_VOXEL = 0.012, 2.45e-7
+# Measured for Dense V-Net in float32 on a CPU (TensorFlow 2.21, batch 1 and 2, sides of 24 to 128): the peak of the
+# process that trains, a straight line over the voxels of the batch.
 _PROCESS_GIB, _GIB_PER_VOXEL = 0.95, 3.1e-7
 _SPARE = 0.75
 _FEW_VOXELS = 64
@@ -19,9 +18,9 @@ _RARE, _VERY_RARE = 0.01, 0.001
 
 
 def advise(rows, cases, *, memory_gib=None):
-    """Return sentences of advice for a set of cases; `memory_gib` is what the machine has, None: look."""
+    """Return sentences of advice for a set of cases; `memory_gib` is the memory of the machine, None: look it up."""
     known = [row for row in rows if "canonical_shape" in row]
-    memory_gib = machine_gib() if memory_gib is None else memory_gib
+    memory_gib = total_memory() / GIB if memory_gib is None else memory_gib
     return (_size(known, memory_gib) if known else []) + _loss(rows, cases)
 
 
@@ -43,15 +42,13 @@ def target_size(shape, spacing_mm, *, budget=BUDGET_VOXELS):
     return tuple(size)
 
 
-def step_cost(size, *, batch_size=BATCH):
-    """Return the seconds of a training step of Dense V-Net on two CPU cores and the GiB of the process that trains.
+def training_gib(size, *, batch_size=BATCH):
+    """Return the GiB of memory of a process that trains Dense V-Net on a CPU.
 
-    >>> seconds, gib = step_cost((64, 64, 64))
-    >>> round(seconds, 2), round(gib, 2)
-    (0.14, 1.11)
+    >>> round(training_gib((64, 64, 64)), 2)
+    1.11
     """
-    voxels = batch_size * math.prod(size)
-    return _STEP_SECONDS + voxels * _SECONDS_PER_VOXEL, _PROCESS_GIB + voxels * _GIB_PER_VOXEL
+    return _PROCESS_GIB + batch_size * math.prod(size) * _GIB_PER_VOXEL
 
 
 def largest_size(shape, spacing_mm, memory_gib, *, batch_size=BATCH):
@@ -66,28 +63,14 @@ def largest_size(shape, spacing_mm, memory_gib, *, batch_size=BATCH):
     return target_size(shape, spacing_mm, budget=budget) if budget >= _MULTIPLE**3 else None
 
 
-def machine_gib():
-    """Return the memory of this machine in GiB, or of the container where that is less."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            limit = (Path("/sys/fs/cgroup") / name).read_text().strip()
-        except OSError:
-            continue
-        total = min(total, int(limit)) if limit.isdecimal() else total
-    return total / 2**30
-
-
 def _size(rows, memory_gib):
     shape = tuple(int(round(size)) for size in np.median([row["canonical_shape"] for row in rows], axis=0))
     spacing = tuple(float(step) for step in np.median([row["canonical_spacing_mm"] for row in rows], axis=0))
     size = target_size(shape, spacing)
-    seconds, gib = step_cost(size)
     sentences = [
         f"The median volume is {_sides(shape)} voxels of {' x '.join(f'{step:.3g}' for step in spacing)} mm in RAS "
         f"order: start with --size {','.join(map(str, size))}.",
-        f"Dense V-Net at that size and batch {BATCH} takes about {seconds:.2g} s a step on two CPU cores, and the "
-        f"process about {gib:.1f} GiB of memory.",
+        f"Training Dense V-Net at that size and batch {BATCH} takes about {training_gib(size):.1f} GiB of memory.",
     ]
     return sentences + _memory(shape, spacing, size, memory_gib) + _lost(rows, size)
 
@@ -101,13 +84,12 @@ def _memory(shape, spacing, size, memory_gib):
         return []
     whole = "the whole median volume, " if target_size(shape, spacing, budget=math.inf) == largest else ""
     return [
-        f"The {memory_gib:.3g} GiB of this machine fit {whole}--size {','.join(map(str, largest))} at batch {BATCH}, "
-        f"with about {step_cost(largest)[0]:.2g} s a step."
+        f"The {memory_gib:.3g} GiB of this machine fit {whole}--size {','.join(map(str, largest))} at batch {BATCH}."
     ]
 
 
 def _lost(rows, size):
-    """Say which foreground becomes too small to see when a volume is resized to the box."""
+    """Return a warning of foreground that becomes too small to see when a volume is resized to the box."""
     shares = [(row["foreground_share"] * math.prod(size), row["case"]) for row in rows if row.get("foreground_share")]
     few = sorted(pair for pair in shares if pair[0] < _FEW_VOXELS)
     if not few:

@@ -1,6 +1,6 @@
-"""One case looked at: each file read once, every problem kept, the facts that a table or a later rule needs.
+"""The check of one case: each file is read once, and all problems and facts are kept for tables and later rules.
 
-Numbers that belong to one case are in its row, so that a finding has the same words in every case and can be told once.
+Numbers that belong to one case are in its row, so that a finding has the same words in every case and is listed once.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import nibabel
 import numpy as np
 
+from mcc_keras.augmentation.changes import ANISOTROPIC
 from mcc_keras.datasets.cases import (
     SAME_GRID,
     channel_options,
@@ -22,20 +23,22 @@ from mcc_keras.datasets.cases import (
     whole_labels,
 )
 from mcc_keras.errors import DataError, DataErrors, LabelError
+from mcc_keras.preprocessing.cost import box_cost
+from mcc_keras.preprocessing.grid import orientation
+from mcc_keras.preprocessing.sides import mirrored_classes
 from mcc_keras.reporting import plots
 from mcc_keras.reporting.thumbnails import draw
 from mcc_keras.volumes import read_volume
 
-ANISOTROPIC = 3
 _SAMPLE = 1 << 20
 _BACKGROUND_SHARE = 0.1
 
 
 class Finding(NamedTuple):
-    """Something to know about a case, or about the set where `case_id` is empty.
+    """A finding about a case, or about the whole set if `case_id` is empty.
 
     Args:
-        kind: `"error"` (training would refuse it), `"warning"` (look at it) or `"note"`.
+        kind: `"error"` (training would refuse the case), `"warning"` (worth a look) or `"note"`.
         case_id: The case.
         text: One sentence.
     """
@@ -47,7 +50,7 @@ class Finding(NamedTuple):
 
 @dataclass
 class Examination:
-    """What was found in one case: a row of facts, errors with their types, findings, a picture as JPEG bytes."""
+    """The result of one case: a row of facts, errors with their types, findings, a picture as JPEG bytes."""
 
     row: dict
     errors: list = field(default_factory=list)
@@ -66,8 +69,14 @@ class Examination:
         self.findings.append(Finding("warning", self.row["case"], text))
 
 
-def examine(case, *, pictures=True):
-    """Read a case once and return its `Examination`; never raises for bad data."""
+def examine(case, *, pictures=True, preprocessing=None):
+    """Read a case once and return its `Examination`; never raises for bad data.
+
+    Args:
+        case: `Case`.
+        pictures: Draw slices.
+        preprocessing: `Preprocessing` whose cost is measured, or None.
+    """
     facts = {"case": case.case_id, "group": case.group, "part": case.part, "columns": dict(case.columns)}
     found = Examination(facts)
     image = _read_image(case, found)
@@ -81,6 +90,9 @@ def examine(case, *, pictures=True):
     same = image is not None and classes is not None and classes.shape == image.shape
     if same and classes.any():
         _look_at_background(image.array[..., 0][classes > 0], found)
+        found.row["sides"] = _sides(classes, image.affine)
+    if same and preprocessing is not None and "class_voxels" in found.row:
+        found.row["box"] = _cost(case, image, classes, preprocessing)
     if pictures and image is not None:
         slices = plots.find_slices(image.array[..., 0], image.affine, truth=classes if same else None)
         found.thumbnail = draw(slices)
@@ -97,7 +109,7 @@ def _read_image(case, found):
             return None
         _look_at_distance(apart, "a channel", found)
     found.row["dtype"] = "/".join(dict.fromkeys(volume.array.dtype.name for volume in volumes))
-    # Distances are told above, once: the warning of `stack_channels` is for those who do not check.
+    # Distances are reported above, once; the warning of `stack_channels` is for callers that do not check.
     return found.attempt(stack_channels, case, volumes) if not found.errors else None
 
 
@@ -140,8 +152,8 @@ def _look_at_geometry(image, found):
     found.row["canonical_spacing_mm"] = tuple(found.row["spacing_mm"][axis] for axis in np.argsort(order))
     if min(image.shape) == 1:
         found.warn("a single slice: it is padded to a volume")
-    if max(spacing) / min(spacing) > ANISOTROPIC:
-        found.warn(f"strong anisotropy, above {ANISOTROPIC} : 1, so no rotation out of the plane of the slices")
+    if max(spacing) / min(spacing) >= ANISOTROPIC:
+        found.warn(f"strong anisotropy, {ANISOTROPIC:g} : 1 or more, so no rotation out of the plane of the slices")
     if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-3:
         found.warn("a sheared affine: the axes are not at right angles")
     header = image.header
@@ -192,6 +204,17 @@ def _look_at_background(covered, found):
     background = found.row["channels"][0]["background"]
     if background is not None and (covered == background).mean() > 0.5:
         found.warn("most of the foreground lies on the empty background of the image: is the mask turned?")
+
+
+def _sides(classes, affine):
+    """Return the pairs of classes that are mirror images, the left one first."""
+    (axis, *_), (flipped, *_) = orientation(affine)
+    return [pair[::-1] if flipped else pair for pair in mirrored_classes(classes, axis)]
+
+
+def _cost(case, image, classes, preprocessing):
+    grid, count = preprocessing.grid(image.array, image.affine), len(case.task.labels)
+    return box_cost(classes, preprocessing.apply_mask(classes, grid, num_labels=count), grid, num_labels=count)
 
 
 def _hash(array):

@@ -1,11 +1,14 @@
-"""Rules over all cases: the same scan twice, cases far from the others, and what one case alone cannot show."""
+"""Rules over all cases: the same scan twice, outliers, and problems that one case alone cannot show."""
 
+import dataclasses
 from collections import defaultdict
 
 import numpy as np
 
 from mcc_keras.checks.case import Finding
 from mcc_keras.errors import CaseError
+from mcc_keras.preprocessing.cost import LOW_DICE, judge_costs, loss_error
+from mcc_keras.preprocessing.sides import find_sided
 
 FAR = 6
 FEWEST = 8
@@ -13,12 +16,21 @@ _SPREAD = 10
 _FEW = 0.1
 
 
-def compare(rows, cases):
-    """Return (errors, findings) that only show when all cases are seen together; the errors are findings too."""
+def compare(rows, task, *, size=None, accept_loss=False):
+    """Return (errors, findings) of all cases together; the errors are findings as well.
+
+    Args:
+        rows: Facts about each case.
+        task: `Task` of all of them.
+        size: Voxels of the box whose cost the rows hold.
+        accept_loss: Report classes that the box loses as a warning only.
+    """
     errors, findings = _duplicates(rows)
+    lost, costs = _box_costs(rows, task, size, accept_loss=accept_loss)
+    errors, findings = errors + lost, findings + costs
     findings += _outliers(rows)
-    findings += _missing_labels(rows, cases)
-    findings += _set_notes(rows, cases)
+    findings += _missing_labels(rows, task)
+    findings += _set_notes(rows, task)
     return errors, findings
 
 
@@ -34,6 +46,27 @@ def _duplicates(rows):
             else:
                 findings.append(Finding("warning", same[0]["case"], f"the same {what}, voxel by voxel, as {names}"))
     return errors, findings
+
+
+def with_sides(rows, task):
+    """Return a task with the pairs of classes that are left and right of each other in the training cases."""
+    known = [row for row in rows if "sides" in row and row["part"] in (None, "train")]
+    present = [{number for number, count in enumerate(row["class_voxels"], start=1) if count} for row in known]
+    return dataclasses.replace(task, sided=(*task.sided, *find_sided([row["sides"] for row in known], present)))
+
+
+def _box_costs(rows, task, size, *, accept_loss):
+    costs = {row["case"]: row["box"] for row in rows if "box" in row}
+    low, lost = judge_costs(costs, task.names)
+    findings = [
+        Finding("warning", case_id, f"the best Dice of {name} after the box and back is below {LOW_DICE}")
+        for case_id, name in low
+    ]
+    if not lost:
+        return [], findings
+    error = loss_error(lost, size)
+    findings.append(Finding("warning" if accept_loss else "error", "", str(error)))
+    return ([] if accept_loss else [error]), findings
 
 
 def _same(rows, key):
@@ -61,11 +94,11 @@ def _outliers(rows):
     return findings
 
 
-def _missing_labels(rows, cases):
-    """A class that nearly all masks hold and a few do not; an empty mask is told by itself."""
+def _missing_labels(rows, task):
+    """Return warnings of a class that nearly all masks hold and a few do not; empty masks are reported separately."""
     counted = {row["case"]: row["labels"] for row in rows if "labels" in row and row.get("foreground_share")}
     findings = []
-    for values in cases[0].task.labels:
+    for values in task.labels:
         without = [case for case, labels in counted.items() if not set(values) & set(labels)]
         if 0 < len(without) <= _FEW * len(counted):
             text = f"no voxel of label {', '.join(map(str, values))}, which nearly all other masks hold"
@@ -78,7 +111,7 @@ def _extent(row):
 
 
 def _far(values):
-    """Cases whose logarithm lies more than six robust standard deviations, and a factor of 3, from the median."""
+    """Return cases more than six robust standard deviations of the logarithm, and a factor of 3, from the median."""
     if len(values) < FEWEST:
         return []
     logs = np.log(np.array(list(values.values())))
@@ -89,30 +122,46 @@ def _far(values):
     return [(case, low, high) for case, log in zip(values, logs, strict=True) if abs(log - middle) > limit]
 
 
-def _set_notes(rows, cases):
+def _set_notes(rows, task):
     texts = [
-        ("warning", _absent_labels(rows, cases)),
+        ("warning", _absent_labels(rows, task)),
+        *(("warning", _side_text(pair, task)) for pair in task.sided),
+        ("note", _columns(rows)),
         ("warning", _nominal_spacing(rows)),
         ("note", _orientations(rows)),
     ]
-    for index, name in enumerate(cases[0].task.channel_names):
+    for index, name in enumerate(task.channel_names):
         channels = [row["channels"][index] for row in rows if len(row.get("channels", ())) > index]
         if channels:
             texts += [("note", _intensity_spread(name, channels)), ("note", _backgrounds(name, channels))]
     return [Finding(kind, "", text) for kind, text in texts if text]
 
 
-def _absent_labels(rows, cases):
+def _side_text(pair, task):
+    first, second = (task.names[number - 1] for number in pair)
+    swap = ":".join(str(task.labels[number - 1][0]) for number in pair)
+    return (
+        f"{first} and {second} are left and right of each other, so that a flip must swap them: train with "
+        f"--swap-labels {swap}, or with --no-flip"
+    )
+
+
+def _columns(rows):
+    names = dict.fromkeys(name for row in rows for name in row.get("columns", ()))
+    return f"columns kept with the cases: {', '.join(names)} (for --stratify)" if names else None
+
+
+def _absent_labels(rows, task):
     counted = [row["labels"] for row in rows if "labels" in row]
     if not counted:
         return None
     present = {label for labels in counted for label in labels}
-    absent = sorted({label for values in cases[0].task.labels for label in values} - present)
+    absent = sorted({label for values in task.labels for label in values} - present)
     return f"no mask holds the label {', '.join(map(str, absent))}" if absent else None
 
 
 def _nominal_spacing(rows):
-    """One spacing in files whose matrices differ as scanners' do: the numbers may not have been measured."""
+    """Return a warning if files of several matrix sizes share one spacing: it may be nominal."""
     known = [row for row in rows if "spacing_mm" in row]
     spacings = {row["spacing_mm"] for row in known}
     planes = {row["shape"][:2] for row in known}

@@ -1,5 +1,7 @@
 """From the text of an option to its value. `__name__` is what argparse prints for a wrong value."""
 
+import os
+
 
 def label(text):
     """Return a mask label, or the name of one.
@@ -81,7 +83,7 @@ def one_or_three(convert):
 
 
 def shares_or_file(text):
-    """Return three shares, or the name of a .json file.
+    """Return three shares, or the name of a .json file or of a WORK folder.
 
     Example:
 
@@ -91,9 +93,9 @@ def shares_or_file(text):
     try:
         return list_of(float)(text)
     except ValueError:
-        if not text.endswith(".json"):
+        if not (text.endswith(".json") or os.path.isdir(text)):
             raise
         return text
 
 
-shares_or_file.__name__ = "three shares or the name of a .json file"
+shares_or_file.__name__ = "three shares, a .json file or a WORK folder"

@@ -3,6 +3,8 @@
 import ast
 import re
 
+from mcc_keras.errors import printable
+
 MOST_PATHS = 3
 # An argument with its value, or the name of one between backticks; parts of paths are neither.
 _VALUE = r"""\((?:[^()]|\([^()]*\))*\)|\[[^\[\]]*\]|'[^']*'|"[^"]*"|[-+]?\w+(?:\.\w+)*"""
@@ -78,4 +80,4 @@ def _line(problem, way_out, group):
         return str(group[0])
     paths = [str(each.path) for each in group]
     more = f" and {len(paths) - MOST_PATHS} more" if len(paths) > MOST_PATHS else ""
-    return f"{', '.join(paths[:MOST_PATHS])}{more}: {problem}. {way_out}".rstrip()
+    return printable(f"{', '.join(paths[:MOST_PATHS])}{more}: {problem}. {way_out}".rstrip())

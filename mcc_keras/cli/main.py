@@ -10,6 +10,7 @@ import mcc_keras as mk
 from mcc_keras.cli.language import list_problems, translate
 from mcc_keras.cli.parser import build_parser
 from mcc_keras.cli.quiet import quiet_tensorflow
+from mcc_keras.errors import printable
 
 ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EIO)
 
@@ -22,7 +23,7 @@ def main(argv=None):
             stream.reconfigure(errors="backslashreplace")
     options = vars(build_parser().parse_args(argv))
     command, parser = options.pop("command"), options.pop("parser")
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {translate(str(message), parser)}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {translate(printable(message), parser)}\n"
     if "words" in options:
         options["words"] = argv
     try:
@@ -44,7 +45,7 @@ def main(argv=None):
     except OSError as error:
         if error.errno not in ENVIRONMENT:
             raise
-        return _complain(f"{error.filename or 'disk'}: {error.strerror}", code=5)
+        return _complain(printable(f"{error.filename or 'disk'}: {error.strerror}"), code=5)
     except Exception as error:
         if type(error).__name__ != "ResourceExhaustedError":  # TensorFlow's, which must not be imported to be caught
             raise

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import mcc_keras as mk
-from mcc_keras.cli.converters import label, list_of, named_labels
+from mcc_keras.cli.converters import label, list_of, named_labels, one_or_three, or_word
 
 CASES = (
     *("foreground", "labels", "background", "channels", "image", "mask", "derivative"),
@@ -43,6 +43,30 @@ def add_source(parser):
         choices=("error", "zero"),
         default="error",
         help="refuse NaN and infinite voxels of images, or read them as 0 (%(default)s)",
+    )
+
+
+def add_box(parser):
+    """Add the size and the spacing of the box that the network sees."""
+    parser.add_argument("--size", type=one_or_three(int), metavar="N[,N,N]", help="voxels: 48 or 96,96,32")
+    parser.add_argument(
+        "--spacing",
+        dest="spacing_mm",
+        type=or_word("median", one_or_three(float)),
+        metavar="MM[,MM,MM]",
+        help="voxel size in mm: 1 or 0.8,0.8,2.5; or median, that of the training scans",
+    )
+    parser.add_argument(
+        "--crop-margin-mm", type=float, metavar="MM", help="crop to the voxels above the background, with this margin"
+    )
+
+
+def add_accept_loss(parser):
+    """Add the permission to lose a class in the box."""
+    parser.add_argument(
+        "--accept-loss",
+        action="store_true",
+        help="go on where the box loses a class: its best mean Dice is below 0.5",
     )
 
 
@@ -124,6 +148,15 @@ def add_measures(parser):
 def add_overwrite(parser):
     """Add the permission to replace an earlier output."""
     parser.add_argument("--overwrite", action="store_true", help="replace the output of an earlier call")
+
+
+def add_take_over(parser):
+    """Add the permission to end another process' ownership where the system has no locks."""
+    parser.add_argument(
+        "--take-over",
+        action="store_true",
+        help="on a file system without locks, go on although another process seems to write there",
+    )
 
 
 def add_workers(parser):

@@ -3,7 +3,7 @@
 import re
 
 _WORDS = "masks?|d?seg|segmentations?|labels?|labelmap|gt|(ground[._-]?)?truth|gold|annotations?|lesions?|tumou?rs?"
-_MASK = re.compile(rf"((?P<image>.+?)[._-])?({_WORDS})", re.IGNORECASE)
+_MASK = re.compile(rf"((?P<image>.+?)[._-])?({_WORDS})", re.IGNORECASE | re.DOTALL)
 FOLDERS = ("labels", "masks", "segmentations", "labelsTr", "label", "mask", "seg", "segs", "segmentation", "gt")
 
 

@@ -1,11 +1,11 @@
 """Names and places: which files are volumes, which ids are safe as file names, what stays inside a folder."""
 
-import os
 import re
 from pathlib import Path
 
 from mcc_keras.errors import CaseError
 from mcc_keras.formats.dicom import holds_dicom
+from mcc_keras.formats.streams import inside
 from mcc_keras.volumes import SUFFIXES, refuse_remote, suffix_of
 
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -55,7 +55,7 @@ def stem_of(path):
 def volumes_in(folder):
     """Return the volumes in a folder by name: one path a volume, without hidden files and the .img of a .hdr.
 
-    A folder of DICOM files in it is a volume, too.
+    A folder of DICOM files in it is a volume as well.
     """
     found = (path for path in sorted(Path(folder).iterdir()) if not path.name.startswith("."))
     return [path for path in found if is_volume(path)]
@@ -80,9 +80,8 @@ def possible_file(name, where):
 def confined(path, folder):
     """Return the path if it lies inside the folder after following links; refuse it if not."""
     path = Path(path)
-    root = os.path.realpath(folder)
-    if os.path.commonpath([root, os.path.realpath(path)]) != root:
+    if not inside(path, folder):
         raise CaseError(
-            path, f"expected a file inside {folder}, found one that leads out of it", "Name it in a CSV table instead."
+            path, f"expected a file inside {folder}, found one that leads out of it", "Name it in a table instead."
         )
     return path

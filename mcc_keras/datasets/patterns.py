@@ -93,7 +93,7 @@ def _check(pattern):
 
 
 def _expression(pattern):
-    return re.compile("".join(_WILDCARDS.get(token, re.escape(token)) for token in _TOKEN.findall(pattern)))
+    return re.compile("".join(_WILDCARDS.get(token, re.escape(token)) for token in _TOKEN.findall(pattern)), re.DOTALL)
 
 
 def _names(patterns):

@@ -6,15 +6,19 @@ for number, split in enumerate(fold_cases(cases, folds=5, seed=7, stratify="fore
     write_split(split, f"fold{number}.json", seed=7)
 """
 
+import dataclasses
 import hashlib
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from mcc_keras.errors import CaseError, DataErrors, EnvironmentFailure, OutputExistsError, UsageError
-from mcc_keras.files import write_text
+from mcc_keras.documents import build, read_object
+from mcc_keras.errors import CaseError, EnvironmentFailure, OutputExistsError, UsageError, raise_all
+from mcc_keras.files import refuse_impossible_output, write_text
+from mcc_keras.seeds import check_seed
 from mcc_keras.volumes import read_volume
 
 PARTS = ("train", "validation", "test")
@@ -33,17 +37,17 @@ def split_cases(cases, shares=(0.7, 0.2, 0.1), *, seed=0, stratify=None):
         cases: `Case`s. Where each of them has a `part`, that is the split, and `shares` and `seed` are not used.
         shares: Of the groups, for training, validation and test; from 0 to 1, together 1. A share of 0 leaves a part
             empty.
-        seed: Any integer; another seed gives another split.
-        stratify: What all parts shall have their share of: `"foreground"`, small and large organs (the mean over a
-            patient's masks, which are read for it), or a column of the cases, its values or, of more than 10 different
-            numbers, small and large ones. `None` leaves it to chance.
+        seed: Whole number from 0 to 2³² − 1; another seed gives another split.
+        stratify: Variable to stratify by: `"foreground"` (organ volume, the mean over a patient's masks, which are read
+            for it) or a column of the cases. Columns of more than 10 different numbers are binned. `None` leaves it to
+            chance.
 
     Returns:
         A dict part → tuple of case ids, sorted.
 
     Raises:
         CaseError: Fewer groups than parts, an id twice, a group in two parts, or a `part` on some cases only.
-        UsageError: Shares that are no shares, or a column that no case has.
+        UsageError: Shares out of range, or a column that no case has.
 
     Example:
 
@@ -54,15 +58,15 @@ def split_cases(cases, shares=(0.7, 0.2, 0.1), *, seed=0, stratify=None):
     >>> split_cases(cases, (0, 0, 1))["train"]
     ()
     """
-    cases = tuple(cases)
+    cases, seed = tuple(cases), check_seed(seed)
     _refuse_duplicates(cases)
     if any(case.part is not None for case in cases):
         return _given_parts(cases)
     groups = {case.group for case in cases}
     sizes = _sizes(check_shares(shares), len(groups))
     if stratify is not None:
-        return _named(_deal(_blocks(_values(cases, stratify), sizes), sizes, int(seed)), cases)
-    order = sorted(groups, key=lambda group: _rank(int(seed), group))
+        return _named(_deal(_blocks(_values(cases, stratify), sizes), sizes, seed), cases)
+    order = sorted(groups, key=lambda group: _rank(seed, group))
     ends = np.cumsum([0, *sizes])
     return _named([order[start:end] for start, end in zip(ends, ends[1:], strict=False)], cases)
 
@@ -71,13 +75,13 @@ def fold_cases(cases, folds=5, *, validation=0.1, seed=0, stratify=None):
     """Split cases for cross-validation: every patient is in the test part of exactly one fold.
 
     The numbers of test patients of two folds differ by one at most. The validation part of a fold comes from the
-    patients outside its test part, so that the epoch to keep is never chosen on what is tested.
+    patients outside its test part, so that test cases never choose the epoch to keep.
 
     Args:
         cases: `Case`s, without a `part`.
         folds: How many, from 2 to the number of patients.
         validation: Share of all patients that each fold validates on, from 0 (none) to less than 1 − 1 / folds.
-        seed: Any integer.
+        seed: Whole number from 0 to 2³² − 1.
         stratify: As in `split_cases`.
 
     Returns:
@@ -94,25 +98,26 @@ def fold_cases(cases, folds=5, *, validation=0.1, seed=0, stratify=None):
     >>> [split["test"] for split in fold_cases(cases, folds=3, seed=1)]
     [('p1', 'p2'), ('p4', 'p5'), ('p0', 'p3')]
     """
-    cases = tuple(cases)
+    cases, seed = tuple(cases), check_seed(seed)
     _refuse_duplicates(cases)
-    _raise([CaseError(case.case_id, f"expected no part yet, found {case.part!r}") for case in cases if case.part])
+    raise_all(CaseError(case.case_id, f"expected no part yet, found {case.part!r}") for case in cases if case.part)
     groups = sorted({case.group for case in cases})
     held = _validation_size(len(groups), folds, validation)
     sizes = [len(groups) // folds + (index < len(groups) % folds) for index in range(folds)]
     values = _values(cases, stratify) if stratify is not None else dict.fromkeys(groups, "")
-    dealt = _deal(_blocks(values, sizes), sizes, int(seed))
+    dealt = _deal(_blocks(values, sizes), sizes, seed)
     splits = []
     for number, test in enumerate(dealt):
-        rest = {group: values[group] for group in groups if group not in set(test)}
+        tested = set(test)
+        rest = {group: values[group] for group in groups if group not in tested}
         parts = [len(rest) - held, held]
-        train, inner = _deal(_blocks(rest, parts), parts, f"{int(seed)}:{number}")
+        train, inner = _deal(_blocks(rest, parts), parts, f"{seed}:{number}")
         splits.append(_named([train, inner, test], cases))
     return tuple(splits)
 
 
 def foreground_fraction(case):
-    """Return which part of a case's mask is foreground, from 0 to 1.
+    """Return the fraction of foreground voxels in a case's mask, from 0 to 1.
 
     Example:
 
@@ -157,7 +162,7 @@ def check_split(split, cases):
         if case.part is not None and seen.get(case.case_id, case.part) != case.part
     ]
     problems += _leaks((groups[name], seen[name]) for name in groups if name in seen)
-    _raise(problems)
+    raise_all(problems)
 
 
 def write_split(split, path, *, seed=None, shares=None, stratify=None, overwrite=False):
@@ -175,6 +180,7 @@ def write_split(split, path, *, seed=None, shares=None, stratify=None, overwrite
         The path.
     """
     path = Path(path)
+    refuse_impossible_output(path)
     if path.exists() and not overwrite:
         raise OutputExistsError(path, "a file", "Choose another name, or allow overwriting.")
     made = {"seed": seed, "shares": None if shares is None else list(shares), "stratify": stratify}
@@ -200,18 +206,32 @@ def read_split(path):
     {'train': ('a', 'b'), 'validation': (), 'test': ('c',)}
     """
     way_out = 'It looks like {"train": ["a", "b"], "validation": ["c"], "test": []}.'
-    try:
-        data = json.loads(Path(path).read_text("utf-8"))
-        split = {part: tuple(data[part]) for part in PARTS}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CaseError(path, f"expected a split in JSON, found: {type(error).__name__} {error}", way_out) from None
-    ids = [case_id for part in PARTS for case_id in split[part]]
-    if not all(isinstance(data[part], list) for part in PARTS) or not all(isinstance(name, str) for name in ids):
-        raise CaseError(path, "expected lists of case ids, found something else", way_out)
-    twice = sorted({case_id for case_id in ids if ids.count(case_id) > 1})
+    content = read_object(path, error=CaseError, way_out=way_out)
+    stored = build(content, _StoredSplit, path=path, error=CaseError, way_out=way_out)
+    split = {part: getattr(stored, part) for part in PARTS}
+    twice = repeated(case_id for part in PARTS for case_id in split[part])
     if twice:
         raise CaseError(path, f"expected each case once, found {', '.join(twice[:5])} in two places", _WAY_OUT)
     return split
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _StoredSplit:
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    seed: int | None = None
+    shares: tuple[float, ...] | None = None
+    stratify: str | None = None
+
+
+def repeated(ids):
+    """Return the ids that occur more than once, sorted.
+
+    >>> repeated(["b", "a", "b"])
+    ['b']
+    """
+    return sorted(case_id for case_id, count in Counter(ids).items() if count > 1)
 
 
 def _rank(seed, group):
@@ -273,7 +293,7 @@ def _validation_size(count, folds, validation):
 
 
 def _values(cases, stratify):
-    """For each group what it is stratified by: a number, or text."""
+    """Return for each group the value to stratify by: a number, or text."""
     if stratify == FOREGROUND:
         by_group = _by_group((case.group, foreground_fraction(case)) for case in cases)
         return {group: sum(found) / len(found) for group, found in by_group.items()}
@@ -299,7 +319,7 @@ def _by_group(pairs):
 
 
 def _blocks(values, sizes):
-    """Groups that are like each other: those of one text, or neighbours in the order of numbers, one block a part."""
+    """Return groups that are similar: those of one text, or, of numbers, neighbors in their order."""
     if not values or isinstance(next(iter(values.values())), str):
         blocks = {}
         for group, value in values.items():
@@ -311,9 +331,10 @@ def _blocks(values, sizes):
 
 
 def _deal(blocks, sizes, seed):
-    """Deal groups to parts so that at any moment each part has its share: within a block by chance, at the end exactly.
+    """Deal groups to parts so that each part has its share at any point, up to rounding, and exactly at the end.
 
-    The part that lags furthest behind its share is next; in whole numbers, so that no rounding decides.
+    The order within a block is random. The part furthest behind its share is next, in whole numbers, so that rounding
+    does not decide.
     """
     total, dealt = sum(sizes), [[] for _ in sizes]
     order = [group for block in blocks for group in sorted(block, key=lambda group: _rank(seed, group))]
@@ -337,7 +358,7 @@ def _given_parts(cases):
         for case in cases
         if case.part not in PARTS
     ]
-    _raise(problems + _leaks((case.group, case.part) for case in cases if case.part in PARTS))
+    raise_all(problems + _leaks((case.group, case.part) for case in cases if case.part in PARTS))
     return {part: tuple(sorted(case.case_id for case in cases if case.part == part)) for part in PARTS}
 
 
@@ -354,12 +375,8 @@ def _leaks(group_parts):
 
 def _refuse_duplicates(cases):
     if not cases:
-        raise CaseError("split", "expected cases, found none", "Look what find_cases gives.")
-    ids = [case.case_id for case in cases]
-    twice = sorted({case_id for case_id in ids if ids.count(case_id) > 1}) if len(set(ids)) < len(ids) else []
-    _raise([CaseError(case_id, "expected each case id once, found it more often", "Rename them.") for case_id in twice])
-
-
-def _raise(problems):
-    if problems:
-        raise problems[0] if len(problems) == 1 else DataErrors(problems)
+        raise CaseError("split", "expected cases, found none", "Check the cases that find_cases returns.")
+    raise_all(
+        CaseError(case_id, "expected each case id once, found it more often", "Rename them.")
+        for case_id in repeated(case.case_id for case in cases)
+    )

@@ -10,8 +10,7 @@ from mcc_keras.metrics.counting import CountingMetric, cells_of
 class DiceScore(CountingMetric):
     """Dice coefficient 2 TP / (2 TP + FP + FN) of hard masks, the mean over foreground classes.
 
-    Undefined where a class is in neither truth nor prediction: that counts as 1 (agreement) unless `empty` says
-    otherwise.
+    Undefined where a class is in neither truth nor prediction, which counts as 1 (agreement) by default; see `empty`.
 
     Args:
         pool, threshold, from_logits, include_background, per_class, empty, ignore_class, name, dtype: As in
@@ -40,7 +39,7 @@ class DiceScore(CountingMetric):
 class JaccardScore(CountingMetric):
     """Jaccard index (intersection over union) TP / (TP + FP + FN) of hard masks, the mean over foreground classes.
 
-    Undefined, as Dice, where a class is in neither truth nor prediction, which counts as 1 by default.
+    Undefined where a class is in neither truth nor prediction, which counts as 1 by default.
 
     Args:
         pool, threshold, from_logits, include_background, per_class, empty, ignore_class, name, dtype: As in
@@ -119,9 +118,9 @@ class Precision(CountingMetric):
 
 @keras.saving.register_keras_serializable(package="mcc_keras")
 class VolumetricSimilarity(CountingMetric):
-    """Volumetric similarity 1 - |FN - FP| / (2 TP + FP + FN): 1 where both masks are of one size, wherever they lie.
+    """Volumetric similarity 1 - |FN - FP| / (2 TP + FP + FN): 1 where both masks have the same size, wherever they are.
 
-    Undefined, as Dice, where a class is in neither truth nor prediction, which counts as 1 by default.
+    Undefined where a class is in neither truth nor prediction, which counts as 1 by default.
 
     Args:
         pool, threshold, from_logits, include_background, per_class, empty, ignore_class, name, dtype: As in

@@ -5,7 +5,6 @@ takes a quarter to a half of the space of float32. Cases are read in any order, 
 """
 
 import atexit
-import os
 import shutil
 import tempfile
 import zlib
@@ -14,6 +13,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from mcc_keras.errors import EnvironmentFailure, UsageError, disk_failure
+from mcc_keras.memory import free_memory
 from mcc_keras.pipeline.reading import read_payload, record_reader
 from mcc_keras.records.example import FRAME, frame_record
 from mcc_keras.records.manifest import Record
@@ -79,24 +79,6 @@ def estimate_bytes(manifest, part):
         return sum(record.bytes for record in manifest.records(part))
     x, y, z, channels = manifest.image_shape
     return manifest.counts[part] * x * y * z * (4 * channels + 1)
-
-
-def free_memory():
-    """Return the bytes that this process can still take: of the machine, and of its control group if that is less.
-
-    Where the system does not report free memory, all memory of the machine.
-    """
-    try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text("ascii").splitlines())
-        free = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):  # not Linux
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        group = Path("/sys/fs/cgroup")
-        most, used = ((group / name).read_text("ascii") for name in ("memory.max", "memory.current"))
-        return max(0, min(free, int(most) - int(used)))
-    except (OSError, ValueError):  # no control group, or "max"
-        return free
 
 
 def _free(cache):

@@ -20,6 +20,7 @@ from mcc_keras.pipeline.order import class_groups, named_groups, order_cases
 from mcc_keras.pipeline.parse import parse_example
 from mcc_keras.pipeline.patches import Patches
 from mcc_keras.records.manifest import Manifest, read_manifest
+from mcc_keras.seeds import check_seed
 
 PREFETCH = 2  # batches made ahead
 MOST_CALLS = 16  # volumes that are augmented at a time, at most: each is held in memory
@@ -49,7 +50,7 @@ def load_dataset(
         part: `"train"`, `"validation"` or `"test"`.
         batch_size: Volumes, or patches, a batch; the last batch of an epoch may be smaller.
         augment: `True` (the default `Augmentation`), `False`, a preset's name, or an `Augmentation`.
-        seed: Integer seed of order, patches and augmentation.
+        seed: Whole number from 0 to 2³² − 1: of order, patches and augmentation.
         shuffle: New order in every epoch; `None` means for the training part only.
         patches: `Patches` to draw from each volume; `None` gives whole volumes. Patches of one volume do not follow
             each other: a batch takes one patch from each of several volumes.
@@ -95,6 +96,7 @@ def load_dataset(
     ((2, 16, 16, 8, 1), (2, 16, 16, 8, 1), (2, 8, 8, 8, 1))
     """
     _check(part, batch_size=batch_size, cases_per_epoch=cases_per_epoch, num_parallel_calls=num_parallel_calls)
+    seed = check_seed(seed)
     if not (patches is None or isinstance(patches, Patches)):
         raise UsageError(f"`patches` must be None or mk.Patches(size=…). Received: patches={patches!r}.")
     manifest = work if isinstance(work, Manifest) else read_manifest(work)

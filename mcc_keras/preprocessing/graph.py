@@ -125,7 +125,7 @@ class _Axes:
         m_x, m_y, m_z = tf.unstack(self.n_to)
         image = tf.matmul(x, tf.reshape(image, [-1, n_x, n_y * n_z]))
         image = tf.matmul(y, tf.reshape(image, [-1, n_y, n_z]))
-        image = tf.matmul(tf.reshape(image, [-1, n_z]), z, transpose_b=True)
+        image = tf.matmul(tf.reshape(image, [-1, n_z]), z[0], transpose_b=True)
         return tf.reshape(image, [-1, m_x, m_y, m_z])
 
     def _matrices(self):
@@ -138,17 +138,20 @@ class _Axes:
         weights = tf.where(scale > 1, covered, linear)
         weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=2, keepdims=True))
         weights = tf.cast(weights * tf.cast(self.inside[..., None], tf.float64), tf.float32)
-        sizes = zip(tf.unstack(weights), tf.unstack(self.n_to), tf.unstack(self.n_from), strict=True)
-        return [matrix[:rows, :columns] for matrix, rows, columns in sizes]
+        sizes = tf.unstack(tf.stack([tf.ones_like(self.n_to), self.n_to, self.n_from], axis=1))
+        return [tf.slice(weights, (axis, 0, 0), size) for axis, size in enumerate(sizes)]
+
+
+def background_of(image):
+    """Return the background of each channel: the fourth smallest of the eight corners."""
+    corners = tf.stack([image[x, y, z] for x in (0, -1) for y in (0, -1) for z in (0, -1)])
+    return tf.sort(corners, axis=0)[3]
 
 
 def _background(image, preprocessing):
     if preprocessing.background_value is not None:
         return tf.fill([image.shape[-1]], tf.constant(preprocessing.background_value, tf.float32))
-    corners = image
-    for axis in range(3):
-        corners = tf.gather(corners, tf.stack([0, tf.shape(image)[axis] - 1]), axis=axis)
-    return tf.sort(tf.reshape(corners, (8, image.shape[-1])), axis=0)[3]
+    return background_of(image)
 
 
 def _crop(image, spacing, preprocessing):

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from mcc_keras.errors import GeometryError
+from mcc_keras.extent import bounding_box
 
 SAME_SPACING = 1e-5  # ratios of voxel sizes this close to 1 differ by the rounding of a header
 EDGE = 1e-4  # so many voxels beyond the last one still count as inside, whatever the rounding of an affine
@@ -175,25 +176,6 @@ def orientation(affine):
     score = np.sort(np.round(np.abs(found) * 10**PICK_DIGITS), axis=1)[:, :0:-1]
     best = int(np.argmax(score @ FIRST_PICK))
     return _TURNS[best], tuple((found[best] < 0).tolist())
-
-
-def bounding_box(where):
-    """Return for every axis the first voxel that is true and the one behind the last, or `None` if there is none.
-
-    Example:
-
-    >>> bounding_box(np.array([[False, True, True], [False, False, False]]))
-    ((0, 1), (1, 3))
-    """
-    found, part = [], where
-    for axis in range(where.ndim):
-        others = tuple(other for other in range(where.ndim) if other != axis)
-        hits = np.flatnonzero(part.any(axis=others))
-        if not hits.size:
-            return None
-        found.append((int(hits[0]), int(hits[-1]) + 1))
-        part = part[(slice(None),) * axis + (slice(*found[-1]),)]
-    return tuple(found)
 
 
 def with_margin(box, margin_mm, *, shape, spacing_mm):

@@ -7,6 +7,7 @@ import numpy as np
 
 from mcc_keras.documents import parse_document, to_text
 from mcc_keras.errors import GeometryError, UsageError
+from mcc_keras.extent import bounding_box
 from mcc_keras.preprocessing import grid as grids
 from mcc_keras.preprocessing import intensity
 from mcc_keras.preprocessing.fitting import Estimate
@@ -214,7 +215,7 @@ class Preprocessing:
             return None
         image = np.asarray(image, np.float32)
         where = (image != intensity.background_of(image, self.background_value)).any(axis=-1)
-        box, shape = grids.bounding_box(where), image.shape[:3]
+        box, shape = bounding_box(where), image.shape[:3]
         spacing_mm = np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)
         return box and grids.with_margin(box, self.crop_margin_mm, shape=shape, spacing_mm=spacing_mm)
 

@@ -8,7 +8,7 @@ import itertools
 
 import numpy as np
 
-from mcc_keras.preprocessing.grid import bounding_box
+from mcc_keras.extent import bounding_box
 
 OVERLAP = 0.3  # Dice of one class with the mirror image of the other
 _OWN_SIDE = 0.8  # share of a class on its side of the plane between the two

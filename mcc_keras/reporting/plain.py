@@ -1,24 +1,8 @@
 """Text that is safe where it is shown: no control characters on a terminal or a page, no live formula in a table."""
 
-import unicodedata
+from mcc_keras.errors import printable
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-# Control and format characters, lone surrogates, private ones, and the separators of lines and paragraphs.
-_HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-
-
-def printable(text):
-    r"""Return text with every control character spelled out, so that it cannot move a cursor or forge a line.
-
-    Example:
-
-    >>> printable("case\x1b[2J\n7"), printable("Fräulein")
-    ('case\\x1b[2J\\n7', 'Fräulein')
-    """
-    text = str(text)
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(x.encode("unicode_escape").decode() if unicodedata.category(x) in _HIDDEN else x for x in text)
 
 
 def cell(value):

@@ -14,6 +14,7 @@ from mcc_keras.files import written_aside
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.prepare import prepare_case
 from mcc_keras.reporting.plots import find_slices, new_figure, plot_slice
+from mcc_keras.seeds import check_seed
 
 MOST_DRAWS = 30
 # Each kind of change at a visible strength. The draw that changes most is shown.
@@ -50,7 +51,7 @@ def preview_augmentation(
         augment: As in `load_dataset`: `True`, a preset's name or an `Augmentation`.
         each_change: Show one axial slice for each kind of change alone, at a visible strength; `augment` and `draws`
             are not used. This takes half a minute, since each of them is compiled.
-        seed: Integer seed of the draws.
+        seed: Integer from 0 to 2³² − 1, the seed of the draws.
         draws: Number of augmented rows, 1 to 30.
         case_id: Id of the case; by default the first with a mask.
         preprocessing: `Preprocessing` of the records; by default the scan keeps its voxel size.
@@ -73,7 +74,7 @@ def preview_augmentation(
     ...     preview_augmentation(source, f"{folder}/page.png", augment="paper", draws=1).name
     'page.png'
     """
-    policy, path = augmentation_policy(augment), Path(path)
+    policy, path, seed = augmentation_policy(augment), Path(path), check_seed(seed)
     if policy is None:
         raise UsageError(f"`augment` must be an augmentation, not off. Received: augment={augment!r}.")
     if not (isinstance(draws, int) and 1 <= draws <= MOST_DRAWS):

@@ -75,7 +75,7 @@ def test_a_mask_of_another_shape_is_refused_with_both_shapes(tmp_path):
 @pytest.mark.parametrize(
     ("shift", "expected"), [(0.005, "fine"), (0.02, "warning"), (0.49, "warning"), (0.51, "error"), (30, "error")]
 )
-def test_a_mask_in_another_place_is_told_by_its_distance_in_voxels(tmp_path, shift, expected):
+def test_a_mask_in_another_place_is_recognized_by_its_distance_in_voxels(tmp_path, shift, expected):
     moved = AFFINE.copy()
     moved[2, 3] = 2 * shift
     pair(tmp_path, labels(1), affine=moved)
@@ -155,7 +155,7 @@ def test_an_empty_or_missing_folder_names_the_layouts(tmp_path):
     with pytest.raises(CaseError, match="found nothing"):
         find_cases(tmp_path / "none")
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(CaseError, match="expected cases, found none"):
+    with pytest.raises(CaseError, match="found the file a.txt"):
         find_cases(tmp_path / "a.txt")
 
 

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +16,7 @@ from mcc_keras.datasets.splits import (
     fold_cases,
     foreground_fraction,
     read_split,
+    repeated,
     split_cases,
     write_split,
 )
@@ -130,11 +132,46 @@ def test_a_split_is_not_overwritten(tmp_path):
     assert read_split(path)["train"] == ("a",)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"train": "ab", "validation": [], "test": []}', "[" * 100_000])
-def test_a_file_that_holds_no_split_is_refused(tmp_path, text):
-    (tmp_path / "split.json").write_text(text)
-    with pytest.raises(CaseError, match=r"split\.json: expected"):
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "expected JSON in UTF-8"),
+        ("[]", "expected a JSON object, found list"),
+        ("{}", "missing required field `train`"),
+        ('{"train": [], "validation": []}', "missing required field `test`"),
+        ('{"train": "ab", "validation": [], "test": []}', "expected `array`, got `str` - at `$.train`"),
+        ('{"train": [1], "validation": [], "test": []}', "at `$.train[0]`"),
+        ('{"train": [], "validaton": [], "validation": [], "test": []}', "found also validaton"),
+        ('{"train": [], "validation": [], "test": [], "seed": Infinity}', "expected JSON in UTF-8"),
+        ("[" * 100_000, "expected JSON in UTF-8"),
+        ('{"train": ' + "[" * 5000 + "]" * 5000 + "}", "split.json: "),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_file_that_holds_no_split_is_refused_with_its_key(tmp_path, text, problem, encoding):
+    (tmp_path / "split.json").write_text(text, encoding=encoding)
+    problem = "expected JSON in UTF-8" if encoding == "utf-16" else problem
+    with pytest.raises(CaseError, match=re.escape(problem)):
         read_split(tmp_path / "split.json")
+
+
+def test_a_missing_split_is_named(tmp_path):
+    with pytest.raises(CaseError, match="gone.json: expected a JSON file, found: No such file"):
+        read_split(tmp_path / "gone.json")
+
+
+def test_ids_are_compared_a_few_times_each_however_many_there_are():
+    class Counted(str):
+        compared = 0
+
+        def __eq__(self, other):
+            Counted.compared += 1
+            return str(self) == str(other)
+
+        __hash__ = str.__hash__
+
+    assert repeated([Counted(number) for number in range(2000)] + [Counted(7)]) == ["7"]
+    assert Counted.compared < 20_000
 
 
 def test_a_case_in_two_parts_of_a_file_is_refused(tmp_path):
@@ -143,7 +180,7 @@ def test_a_case_in_two_parts_of_a_file_is_refused(tmp_path):
         read_split(path)
 
 
-def test_every_misfit_of_a_split_is_told():
+def test_every_misfit_of_a_split_is_reported():
     cases = make_cases(4, 2)
     split = {"train": ("p0_s0", "p1_s0", "p1_s1"), "test": ("p0_s1", "other")}
     with pytest.raises(DataErrors) as caught:
@@ -153,7 +190,7 @@ def test_every_misfit_of_a_split_is_told():
     assert "p0: expected a patient in one part, found in test and train" in text
 
 
-def test_a_case_left_out_of_a_split_is_told():
+def test_a_case_left_out_of_a_split_is_reported():
     with pytest.raises(CaseError, match="p1_s0: expected in a part, found in none"):
         check_split({"train": ("p0_s0",)}, make_cases(2))
 

@@ -75,8 +75,8 @@ def test_every_layout_is_read_back_voxel_for_voxel(tmp_path, layout):
     for case in cases:
         image = read_image(case)
         truth = next(scan for scan in truths if scan.mask.sum() == (mask := read_mask(case, image)).sum())
-        names = ("Flair", "T1", "T1c", "T2") if layout == "brats15" else case.channel_names
-        order = [case.channel_names.index(name) for name in names]
+        names = ("Flair", "T1", "T1c", "T2") if layout == "brats15" else case.task.channel_names
+        order = [case.task.channel_names.index(name) for name in names]
         assert np.array_equal(image.array[..., order], truth.image)
         assert np.array_equal(mask, truth.mask)
         assert np.allclose(image.affine, truth.affine, atol=1e-4)
@@ -153,7 +153,7 @@ def test_both_versions_of_nnunet_have_the_same_files_and_another_index(tmp_path)
     assert indices["nnunet"]["labels"] == {"background": 0, "organ_1": 1} and "training" not in indices["nnunet"]
 
 
-def test_progress_is_told_after_every_case(tmp_path):
+def test_progress_is_reported_after_every_case(tmp_path):
     told = []
     write_synthetic(tmp_path, num_cases=2, size=SIZE, progress=lambda *done: told.append(done))
     assert told == [(1, 2), (2, 2)]
