@@ -13,6 +13,7 @@ from .datasets.splits import split_cases as split_cases
 from .demo import run_demo as run_demo
 from .environment import describe_environment as describe_environment
 from .evaluation.evaluate import evaluate as evaluate
+from .evaluation.score import score as score
 from .losses import AUCLoss as AUCLoss
 from .losses import CrossEntropyLoss as CrossEntropyLoss
 from .losses import DiceLoss as DiceLoss

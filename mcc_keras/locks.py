@@ -99,7 +99,7 @@ def owned(lock, subject, *, take_over=False):
 
     def confirm():
         if _read(lock) != owner:
-            raise _busy(lock, subject, "It has taken over.")
+            raise _busy(lock, subject, "It has taken over: start again when it has ended.")
 
     beat = threading.Thread(target=_beat, args=(handle, stop), daemon=True)
     beat.start()
@@ -150,8 +150,7 @@ def _acquire(lock, subject, owner, *, take_over):
         if _is_at(handle, lock):  # otherwise its last owner has just removed it
             break
     if not works and not take_over and _read(lock) and _age(lock) < FRESH:
-        way_out = f"Wait for it to end; if it has ended, take over, or wait {FRESH:.0f} s."
-        raise _busy(lock, subject, way_out)
+        raise _busy(lock, subject, "Wait for it to end; if it has ended, pass take_over=True.")
     os.ftruncate(handle.number, 0)
     os.pwrite(handle.number, msgspec.json.encode(owner), 0)
     if not works:

@@ -68,7 +68,8 @@ def pair(y_true, y_pred, weight=None, *, ignore_class=None, check_range=False, e
     if kind == "labels":
         labels = y_true[..., 0] if len(y_true.shape) == len(y_pred.shape) else y_true
         sound = _labels_fit(labels, y_pred.shape[-1])
-        labels = ops.clip(ops.cast(labels, "int32"), 0, y_pred.shape[-1] - 1)
+        # Labels that do not fit would be looked up beyond the end; their loss is NaN whatever stands here.
+        labels = ops.cast(labels, "int32") * ops.cast(sound, "int32")
         ready = Pair(None, labels, y_pred, weight, sound)
     else:
         dense = ops.cast(y_true, y_pred.dtype)
@@ -122,22 +123,29 @@ def checked_ignore_class(ignore_class):
 
 
 def _labels_fit(labels, classes):
-    """Return whether labels are whole numbers of 0 ... classes - 1; compared as floats, which cannot wrap around."""
-    values = ops.cast(labels, "float32")
-    fit = ops.logical_and(ops.min(values) >= 0, ops.max(values) < classes)
+    """Return whether labels are whole numbers of 0 ... classes - 1."""
+    if "64" in keras.backend.standardize_dtype(labels.dtype):
+        labels = ops.cast(labels, "float32")  # 2³² must not become 0
+    elif keras.backend.standardize_dtype(labels.dtype) in ("bool", "uint32"):
+        labels = ops.cast(labels, "int32")
+    fit = ops.logical_and(ops.min(labels) >= 0, ops.max(labels) < classes)
     if "float" in keras.backend.standardize_dtype(labels.dtype):
-        fit = ops.logical_and(fit, ops.all(ops.floor(values) == values))
+        fit = ops.logical_and(fit, ops.all(ops.floor(labels) == labels))
     return fit
 
 
 def _is_distribution(dense, weight, *, exclusive):
     """Return whether a target lies in [0, 1] and its channels, if exclusive, sum to 1 where voxels have a weight."""
-    sound = ops.logical_and(ops.min(dense) >= -RESIDUE, ops.max(dense) <= 1 + RESIDUE)
-    if dense.shape[-1] == 1 or not exclusive:
-        return sound
-    off = ops.abs(ops.sum(dense, axis=-1, keepdims=True) - 1.0)
+    sound = ops.min(dense) >= -RESIDUE
+    classes = dense.shape[-1]
+    if classes == 1 or not exclusive:
+        return ops.logical_and(sound, ops.max(dense) <= 1 + RESIDUE)
+    # A product with ones: half the time of a sum over an axis that short.
+    sums = ops.matmul(ops.reshape(dense, (-1, classes)), ops.ones((classes, 1), dtype=dense.dtype))
+    off = ops.abs(sums - 1.0)
     if weight is not None:
-        off = off * ops.cast(weight > 0, off.dtype)
+        shape = (*ops.shape(dense)[:-1], 1)
+        off = off * ops.reshape(ops.cast(ops.broadcast_to(weight, shape) > 0, off.dtype), (-1, 1))
     return ops.logical_and(sound, ops.max(off) <= RESIDUE)
 
 
@@ -198,7 +206,7 @@ def target_kind(true_shape, pred_shape):
         raise UsageError(f"`y_pred` must be (batch, ..., channels) with a known number of channels. {received}")
     if true_shape is None or (len(true_shape) == len(pred_shape) and true_shape[-1] is None):
         raise UsageError(
-            "`y_true` must have a known number of channels: it tells labels from a one-hot target. "
+            "`y_true` must have a known number of channels, which distinguishes labels from one-hot targets. "
             f"{received} Set its shape in the data set, as with tf.ensure_shape(mask, {(*pred_shape[1:-1], 1)})."
         )
     if fits(true_shape, pred_shape):

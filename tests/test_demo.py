@@ -30,7 +30,7 @@ def result(tmp_path_factory, told):
 
 def test_every_stage_leaves_what_it_promises(result):
     folder = result.scan.parent
-    for name in ("data/cases.csv", "check.html", "work/manifest.json", "run/run.json", "run/test/report.html"):
+    for name in ("data/cases.csv", "check.html", "work/current.json", "run/run.json", "run/test/report.html"):
         assert (folder / name).is_file()
     assert result.saved_model == folder / "served" / "organ" / "1"
     assert (result.saved_model / "saved_model.pb").is_file()

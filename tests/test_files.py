@@ -1,11 +1,12 @@
 import contextlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from mcc_keras.errors import OutputExistsError, UsageError
-from mcc_keras.files import refuse_output_that_is_input, staged_folder, write_text, written_aside
+from mcc_keras.files import refuse_output_that_is_input, remove_leftovers, write_text, written_aside
 
 
 def test_a_text_file_is_replaced_whole(tmp_path):
@@ -38,37 +39,36 @@ def test_a_folder_appears_whole_even_where_an_empty_one_stood(tmp_path):
     assert [entry.name for entry in (tmp_path / "set").iterdir()] == ["a.txt"]
 
 
-def test_a_staged_folder_takes_the_place_of_a_full_one_in_one_step(tmp_path):
-    write_text(tmp_path / "set" / "old.txt", "old")
-    with staged_folder(tmp_path / "set") as aside:
-        write_text(aside / "new.txt", "new")
-        assert [entry.name for entry in (tmp_path / "set").iterdir()] == ["old.txt"]
-    assert [entry.name for entry in (tmp_path / "set").iterdir()] == ["new.txt"]
-    assert [entry.name for entry in tmp_path.iterdir()] == ["set"]
+def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    steps = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (fsync(handle), steps.append(os.fstat(handle).st_ino)))
+    monkeypatch.setattr(os, "replace", lambda *names: (replace(*names), steps.append("renamed")))
+    with written_aside(tmp_path / "set") as aside:
+        (aside / "deep").mkdir(parents=True)
+        (aside / "deep" / "a.txt").write_text("a")
+        inside = {path.stat().st_ino for path in (aside, aside / "deep", aside / "deep" / "a.txt")}
+    assert set(steps[:3]) == inside
+    assert steps[3:] == ["renamed", tmp_path.stat().st_ino]
 
 
-def test_an_interruption_leaves_a_staged_folder_and_an_error_does_not(tmp_path):
-    for error, left in ((KeyboardInterrupt, True), (ValueError, False)):
-        with pytest.raises(error), staged_folder(tmp_path / "set") as aside:
-            write_text(aside / "half.txt", "half")
-            raise error
-        assert aside.exists() == left
-    assert not (tmp_path / "set").exists()
+def test_two_writers_of_one_file_do_not_mix_even_in_containers_that_share_a_process_id(tmp_path):
+    with written_aside(tmp_path / "a.txt") as one, written_aside(tmp_path / "a.txt") as other:
+        one.write_text("one")
+        other.write_text("other")
+        assert one != other
+    assert (tmp_path / "a.txt").read_text() == "one"
 
 
-def test_only_one_process_at_a_time_stages_a_folder(tmp_path):
-    with staged_folder(tmp_path / "set") as aside:
-        with pytest.raises(OutputExistsError, match="set: .*another process"), staged_folder(tmp_path / "set"):
-            pass
-        write_text(aside / "mine.txt", "mine")
-    assert (tmp_path / "set" / "mine.txt").read_text() == "mine"
-
-
-def test_a_stop_between_two_renames_is_set_right_by_the_next_call(tmp_path):
-    write_text(tmp_path / ".set.retired" / "old.txt", "old")  # as where the system cannot exchange folders in one step
-    with pytest.raises(ValueError, match="stop"), staged_folder(tmp_path / "set"):
-        raise ValueError("stop")
-    assert (tmp_path / "set" / "old.txt").read_text() == "old"
+def test_the_leftovers_of_killed_calls_are_known_by_their_names(tmp_path):
+    with written_aside(tmp_path / "note.txt") as aside:
+        aside.write_text("done")
+        shutil.copy(aside, tmp_path / "kept")
+        left = aside
+    os.rename(tmp_path / "kept", left)
+    (tmp_path / ".aside.txt").write_text("mine")
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".aside.txt", "note.txt"]
 
 
 # ---- an input is never an output ----------------------------------------------------------------------------------
@@ -145,5 +145,3 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path, name):
     (tmp_path / "broken").symlink_to(tmp_path / "gone")
     with pytest.raises(OutputExistsError, match="(file|broken): expected a free name, found a file where a folder"):
         write_text(tmp_path / name, "text")
-    with pytest.raises(OutputExistsError), staged_folder(tmp_path / name):
-        pass

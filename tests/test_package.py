@@ -8,8 +8,6 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-import keras
-import numpy as np
 import pytest
 
 import mcc_keras as mk
@@ -40,21 +38,21 @@ def test_reading_a_volume_starts_neither_keras_nor_tensorflow(write_pairs):
 
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory):
+    """A compiled network as a file, and how many weights it has."""
     path = tmp_path_factory.mktemp("model") / "model.keras"
-    keras.utils.set_random_seed(1)
-    model = mk.DenseVNet((16, 16, 16, 1), num_classes=1)
+    model = mk.DenseVNet((16, 16, 16, 1), num_classes=1, depths=(1, 1, 1))
     model.compile("adam", loss=mk.MCCLoss(), metrics=[mk.metrics.MatthewsCorrelationCoefficient()])
-    model.fit(np.ones((1, 16, 16, 16, 1)), np.ones((1, 16, 16, 16, 1)), verbose=0)
     model.save(path)
-    return path
+    return path, model.count_params()
 
 
 @pytest.mark.parametrize("imports", ["import keras, mcc_keras", "import mcc_keras, keras"])
 def test_a_saved_model_loads_in_a_fresh_process_in_either_order_of_imports(saved_model, imports):
+    path, count = saved_model
     code = f"import sys\n{imports}\nmodel = keras.models.load_model(sys.argv[1])"
     code += "\nprint(model.loss.name, model.count_params())"
-    finished = run_python(code, str(saved_model))
-    assert finished.stdout.split() == ["mcc_loss", "866116"], finished.stderr
+    finished = run_python(code, str(path))
+    assert finished.stdout.split() == ["mcc_loss", str(count)], finished.stderr
 
 
 @pytest.mark.parametrize("module", ["confusion", "models.blocks", "losses.mcc"])

@@ -1,5 +1,7 @@
 """From the text of an option to its value. `__name__` is what argparse prints for a wrong value."""
 
+import os
+
 
 def label(text):
     """Return a mask label, or the name of one.
@@ -10,6 +12,23 @@ def label(text):
     (2, 'core')
     """
     return int(text) if text.lstrip("-").isdecimal() else text
+
+
+def named_labels(text):
+    """Return labels or names, or a dict from names to labels.
+
+    Example:
+
+    >>> named_labels("1,2"), named_labels("liver,tumor"), named_labels("liver=1,tumor=2+3")
+    ((1, 2), ('liver', 'tumor'), {'liver': (1,), 'tumor': (2, 3)})
+    """
+    if "=" not in text:
+        return list_of(label)(text)
+    pairs = [part.partition("=")[::2] for part in text.split(",")]
+    return {name: tuple(int(value) for value in values.split("+") if values) for name, values in pairs}
+
+
+named_labels.__name__ = "list of labels"
 
 
 def list_of(convert):
@@ -64,7 +83,7 @@ def one_or_three(convert):
 
 
 def shares_or_file(text):
-    """Return three shares, or the name of a .json file.
+    """Return three shares, or the name of a .json file or of a WORK folder.
 
     Example:
 
@@ -74,9 +93,9 @@ def shares_or_file(text):
     try:
         return list_of(float)(text)
     except ValueError:
-        if not text.endswith(".json"):
+        if not (text.endswith(".json") or os.path.isdir(text)):
             raise
         return text
 
 
-shares_or_file.__name__ = "three shares or the name of a .json file"
+shares_or_file.__name__ = "three shares, a .json file or a WORK folder"

@@ -18,6 +18,9 @@ ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPER
 def main(argv=None):
     """Run one command and return its exit code; only a bug of the package ends with a traceback."""
     argv = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # so that a terminal that is not UTF-8 shows what it can
+            stream.reconfigure(errors="backslashreplace")
     options = vars(build_parser().parse_args(argv))
     command, parser = options.pop("command"), options.pop("parser")
     warnings.formatwarning = lambda message, *_, **__: f"warning: {translate(printable(message), parser)}\n"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import mcc_keras as mk
-from mcc_keras.cli.converters import label, list_of, one_or_three, or_word
+from mcc_keras.cli.converters import label, list_of, named_labels, one_or_three, or_word
 
 CASES = (
     *("foreground", "labels", "background", "channels", "image", "mask", "derivative"),
@@ -120,9 +120,43 @@ def add_largest_component(parser):
     )
 
 
+def add_measures(parser):
+    """Add what the measures of an evaluation depend on."""
+    parser.add_argument(
+        "--tolerance-mm",
+        type=float,
+        default=2.0,
+        metavar="MM",
+        help="distance up to which surfaces count as equal in the surface Dice (%(default)s)",
+    )
+    parser.add_argument(
+        "--smallest-lesion-mm3",
+        type=float,
+        default=0.0,
+        metavar="MM3",
+        help="smaller connected components are not counted as lesions (%(default)s)",
+    )
+    parser.add_argument(
+        "--regions",
+        type=named_labels,
+        metavar="NAME=L+L,…",
+        help="merged labels that are scored beside the classes, such as whole=1+2+4",
+    )
+    parser.add_argument("--by", metavar="COLUMN", help="column of the table whose values get means of their own")
+
+
 def add_overwrite(parser):
     """Add the permission to replace an earlier output."""
     parser.add_argument("--overwrite", action="store_true", help="replace the output of an earlier call")
+
+
+def add_take_over(parser):
+    """Add the permission to end another process' ownership where the system has no locks."""
+    parser.add_argument(
+        "--take-over",
+        action="store_true",
+        help="on a file system without locks, go on although another process seems to write there",
+    )
 
 
 def add_workers(parser):

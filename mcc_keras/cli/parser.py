@@ -14,6 +14,7 @@ COMMANDS = (
     "preview",
     "train",
     "evaluate",
+    "score",
     "segment",
     "export",
     "client",

@@ -4,7 +4,15 @@ import shlex
 
 import mcc_keras as mk
 from mcc_keras.cli.converters import list_of, or_word, shares_or_file
-from mcc_keras.cli.options import add_accept_loss, add_box, add_overwrite, add_source, add_workers, find_cases
+from mcc_keras.cli.options import (
+    add_accept_loss,
+    add_box,
+    add_overwrite,
+    add_source,
+    add_take_over,
+    add_workers,
+    find_cases,
+)  # fmt: skip
 
 SUMMARY = "split a data set by patient, preprocess it, write records"
 PREPROCESSING = (
@@ -24,8 +32,9 @@ def add_arguments(parser):
         "--split",
         type=shares_or_file,
         default=(0.7, 0.2, 0.1),
-        metavar="A,B,C|FILE",
-        help="shares of training, validation and test (0.7,0.2,0.1; 0 leaves a part empty), or a stored split.json",
+        metavar="A,B,C|FILE|WORK",
+        help="shares of training, validation and test (0.7,0.2,0.1; 0 leaves a part empty), or the split of a file or a"
+        " WORK folder",
     )
     parser.add_argument(
         "--stratify", metavar="COLUMN", help="balance the parts by a column of the table, or by 'foreground' (its size)"
@@ -33,6 +42,7 @@ def add_arguments(parser):
     parser.add_argument("--compression", choices=("gzip",), help="smaller records, slower to read (none)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the split (%(default)s)")
     add_overwrite(parser)
+    add_take_over(parser)
     add_workers(parser)
     parser.set_defaults(words=())
 
@@ -72,7 +82,7 @@ def run(source, work, words, **options):
 
 
 def command_that_made(words, work):
-    """Return the command without what leaves the bytes alone: the path of WORK, `--workers` and `--overwrite`.
+    """Return the command without what changes no byte: the path of WORK, `--workers`, `--overwrite`, `--take-over`.
 
     Example:
 
@@ -82,7 +92,7 @@ def command_that_made(words, work):
     kept, skip = [], False
     for word in words:
         workers = word.partition("=")[0] == "--workers"
-        if not (skip or workers or word == "--overwrite"):
+        if not (skip or workers or word in ("--overwrite", "--take-over")):
             kept.append("WORK" if word == work else word)
         skip = workers and "=" not in word
     return shlex.join(["mcc-keras", *kept])

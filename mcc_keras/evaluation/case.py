@@ -8,6 +8,7 @@ import numpy as np
 from mcc_keras.errors import UsageError
 from mcc_keras.evaluation.measures import TOLERANCE_MM, Comparison, measure_class
 from mcc_keras.metrics.surface import region
+from mcc_keras.preprocessing.cost import box_cost
 from mcc_keras.reporting.plots import find_slices
 from mcc_keras.reporting.thumbnails import draw
 
@@ -55,7 +56,7 @@ class Scored:
     picture: bytes
 
 
-def score_case(identity, truth, predicted, *, affine, classes, settings, image=None):
+def score_case(identity, truth, predicted, *, affine, classes, settings, image=None, box=None):
     """Score every class of a case.
 
     Args:
@@ -66,6 +67,7 @@ def score_case(identity, truth, predicted, *, affine, classes, settings, image=N
         classes: Name → values in the masks.
         settings: `Settings`; its regions are in `classes` already.
         image: Array (x, y, z) to draw under the outlines; by default black.
+        box: `Preprocessing` and `Grid` of a run, for what its box allows at best; the masks hold class indices then.
 
     Returns:
         `Scored`.
@@ -79,6 +81,7 @@ def score_case(identity, truth, predicted, *, affine, classes, settings, image=N
     >>> [(row["class"], row["dice"], row["hausdorff_distance_mm"]) for row in scored.rows]
     [('cyst', 1.0, 0.0)]
     """
+    costs = () if box is None else _box_costs(truth, *box, num_labels=len(classes) - len(settings.regions))
     rows = []
     for name, values in classes.items():
         comparison = Comparison(
@@ -87,11 +90,17 @@ def score_case(identity, truth, predicted, *, affine, classes, settings, image=N
             affine,
             settings.tolerance_mm,
             settings.smallest_lesion_mm3,
+            costs[values[0] - 1].best_dice if costs and name not in settings.regions else None,
         )
         rows.append({**identity, "class": name, "counted_as": comparison.outcome, **measure_class(comparison)})
     image = np.zeros(truth.shape, np.float32) if image is None else image
     slices = find_slices(image, affine, truth=truth, predicted=predicted)
     return Scored(tuple(rows), draw(slices, size=PICTURE, num_classes=len(classes) - len(settings.regions)))
+
+
+def _box_costs(truth, preprocessing, grid, *, num_labels):
+    in_box = preprocessing.apply_mask(truth, grid, num_labels=num_labels)
+    return box_cost(truth, in_box, grid, num_labels=num_labels)
 
 
 def add_regions(classes, regions, *, labels):

@@ -65,10 +65,14 @@ def draw_differences(ax, rows, *, color):
 
 def draw_dice(ax, rows, *, color):
     """Draw Dice by true volume into axes; cases without the organ have no Dice."""
+    from matplotlib.ticker import LogFormatter  # here, since the import of matplotlib takes long
+
     points = [(row["true_ml"], row["dice"]) for row in rows if row["dice"] is not None]
     ax.scatter(*(zip(*points, strict=True) if points else ((), ())), s=14, alpha=0.8, color=color)
     if points:
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(LogFormatter())  # 2 in place of 2 × 10⁰
+        ax.xaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
     ax.set_ylim(-0.02, 1.02)
     ax.set_xlabel("true volume (ml)")
     ax.set_ylabel("Dice")

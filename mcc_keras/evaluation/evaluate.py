@@ -8,6 +8,7 @@ report.html     the same to look at: learning curves, scores, outlines
 from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import numpy as np
 from tqdm import tqdm
 
@@ -25,6 +26,7 @@ from mcc_keras.runs import run as runs
 from mcc_keras.runs.run import read_run
 from mcc_keras.segmentation.segment import segment_volume
 
+_MIB_PER_WORKER = 32  # of scans: a process of its own costs about a second
 _OWN_NAMES = ("train", "validation", "test", runs.LOGS)
 
 
@@ -39,6 +41,7 @@ def evaluate(
     regions=None,
     by=None,
     output=None,
+    workers=None,
     overwrite=False,
 ):
     """Score a run on a part of its own data or on another data set, every case on its original grid.
@@ -58,6 +61,8 @@ def evaluate(
         regions: Name → mask labels that are merged, scored beside the classes, as `{"whole": (1, 2, 4)}`.
         by: Column of the table of `source`, as `"site"`, whose values get means of their own.
         output: Folder for the three files; by default RUN/<part>, or RUN/<name of the source>.
+        workers: Processes that score while the next case is segmented; by default as many as the scans are worth, up
+            to one per core.
         overwrite: Replace the scores of an earlier evaluation.
 
     Returns:
@@ -86,7 +91,8 @@ def evaluate(
     _check_channels(cases, run)
     _check_column(cases, by)
     seen = find_seen(cases, run.data)
-    results = _score_all(run, cases, seen, by=by, classes=classes, settings=settings, largest=largest_component)
+    options = {"by": by, "classes": classes, "settings": settings, "largest": largest_component}
+    results = _score_all(run, cases, seen, workers=_workers(cases) if workers is None else workers, **options)
     rows = [row for result in results.values() for row in result.rows]
     summary = Summary(
         scored=name,
@@ -119,9 +125,24 @@ def _cases(run, part, source):
     cases = tuple(replace(case, task=replace(case.task, names=run.task.names)) for case in cases)
     if not cases:
         raise CaseError(source, "expected cases with masks, found none", "Scores need the true masks.")
+    return cases, name_scores(source, run.folder)
+
+
+def name_scores(source, folder):
+    """Return a name for the scores of another data set that a folder in the run's own folder can have.
+
+    Args:
+        source: The data set, by whatever path.
+        folder: The run folder.
+
+    Example:
+
+    >>> name_scores("scans/..", Path("run")) == Path.cwd().name, name_scores("/test", Path("run"))
+    (True, 'source-test')
+    """
     path = Path(source).resolve()  # whose name is none of "..", "." and ""
     name = safe_id((path.stem if path.suffix else path.name) or "source")
-    return cases, f"source-{name}" if name.lower() in _OWN_NAMES or (run.folder / name).is_file() else name
+    return f"source-{name}" if name.lower() in _OWN_NAMES or (folder / name).is_file() else name
 
 
 def _case(seen, task, part):
@@ -172,28 +193,37 @@ def _left_out(seen, part):
     return {note: tuple(cases) for note, cases in left_out.items()}
 
 
-def _score_all(run, cases, seen, *, by, classes, settings, largest):
+def _score_all(run, cases, seen, *, by, classes, settings, largest, workers):
+    """Return case id → `Scored`: one case after another is segmented, and those before it are scored beside that."""
     from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that no refusal waits for TensorFlow
 
-    segmenter, results = load_segmenter(run), {}
+    segmenter = load_segmenter(run)
+
+    def jobs():
+        for case in cases:
+            identity = {"case": case.case_id, "group": case.group}
+            identity |= {by: case.columns.get(by, "")} if by else {}
+            identity["note"] = seen[case.case_id].note
+            image = read_image(case)
+            truth = read_mask(case, image)
+            mask, _ = segment_volume(segmenter, image, largest_component=largest)
+            masks = (truth, _class_indices(mask, run.task))
+            first = np.ascontiguousarray(image.array[..., 0])
+            options = {"affine": image.affine, "classes": classes, "settings": settings, "image": first}
+            options["box"] = (run.preprocessing, run.preprocessing.grid(image.array, image.affine))
+            yield joblib.delayed(score_case)(identity, *masks, **options)
+
+    scored = joblib.Parallel(n_jobs=workers, return_as="generator", pre_dispatch="n_jobs")(jobs())
     # A bar on a terminal only (disable=None).
-    for case in tqdm(cases, desc="scoring", unit="case", leave=False, disable=None):
-        identity = {"case": case.case_id, "group": case.group}
-        identity |= {by: case.columns.get(by, "")} if by else {}
-        identity["note"] = seen[case.case_id].note
-        image = read_image(case)
-        truth = read_mask(case, image)
-        mask, _ = segment_volume(segmenter, image, largest_component=largest)
-        results[case.case_id] = score_case(
-            identity,
-            truth,
-            _class_indices(mask, run.task),
-            affine=image.affine,
-            classes=classes,
-            settings=settings,
-            image=image.array[..., 0],
-        )
-    return results
+    bar = tqdm(scored, total=len(cases), desc="scoring", unit="case", leave=False, disable=None)
+    return {result.rows[0]["case"]: result for result in bar}
+
+
+def _workers(cases):
+    """Return how many processes the scans on disk are worth, up to one per core."""
+    paths = [path for case in cases for path in case.images]
+    mib = sum(path.stat().st_size for path in paths if path.is_file()) / 2**20
+    return int(max(1, min(joblib.cpu_count(), len(cases), 1 + mib // _MIB_PER_WORKER)))
 
 
 def _class_indices(mask, task):

@@ -38,6 +38,7 @@ class Comparison:
         affine: (4, 4), from voxels to millimeters.
         tolerance_mm: Distance up to which surfaces count as equal.
         smallest_lesion_mm3: Smaller connected components are not counted as lesions.
+        box_dice: Dice that a perfect network would reach, or `None` where it is not known.
 
     Raises:
         UsageError: Shapes that differ.
@@ -58,6 +59,7 @@ class Comparison:
     affine: np.ndarray = dataclasses.field(default_factory=lambda: np.eye(4))
     tolerance_mm: float = TOLERANCE_MM
     smallest_lesion_mm3: float = 0.0
+    box_dice: float | None = None
 
     def __post_init__(self):
         if self.truth.shape != self.predicted.shape:
@@ -179,6 +181,12 @@ MEASURES = {
         meaning="2·TP / (2·TP + FP + FN)",
         better="high",
         empty=_NEEDS_TRUTH,
+        brief=True,
+    ),
+    "box_dice": Measure(
+        function=lambda comparison: comparison.box_dice,
+        head="box",
+        meaning="Dice of a perfect network: of the truth in the network's box, and back",
         brief=True,
     ),
     "jaccard": Measure(

@@ -1,8 +1,8 @@
 """The report of an evaluation as one HTML page."""
 
 from mcc_keras.evaluation.charts import learning_curves, volume_charts
-from mcc_keras.evaluation.measures import BRIEF, FALSE_ALARM, MEASURES, MISSED, OUTCOMES
-from mcc_keras.evaluation.scores import CLASS_HEADS, class_lines, describe, head_of
+from mcc_keras.evaluation.measures import FALSE_ALARM, MEASURES, MISSED, OUTCOMES
+from mcc_keras.evaluation.scores import CLASS_HEADS, brief_measures, class_lines, describe, head_of
 from mcc_keras.reporting import html
 from mcc_keras.reporting.thumbnails import class_colour, predicted_colour
 
@@ -119,7 +119,8 @@ def _extremes(scores, ordered, pictures):
 def _case_table(scores, anchors):
     extra = [name for name in ("note", scores.summary.by) if name and any(row[name] for row in scores)]
     several = len(scores.summary.classes) > 1
-    heads = ["case", *(["class"] if several else []), *map(head_of, BRIEF.values()), "counted as", *extra]
+    brief = brief_measures(scores)
+    heads = ["case", *(["class"] if several else []), *map(head_of, brief.values()), "counted as", *extra]
     body = []
     for row in scores:
         outcome = row["counted_as"]
@@ -127,7 +128,7 @@ def _case_table(scores, anchors):
             outcome = html.element('<span class="warn">{}</span>', outcome)
         case_id = row["case"]
         name = html.element('<a href="#{}">{}</a>', anchors[case_id], case_id) if case_id in anchors else case_id
-        values = [None if row[key] is None else measure.text(row[key]) for key, measure in BRIEF.items()]
+        values = [None if row[key] is None else measure.text(row[key]) for key, measure in brief.items()]
         body.append([name, *([row["class"]] if several else []), *values, outcome, *(row[key] for key in extra)])
     first = len(heads) - 1 - len(extra)
     text_columns = (*([1] if several else []), *range(first, len(heads)))

@@ -197,14 +197,20 @@ def head_of(measure):
     return measure.head if has_unit else f"{measure.head} {measure.unit}"
 
 
+def brief_measures(scores):
+    """Return the measures that tables show: the brief ones, without those that are blank in every row."""
+    return {name: measure for name, measure in BRIEF.items() if any(row[name] is not None for row in scores)}
+
+
 def _case_table(scores):
+    brief = brief_measures(scores)
     extra = [name for name in ("note", scores.summary.by) if name and any(row[name] for row in scores)]
-    heads = ("case", "class", *map(head_of, BRIEF.values()), "counted as", *extra)
+    heads = ("case", "class", *map(head_of, brief.values()), "counted as", *extra)
     lines = [heads]
     for row in scores:
-        numbers = (measure.text(row[name]) for name, measure in BRIEF.items())
+        numbers = (measure.text(row[name]) for name, measure in brief.items())
         lines.append((row["case"], row["class"], *numbers, row["counted_as"], *(row[name] for name in extra)))
-    return columns(lines, right=range(2, 2 + len(BRIEF)))
+    return columns(lines, right=range(2, 2 + len(brief)))
 
 
 def _class_table(classes):
@@ -213,7 +219,7 @@ def _class_table(classes):
 
 
 def describe(summary):
-    """Return sentences: what each mean stands on, what was left out, and how the masks were made."""
+    """Return sentences: the cases of each mean, the cases left out, and how the masks were made."""
     sentences = [describe_class(group) for group in summary.classes]
     for reason, cases in summary.left_out.items():
         sentences.append(f"In no mean, since the run saw them ({reason}): {_listed(cases)}.")

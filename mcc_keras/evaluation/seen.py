@@ -1,10 +1,11 @@
-"""What a run saw of a case: nothing that it was trained on is scored as unseen.
+"""Cases that a run has seen: no training case is scored as unseen.
 
 Cases are recognized by the SHA-256 of their image files and by their patients, whatever they are called and wherever
 they lie.
 """
 
 import dataclasses
+import itertools
 
 from mcc_keras.errors import CaseError
 from mcc_keras.records.sources import HEADERS, hash_files, source_files
@@ -92,15 +93,13 @@ def refuse_changed(cases, *, workers=None):
 
 
 def image_digests(seen):
-    """Return the SHA-256 of the image files of a `SeenCase`, without headers, which cases can share."""
-    images = []
-    for file, digest in seen.sources.items():
-        if file == seen.mask or file.startswith(f"{seen.mask}/"):
-            break  # the files of the mask are the last ones
-        images.append((file, digest))
-    return {digest for file, digest in images if not file.lower().endswith(_NO_VOXELS)} - {None}
+    """Return the SHA-256 of the image files of a `SeenCase`; those of its mask are the last ones."""
+    of_mask = (file == seen.mask or file.startswith(f"{seen.mask}/") for file in seen.sources)
+    pairs = zip(seen.sources.values(), of_mask, strict=True)
+    return {digest for digest, _ in itertools.takewhile(lambda pair: not pair[1], pairs)} - {None}
 
 
 def _image_files(case):
+    """Return the image files of a case without headers, which cases can share."""
     files = [file for path in case.images for file in source_files(path)]
     return [file for file in files if not file.name.lower().endswith(_NO_VOXELS)]

@@ -1,31 +1,37 @@
 """Records read inside the graph, by their places in the shards; the checksum of each is compared on every read."""
 
 import contextlib
-import re
 
 import tensorflow as tf
 
-from mcc_keras.errors import RecordError
+from mcc_keras.errors import DataError, RecordError, raise_all
 from mcc_keras.records.damage import AGAIN
 from mcc_keras.records.example import FRAME, frame_record
 
 _UNBUFFERED = 0  # a record is read with one call, without a copy through a buffer
-_DAMAGED = re.compile(r"the record of case (\S+) in (.+?) is damaged or gone")
+_ERRORS = (
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    tf.errors.PermissionDeniedError,
+)
 
 
 def record_reader(records, *, keep=None):
-    """Return a function from a case's number to a data set of its one serialized record.
+    """Return a function from a case's number to a data set of its one serialized record, for `Dataset.flat_map`.
 
-    A record that does not have its checksum, or whose shard is gone, is an error of TensorFlow that names case and
-    shard; `record_errors` makes it a `RecordError`.
+    Outside a function TensorFlow loses the place where such a data set begins. A record that does not have its
+    checksum, or whose shard is gone or too short, is an error of TensorFlow; `record_errors` finds out which case it
+    is.
 
     Args:
         records: `Record`s.
         keep: Something to keep alive as long as the function is.
     """
-    ids, paths, positions, _ = zip(*records, strict=True)
+    _, paths, positions, _ = zip(*records, strict=True)
     starts = tf.constant([position - FRAME[0] for position in positions], tf.int64)
-    ids, paths = tf.constant(ids), tf.constant(paths)
+    paths = tf.constant(paths)
 
     def read(case):
         # `tf.data.TFRecordDataset` begins at the first byte of a file; its operation begins anywhere.
@@ -35,32 +41,49 @@ def record_reader(records, *, keep=None):
             buffer_size=tf.constant(_UNBUFFERED, tf.int64),
             byte_offsets=starts[case],
         )
-        record = tf.data.experimental.from_variant(shard, tf.TensorSpec((), tf.string)).take(1).ignore_errors()
-        damaged = tf.data.Dataset.from_tensors((ids[case], paths[case])).map(_refuse)
-        return record.concatenate(damaged).take(1)
+        record = tf.data.experimental.from_variant(shard, tf.TensorSpec((), tf.string)).take(1)
+        return record.apply(tf.data.experimental.assert_cardinality(1))  # a shard that ends before it is no error
 
     read.keep = keep
     return read
 
 
 @contextlib.contextmanager
-def record_errors():
-    """Raise `RecordError` for an error of TensorFlow that a damaged record has caused in the block.
+def record_errors(manifest):
+    """Raise `RecordError`, which names case and shard, for an error of TensorFlow that a damaged record has caused.
+
+    `DataErrors` if there are several.
+
+    Args:
+        manifest: `Manifest` of the records that are read in the block.
 
     Example:
 
-    >>> with record_errors():
-    ...     raise tf.errors.InvalidArgumentError(None, None, "the record of case a7 in work/x is damaged or gone")
+    >>> with record_errors(manifest=None):  # other errors stay what they are
+    ...     raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
     Traceback (most recent call last):
-    mcc_keras.errors.RecordError: work/x: expected the record of case a7 as it was written, found it damaged or gone...
+    tensorflow.python.framework.errors_impl.ResourceExhaustedError: out of memory
     """
     try:
         yield
-    except tf.errors.OpError as error:
-        found = _DAMAGED.search(error.message)
-        if found is None:
-            raise
-        raise _damage(*found.groups()) from error
+    except _ERRORS as error:
+        try:
+            raise_all(find_damaged(manifest))
+        except DataError as found:
+            raise found from error
+        raise
+
+
+def find_damaged(manifest):
+    """Return a `RecordError` for each record of a `Manifest` that is not as it was written."""
+    problems = []
+    for part, count in manifest.counts.items():
+        for record in manifest.records(part) if count else ():
+            try:
+                read_payload(record)
+            except RecordError as problem:
+                problems.append(problem)
+    return problems
 
 
 def read_payload(record):
@@ -74,21 +97,15 @@ def read_payload(record):
         with open(record.path, "rb") as file:
             file.seek(record.position - before)
             frame = file.read(before + record.bytes + behind)
-    except OSError:
-        raise _damage(record.case_id, record.path) from None
+    except OSError as error:
+        raise _damage(record, error.strerror) from None
     payload = frame[before : before + record.bytes]
     head, tail = frame_record(payload)
     if frame != head + payload + tail:
-        raise _damage(record.case_id, record.path)
+        raise _damage(record, "other bytes")
     return payload
 
 
-def _refuse(case_id, path):
-    text = tf.strings.join(["the record of case ", case_id, " in ", path, " is damaged or gone"])
-    with tf.control_dependencies([tf.debugging.Assert(tf.constant(False), [text])]):
-        return tf.constant("")
-
-
-def _damage(case_id, path):
-    problem = f"expected the record of case {case_id} as it was written, found it damaged or gone"
-    return RecordError(path, problem, AGAIN)
+def _damage(record, found):
+    problem = f"expected the record of case {record.case_id} as it was written, found: {found}"
+    return RecordError(record.path, problem, AGAIN)

@@ -125,7 +125,7 @@ class _Axes:
         m_x, m_y, m_z = tf.unstack(self.n_to)
         image = tf.matmul(x, tf.reshape(image, [-1, n_x, n_y * n_z]))
         image = tf.matmul(y, tf.reshape(image, [-1, n_y, n_z]))
-        image = tf.matmul(tf.reshape(image, [-1, n_z]), z, transpose_b=True)
+        image = tf.matmul(tf.reshape(image, [-1, n_z]), z[0], transpose_b=True)
         return tf.reshape(image, [-1, m_x, m_y, m_z])
 
     def _matrices(self):
@@ -138,8 +138,8 @@ class _Axes:
         weights = tf.where(scale > 1, covered, linear)
         weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=2, keepdims=True))
         weights = tf.cast(weights * tf.cast(self.inside[..., None], tf.float64), tf.float32)
-        sizes = zip(tf.unstack(weights), tf.unstack(self.n_to), tf.unstack(self.n_from), strict=True)
-        return [matrix[:rows, :columns] for matrix, rows, columns in sizes]
+        sizes = tf.unstack(tf.stack([tf.ones_like(self.n_to), self.n_to, self.n_from], axis=1))
+        return [tf.slice(weights, (axis, 0, 0), size) for axis, size in enumerate(sizes)]
 
 
 def background_of(image):

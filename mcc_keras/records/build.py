@@ -33,7 +33,7 @@ SCRATCH = ".scratch"
 
 
 class SetBuilder:
-    """The writing of one set of records into a folder, which may hold what a stopped call has made of the same plan.
+    """Writes one set of records into a folder, and continues the work of a stopped call with the same plan.
 
     Args:
         cases: `Case`s.

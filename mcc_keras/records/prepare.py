@@ -32,7 +32,7 @@ class PreparedCase:
 
 
 def prepare_case(case, preprocessing):
-    """Return the `PreparedCase`, or the error of ours as a value, so that the errors of all cases can be collected.
+    """Return the `PreparedCase`, or an `MCCKerasError` as a value, so that the errors of all cases can be collected.
 
     Args:
         case: `Case` with a mask.

@@ -65,8 +65,8 @@ def write_tfrecords(
 ):
     """Prepare cases for training: split by patient, fit on the training part, preprocess, write sharded records.
 
-    The same call again does nothing; after a kill it makes what is missing, and the bytes are those of an undisturbed
-    call. Changes are found by the SHA-256 of the source files, the preprocessing, the split and the labels.
+    The same call again does nothing; after a kill it prepares the missing cases, and the bytes are those of an
+    undisturbed call. Changes are found by the SHA-256 of the source files, the preprocessing, the split and the labels.
 
     Args:
         cases: `Case`s with masks, all of the same labels and channels.

@@ -1,8 +1,8 @@
 """Self-contained HTML pages: one file, nothing fetched from anywhere, every text escaped.
 
-The pieces (`page`, `table`, `picture`, `facts`) return `Markup`; anything else that is handed to them is text and is
-escaped, so a case id or a path can hold any character. The one script, which sorts tables, is allowed by its hash; the
-page is complete without it.
+The pieces (`page`, `table`, `picture`, `facts`) return `Markup`. Any other argument is text and is escaped, so a case
+id or a path can hold any character. The only script sorts tables and is allowed by its hash; the page is complete
+without it.
 """
 
 import base64
@@ -40,7 +40,7 @@ td { white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; overflow-wrap: anywhere;
                                  min-width: 6rem; }
 td.text, th.text { text-align: left; }
-td.text { white-space: normal; overflow-wrap: anywhere; min-width: 5rem; }
+td.text { white-space: normal; overflow-wrap: anywhere; min-width: 5rem; max-width: 34rem; }
 table.sortable th { cursor: pointer; }
 tbody tr:hover { background: var(--tint); }
 details { border-bottom: 1px solid var(--line); padding: .35rem 0; }
@@ -72,7 +72,7 @@ for (const head of document.querySelectorAll("table.sortable th")) {
 }
 """
 _HASH = base64.b64encode(hashlib.sha256(SORT.encode()).digest()).decode("ascii")
-# The policy keeps the promise even if some text were ever to slip through unescaped.
+# Nothing is loaded or run even if some text were not escaped.
 POLICY = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{_HASH}'"
 _PAGE = Markup(
     "<!DOCTYPE html>\n"
@@ -115,7 +115,7 @@ def join(parts, between=""):
 
 
 def page(title, *parts, lead="", footer=""):
-    """Return a whole document: the title, a leading sentence, the parts in their order, a footer."""
+    """Return a whole document: title, leading sentence, parts, footer."""
     body = join(parts, "\n")
     script = element("<script>{}</script>", Markup(SORT)) if 'class="sortable"' in body else ""
     return element(
@@ -124,7 +124,7 @@ def page(title, *parts, lead="", footer=""):
 
 
 def section(title, *parts):
-    """Return a heading with what stands below it."""
+    """Return a heading with the parts below it."""
     return element("<section><h2>{}</h2>\n{}</section>", title, join(parts, "\n"))
 
 
@@ -153,12 +153,14 @@ def table(columns, rows, *, text_columns=(), sortable=False):
         sortable: Whether a click on the head of a column sorts by it.
     """
 
-    def cells(tag, values):
-        left = (Markup(' class="text"') if index in text_columns else Markup("") for index in range(len(values)))
-        return join(element("<{0}{1}>{2}</{0}>", tag, kind, value) for kind, value in zip(left, values, strict=True))
+    kinds = [' class="text"' if index in text_columns else "" for index in range(len(columns))]
 
-    body = join(element("<tr>{}</tr>\n", cells(Markup("td"), tuple(row))) for row in rows)
-    head = cells(Markup("th"), tuple(columns))
+    def cells(tag, values):  # plain strings: the cells of 10,000 cases are ten times as fast as by templates
+        pairs = zip(kinds, values, strict=True)
+        return "".join(f"<{tag}{kind}>{escape(value)}</{tag}>" for kind, value in pairs)
+
+    body = Markup("".join(f"<tr>{cells('td', row)}</tr>\n" for row in rows))
+    head = Markup(cells("th", columns))
     kind = Markup(' class="sortable"') if sortable else Markup("")
     template = '<div class="wide"><table{}><thead><tr>{}</tr></thead>\n<tbody>{}</tbody></table></div>'
     return element(template, kind, head, body)

@@ -23,12 +23,13 @@ class Segmenter(tf.Module):
         preprocessing: `Preprocessing` with nothing left to fit.
         task: `Task`, whose `label_values` the mask holds.
         flip_axes: Axes of the box (0 is left–right) that are also flipped; the predictions are averaged.
+        weights: Pairs (Keras variable, tensor or `tf.Variable`) to take instead of the model's own values.
 
     Call `segment(image, affine)`: image float32 (x, y, z, channels) in stored order, affine float32 (4, 4) to RAS+
     millimetres. It returns a dict: `mask` uint8 or uint16 (x, y, z), `probability` float32 (x, y, z, classes).
     """
 
-    def __init__(self, model, preprocessing, *, task=DEFAULT_TASK, flip_axes=()):
+    def __init__(self, model, preprocessing, *, task=DEFAULT_TASK, flip_axes=(), weights=()):
         super().__init__(name="segmenter")
         if model.output_shape[-1] != task.num_classes:
             raise UsageError(
@@ -36,7 +37,7 @@ class Segmenter(tf.Module):
                 f"Received: task.num_classes={task.num_classes}."
             )
         self.model, self.preprocessing = model, preprocessing
-        self.task, self.flip_axes = task, tuple(flip_axes)
+        self.task, self.flip_axes, self.weights = task, tuple(flip_axes), tuple(weights)
         channels = model.input_shape[-1]
         self.segment = tf.function(
             self._segment,
@@ -59,7 +60,8 @@ class Segmenter(tf.Module):
 
     def _predict(self, box):
         views = [box] + [tf.reverse(box, [axis]) for axis in self.flip_axes]
-        probability = tf.cast(self.model(tf.stack(views), training=False), tf.float32)
+        with keras.StatelessScope(self.weights, initialize_variables=False):
+            probability = tf.cast(self.model(tf.stack(views), training=False), tf.float32)
         back = [probability[0]] + [tf.reverse(probability[i + 1], [axis]) for i, axis in enumerate(self.flip_axes)]
         return tf.add_n(back) / len(back)
 
@@ -84,26 +86,34 @@ def load_segmenter(run):
 
     Args:
         run: Run folder, or a `Run`.
+
+    Raises:
+        RunError: The run is not finished, or one of its files is damaged.
     """
     run = read_run(run)
-    return Segmenter(
-        load_model(run),
-        run.preprocessing,
-        task=run.task,
-        flip_axes=run.recipe.flip_axes,
-    )
+    model, weights = load_model(run)
+    return Segmenter(model, run.preprocessing, task=run.task, flip_axes=run.recipe.flip_axes, weights=weights)
 
 
 def load_model(run):
-    """Return the Keras model of a `Run`, for inference; only registered classes are ever run from the file.
+    """Return the Keras model of a `Run` and its weights, for inference.
+
+    Only registered classes are ever run from the file. The model's own variables are left without values, since
+    drawing these and then replacing them takes as long as all the rest.
+
+    Returns:
+        `keras.Model`; list of pairs (variable, tensor), as `Segmenter` takes it.
 
     Raises:
         RunError: The file is damaged, or holds a class that is not registered.
     """
     path = run.folder / MODEL
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
+        with keras.StatelessScope(initialize_variables=False) as scope:
+            model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises a dozen types for a damaged file
         raise RunError(
             path, f"expected a Keras model, found {type(error).__name__}: {error}", "Train again."
         ) from error
+    found = ((variable, scope.get_current_value(variable)) for variable in model.variables)
+    return model, [(variable, value) for variable, value in found if value is not None]

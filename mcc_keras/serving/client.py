@@ -61,7 +61,7 @@ def segment_remote(address, images, output, *, model_name="segmenter", timeout_s
                 raise _explained(error, address, model_name, timeout_seconds, images) from error
 
         channels = _channels(ask(stub.GetModelMetadata, _metadata_request(apis)), apis, address)
-        volume = read_scan(images, ("image",) * channels)
+        volume = read_scan(images, tuple(f"image {number}" for number in range(1, channels + 1)))
         answer = ask(stub.Predict, _predict_request(volume, apis, tensorflow))
     mask = tensorflow.make_ndarray(answer.outputs["mask"])
     if mask.shape != volume.shape:

@@ -29,19 +29,21 @@ TOLERANCE = 1e-6
 EXTRA = "assets.extra"  # TensorFlow Serving's name for files that the graph itself does not read
 ABOUT, WARM_UP = "mcc_keras.json", "tf_serving_warmup_requests"
 
-# Operations that compute: none of them reads or writes files, runs Python or loads code.
+# Operations that compute: none of them reads or writes files, runs Python or loads code. Those on bits, and the counts
+# of keys below a fixed size, are the percentiles of the preprocessing.
 _COMPUTING = """
-Abs AddN AddV2 All Any ArgMax ArgMin Assert AvgPool3D BatchMatMulV2 BatchMatMulV3 BatchToSpaceND BiasAdd BroadcastArgs
-BroadcastTo Cast Ceil CheckNumerics ClipByValue ConcatV2 Const Conv2D Conv3D Conv3DBackpropInputV2 Cumsum DepthToSpace
-Div DivNoNan Einsum Elu EnsureShape Equal Erf Exp ExpandDims Expm1 Fill Floor FloorDiv FloorMod FusedBatchNormV3
-GatherNd GatherV2 Greater GreaterEqual Identity IdentityN If InvertPermutation IsFinite IsInf IsNan L2Loss LeakyRelu
-Less LessEqual LinSpace Log Log1p LogicalAnd LogicalNot LogicalOr LogSoftmax MatMul MatrixInverse Max Maximum
-MaxPool3D Mean Min Minimum MirrorPad Mul MulNoNan Neg NoOp NotEqual OneHot OnesLike Pack Pad PadV2 PartitionedCall
-Placeholder PlaceholderWithDefault Pow PreventGradient Prod Range Rank ReadVariableOp RealDiv Reciprocal Relu Relu6
-Reshape ResizeBilinear ResizeNearestNeighbor ResourceGather ReverseV2 Rint Round Rsqrt ScatterNd Select SelectV2 Selu
-Shape ShapeN Sigmoid Sign Size Slice Softmax Softplus Softsign SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square
-SquaredDifference Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StopGradient StridedSlice Sub Sum Svd Tan
-Tanh TensorScatterUpdate Tile TopKV2 Transpose Unpack VarHandleOp Where While ZerosLike
+Abs AddN AddV2 All Any ArgMax ArgMin Assert AvgPool3D BatchMatMulV2 BatchMatMulV3 BatchToSpaceND BiasAdd Bitcast
+BitwiseAnd BitwiseXor BroadcastArgs BroadcastTo Cast Ceil CheckNumerics ClipByValue ConcatV2 Const Conv2D Conv3D
+Conv3DBackpropInputV2 Cumsum DenseBincount DepthToSpace Div DivNoNan Einsum Elu EnsureShape Equal Erf Exp ExpandDims
+Expm1 Fill Floor FloorDiv FloorMod FusedBatchNormV3 GatherNd GatherV2 Greater GreaterEqual Identity IdentityN If
+InvertPermutation IsFinite IsInf IsNan L2Loss LeakyRelu Less LessEqual LinSpace Log Log1p LogicalAnd LogicalNot
+LogicalOr LogSoftmax MatMul MatrixInverse Max Maximum MaxPool3D Mean Min Minimum MirrorPad Mul MulNoNan Neg NoOp
+NotEqual OneHot OnesLike Pack Pad PadV2 PartitionedCall Placeholder PlaceholderWithDefault Pow PreventGradient Prod
+Range Rank ReadVariableOp RealDiv Reciprocal Relu Relu6 Reshape ResizeBilinear ResizeNearestNeighbor ResourceGather
+Reverse ReverseV2 RightShift Rint Round Rsqrt ScatterNd Select SelectV2 Selu Shape ShapeN Sigmoid Sign Size Slice
+Softmax Softplus Softsign SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square SquaredDifference Squeeze
+StatefulPartitionedCall StatelessIf StatelessWhile StopGradient StridedSlice Sub Sum Svd Tan Tanh TensorScatterUpdate
+Tile TopKV2 Transpose Unpack UpperBound VarHandleOp Where While ZerosLike
 """
 # Operations that TensorFlow adds to read and write the variables beside the graph; allowed in those two functions only.
 _CHECKPOINTING = """
@@ -81,7 +83,7 @@ def export_saved_model(run, folder):
     ['1', '2']
     """
     refuse_remote(folder)
-    segmenter = run if isinstance(run, Segmenter) else load_segmenter(run)
+    segmenter = _with_variables(run if isinstance(run, Segmenter) else load_segmenter(run))
     volume = awkward_volume(segmenter.model.input_shape[-1])
     live = segmenter.segment(*volume)
     folder = Path(folder)
@@ -112,9 +114,17 @@ def awkward_volume(channels):
     return image, affine
 
 
+def _with_variables(segmenter):
+    """Return the same segmenter with weights that are saved beside the graph: constants inside it end at 2 GiB."""
+    own = {id(variable): value for variable, value in segmenter.weights}
+    weights = [(v, tf.Variable(own.get(id(v), v.value), trainable=False)) for v in segmenter.model.variables]
+    settings = {"task": segmenter.task, "flip_axes": segmenter.flip_axes, "weights": weights}
+    return Segmenter(segmenter.model, segmenter.preprocessing, **settings)
+
+
 def _write(segmenter, path, volume, *, name):
     served = tf.Module(name="segmenter")
-    served.weights = [variable.value for variable in segmenter.model.variables]
+    served.weights = [value for _, value in segmenter.weights]
     tf.saved_model.save(served, str(path), signatures={SIGNATURE: segmenter.segment.get_concrete_function()})
     extra = path / EXTRA
     extra.mkdir()

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from mcc_keras import augmentation
-from mcc_keras.augmentation.kernel import INTENSITIES
+from mcc_keras.augmentation.changes import INTENSITIES
+from mcc_keras.augmentation.kernel import _INTENSITIES
 from mcc_keras.augmentation.policy import LIMITS
 
 STRENGTH = {"motion_mm": 3.0, "spike": 1.0, "low_resolution": 2.0, "blur": 1.5, "channel_dropout": 0.7}
@@ -15,7 +16,7 @@ STRENGTH = {"motion_mm": 3.0, "spike": 1.0, "low_resolution": 2.0, "blur": 1.5, 
 
 def change_of(name):
     more = {"spacing_mm": tf.constant([1.0, 1.5, 2.0])} if name == "motion_mm" else {}
-    return functools.partial(INTENSITIES[name], **more)
+    return functools.partial(_INTENSITIES[name], **more)
 
 
 def volume(shape=(9, 8, 7), channels=2):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import re
@@ -8,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcc_keras.checks import check_cases
+from mcc_keras.checks import Finding, check_cases
+from mcc_keras.checks.page import build_page
 from mcc_keras.datasets import find_cases, write_synthetic
 from mcc_keras.errors import DataErrors, GeometryError, LabelError, OutputExistsError, UsageError, VolumeError
 from mcc_keras.volumes import write_volume
@@ -239,10 +241,7 @@ def test_the_page_holds_all_it_shows_and_escapes_what_it_is_given(tmp_path):
 def test_the_page_shows_which_colour_is_which_of_several_classes(tmp_path):
     add(tmp_path, "a")
     page = check(tmp_path, labels=(1, (2, 3))).write_html(tmp_path / "check.html").read_text("utf-8")
-    assert re.findall(r'rgb(\(.*?\))"></span>([^<]*?)\s*<', page) == [
-        ("(25, 184, 224)", "1"),
-        ("(255, 140, 26)", "2+3"),
-    ]
+    assert re.findall(r'#(.{6})"></span>([^<]*?)\s*<', page) == [("19b8e0", "1"), ("ff8c1a", "2+3")]
     assert 'class="swatch"' not in check(tmp_path).write_html(tmp_path / "one.html").read_text("utf-8")
 
 
@@ -301,3 +300,17 @@ def test_checking_loads_neither_keras_nor_tensorflow(tmp_path):
         "assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path], check=True, timeout=120)
+
+
+def test_the_page_of_ten_thousand_cases_shows_the_worst_and_all_in_the_table(tmp_path):
+    add(tmp_path, "case")
+    report = check(tmp_path)
+    names = [f"case{index:05}" for index in range(10_000)]
+    rows = tuple({**report.rows[0], "case": name} for name in names)
+    pictures = {name: report.thumbnails["case"] + b" " * 16_000 for name in names}
+    findings = (Finding("error", names[-1], "cut"), *(Finding("warning", name, "empty mask") for name in names[500:]))
+    page = build_page(dataclasses.replace(report, rows=rows, findings=findings, thumbnails=pictures))
+    shown = re.findall(r"<figcaption>(case\d+) ", page)
+    assert shown == [names[-1], *names[500:799]]
+    assert re.findall(r"<tr><td>(case\d+)</td>", page) == names
+    assert len(page) < 20e6

@@ -20,6 +20,7 @@ FUNCTIONS = {
     "preview": (mk.find_cases, mk.preview_augmentation),
     "train": (mk.Recipe, mk.train),
     "evaluate": (mk.evaluate,),
+    "score": (mk.score,),
     "segment": (mk.segment,),
     "export": (mk.export_saved_model,),
     "client": (mk.segment_remote,),
@@ -28,7 +29,7 @@ FUNCTIONS = {
 # Set by the command line itself (cases and preprocessing come from other options, progress is always shown, pictures
 # belong to a page), or useful in Python only.
 ELSEWHERE = {"cases", "command", "preprocessing", "progress", "pictures", "verbose", "changes"}
-ELSEWHERE |= {"model", "model_arguments", "loss_arguments", "patches"}  # of a recipe, until they have options
+ELSEWHERE |= {"model_arguments", "loss_arguments", "patches"}  # of a recipe, until they have options
 
 
 def options_of(command):

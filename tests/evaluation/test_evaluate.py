@@ -8,7 +8,7 @@ import pytest
 from mcc_keras.datasets import find_cases, read_image, read_mask, write_synthetic
 from mcc_keras.documents import read_document
 from mcc_keras.errors import CaseError, GeometryError, OutputExistsError, RunError, UsageError
-from mcc_keras.evaluation.evaluate import evaluate
+from mcc_keras.evaluation.evaluate import evaluate, name_scores
 from mcc_keras.evaluation.measures import MEASURES
 from mcc_keras.evaluation.output import write_scores
 from mcc_keras.evaluation.scores import SCHEMA, Summary
@@ -94,6 +94,19 @@ def test_every_case_of_the_part_is_scored_as_the_mask_on_disk_says(run, scans, t
         assert row["predicted_ml"] == pytest.approx(predicted.sum() * voxel_ml)
 
 
+def test_a_score_stands_beside_what_the_box_allows_at_best(run, scans):
+    scores = evaluate(run)
+    case = next(case for case in find_cases(scans) if case.case_id == scores[0]["case"])
+    truth = read_mask(case, read_image(case))
+    grid = run.preprocessing.grid(read_image(case).array, read_image(case).affine)
+    # The probability of a perfect network is the mask in the box.
+    in_box = run.preprocessing.apply_mask(truth, grid, num_labels=1)
+    back = run.preprocessing.restore(in_box[..., None].astype(np.float32), grid)[..., 0] >= 0.5
+    assert scores[0]["box_dice"] == pytest.approx(2 * (truth * back).sum() / (truth.sum() + back.sum()))
+    assert 0.5 < scores[0]["box_dice"] < 1
+    assert scores.to_text().splitlines()[0].split()[:4] == ["case", "class", "Dice", "box"]
+
+
 def test_means_leave_out_the_cases_without_the_organ_and_count_them(run, others):
     scores = evaluate(run, source=others)
     (summary,) = scores.summary.classes
@@ -126,7 +139,7 @@ def test_the_files_hold_what_is_returned(run):
 def test_the_table_to_read_names_every_case_and_the_options(run):
     text = str(evaluate(run, largest_component=True))
     lines = text.splitlines()
-    assert lines[0].split()[:4] == ["case", "class", "Dice", "MCC"]
+    assert lines[0].split()[:5] == ["case", "class", "Dice", "box", "MCC"]
     assert sum(line.startswith("case_") for line in lines) == 3
     assert "mean Dice" in text
     assert "averaged over flips along x, only the largest component kept" in text
@@ -222,6 +235,42 @@ def test_bad_requests_are_refused_with_the_way_out(run, scans, tmp_path):
     write_volume(scan.array, tmp_path / "bare" / "a.nii.gz", affine=scan.affine)
     with pytest.raises(CaseError, match="found none"):
         evaluate(run, source=tmp_path / "bare")
+
+
+def test_workers_change_no_number(run):
+    assert evaluate(run, workers=2) == evaluate(run, workers=1, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../..", "/", "test", "Logs", "model.keras", "a/../..", "\x1b[2J"])
+def test_the_name_of_a_source_is_that_of_a_new_folder_in_the_run(tmp_path, monkeypatch, name):
+    (tmp_path / "here" / "there").mkdir(parents=True)
+    (tmp_path / "model.keras").touch()
+    monkeypatch.chdir(tmp_path / "here" / "there")
+    found = name_scores(name, tmp_path)
+    assert (tmp_path / found).resolve().parent == tmp_path
+    assert found.isprintable() and found.lower() not in ("train", "validation", "test", "logs")
+    assert not (tmp_path / found).is_file()
+
+
+def test_scores_are_never_written_among_the_scans(run, others, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(others.parent)
+    for output in (others.parent, others.parent / "images" / "..", link, others.parent.parent):
+        with pytest.raises(UsageError, match="must not be an input"):
+            evaluate(run, source=others, output=output, overwrite=True)
+    with pytest.raises(OutputExistsError, match="found a file"):
+        evaluate(run, source=others, output=others)
+
+
+def test_names_can_neither_move_a_cursor_nor_be_a_formula(run, others):
+    text = others.read_text().replace("other_000", "=HYPERLINK(1)").replace(",A", ",\x1b[2JA")
+    source = others.with_name("hostile.csv")
+    source.write_text(text)
+    scores = evaluate(run, source=source, by="site", output=run.folder / "hostile")
+    source.unlink()
+    assert "'=HYPERLINK(1)" in scores.scores_path.read_text()
+    for text in (scores.to_text(), scores.scores_path.read_text(), scores.report_path.read_text()):
+        assert "\x1b" not in text and "\\x1b[2JA" in text
 
 
 def test_no_progress_is_shown_where_there_is_no_terminal(run, capsys):

@@ -1,12 +1,14 @@
 """Measures against scikit-learn, SimpleITK, MONAI and surface-distance, and their rules for empty masks."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import SimpleITK
 from sklearn.metrics import f1_score, jaccard_score, matthews_corrcoef, precision_score, recall_score
 
 from mcc_keras.errors import UsageError
-from mcc_keras.evaluation.measures import MEASURES, OUTCOMES, Comparison, Counts, measure_class
+from mcc_keras.evaluation.measures import MEASURES, OUTCOMES, SCORES, Comparison, Counts, measure_class
 
 SPACING = (0.7, 1.0, 2.5)
 
@@ -134,3 +136,12 @@ def test_a_lesion_that_a_large_prediction_only_touches_has_too_little_iou():
 def test_masks_of_different_shapes_are_not_compared():
     with pytest.raises(UsageError, match=r"truth.shape=\(2, 2\), predicted.shape=\(2, 3\)"):
         Comparison(np.zeros((2, 2), bool), np.zeros((2, 3), bool))
+
+
+def test_the_readme_lists_every_score_with_its_value_for_a_missed_organ():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    missed = Comparison(*masks("missed"))
+    for name, measure in SCORES.items():
+        value = measure.value(missed)
+        text = "blank" if value is None else f"{value:g}"
+        assert f"| `{name}` | {measure.meaning} | {measure.better} | {text} |" in readme

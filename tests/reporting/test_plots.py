@@ -4,6 +4,7 @@ import pytest
 
 from mcc_keras.datasets.phantom import random_volume
 from mcc_keras.reporting import plots
+from mcc_keras.reporting.thumbnails import class_colour
 
 AFFINE = np.diag([0.5, 1.0, 4.0, 1.0])
 
@@ -94,6 +95,21 @@ def test_learning_curves_hold_the_numbers_of_the_history():
     assert [tuple(line.get_ydata()) for line in ax.lines[:2]] == [(0.9, 0.5), (0.8, 0.6)]
     assert [text.get_text() for text in ax.get_legend().texts] == ["training", "validation", "kept: epoch 2"]
     assert ax.get_xlabel() == "epoch"
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 7, 300])
+def test_the_axis_of_epochs_shows_whole_numbers(epochs):
+    ax = plots.plot_history([{"epoch": float(epoch), "loss": 1 / epoch} for epoch in range(1, epochs + 1)])
+    low, high = ax.get_xlim()
+    shown = [tick for tick in ax.get_xticks() if low <= tick <= high]
+    assert shown and all(tick == int(tick) for tick in shown)
+
+
+def test_the_outlines_of_several_classes_have_the_colours_of_the_thumbnails():
+    mask = box((8, 8, 8), (1, 1, 1), (4, 4, 4)) + 2 * box((8, 8, 8), (5, 5, 1), (7, 7, 4))
+    ax = plots.plot_case(np.random.default_rng(0).random((8, 8, 8)), AFFINE, truth=mask, predicted=mask)[0]
+    colours = [matplotlib.colors.to_hex(line.get_edgecolor()[0]) for line in ax.collections]
+    assert colours == [f"#{bytes(class_colour(index)).hex()}" for index in (0, 1, 0, 1)]
 
 
 def test_a_history_without_validation_has_one_curve_and_an_empty_one_none():

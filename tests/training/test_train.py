@@ -6,15 +6,16 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from tensorflow.python.framework import ops
 
 from mcc_keras.datasets import find_cases, write_synthetic
-from mcc_keras.errors import OutputExistsError, UsageError
+from mcc_keras.errors import UsageError
 from mcc_keras.models.convolution import Convolution
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.write import write_tfrecords
 from mcc_keras.runs.recipe import Recipe
 from mcc_keras.segmentation.segmenter import load_model
-from mcc_keras.training.callbacks import BestModel, Schedule
+from mcc_keras.training.callbacks import BestModel, Schedule, Stopwatch
 from mcc_keras.training.precision import check_bfloat16
 from mcc_keras.training.train import train
 
@@ -42,7 +43,7 @@ def test_a_run_folder_holds_everything_that_later_stages_need(run, work):
     assert run.data.work == str(work)
     assert (run.recipe.loss, run.recipe.epochs, run.recipe.seed, run.result.steps) == ("mcc", 8, 3, 24)
     assert (run.recipe.augment.flip, run.recipe.flip_axes) == ((True, False, False), (0,))
-    assert {part: len(cases) for part, cases in run.data.cases.items()} == {"train": 6, "validation": 4, "test": 0}
+    assert {part: len(cases) for part, cases in run.data.cases.items()} == {"train": 6, "validation": 4}
     assert all(digest for case in run.data.cases["train"] for digest in case.sources.values())
     assert set(run.result.versions) >= {"python", "mcc_keras", "keras", "tensorflow"}
     assert any((run.folder / "logs").rglob("events*"))
@@ -59,7 +60,7 @@ def test_the_log_says_how_fast_training_went_and_how_long_it_waited_for_data(run
 
 def test_a_training_learns_the_organ_from_the_image(run):
     first, *_, last = run.history
-    # A loss of the wrong sign, or masks that do not belong to the images, leave both below 0.35.
+    # A loss of the wrong sign, or masks that do not belong to the images, leave the first below 0.4.
     assert last["dice"] > 0.5
     assert last["val_dice"] > 0.42
     assert last["loss"] < 0.7 * first["loss"]
@@ -75,6 +76,14 @@ def test_the_same_seed_gives_the_same_weights(run, work, tmp_path):
     again = train(work, tmp_path / "again", **SETTINGS)
     pairs = zip(load_model(run).get_weights(), load_model(again).get_weights(), strict=True)
     assert all(np.array_equal(first, second) for first, second in pairs)
+
+
+def test_a_training_keeps_no_graph_in_the_process(work, tmp_path):
+    registry = ops.gradient_registry._registry  # where TensorFlow keeps graphs with custom gradients
+    before = len(registry)
+    model = keras.Sequential([keras.Input((16, 16, 8, 1)), keras.layers.Conv3D(1, 1, activation="sigmoid")])
+    train(work, tmp_path / "run", model=model, epochs=1, augment=False, verbose=0)
+    assert len(registry) == before
 
 
 def test_minutes_other_losses_and_half_precision(work, tmp_path):
@@ -104,13 +113,6 @@ def test_bfloat16_is_not_refused_where_the_processor_computes_it():
     check_bfloat16()
 
 
-def test_a_run_folder_that_is_not_empty_is_refused_and_kept(run, work):
-    before = (run.folder / "run.json").read_bytes()
-    with pytest.raises(OutputExistsError, match="a finished run"):
-        train(work, run.folder, epochs=1)
-    assert (run.folder / "run.json").read_bytes() == before
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -138,7 +140,7 @@ class Stub:
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero_along_a_cosine():
-    schedule = Schedule(Recipe(learning_rate=1.0), total_steps=200)
+    schedule = Schedule(Recipe(learning_rate=1.0, epochs=10), steps=20, stopwatch=Stopwatch())
     schedule.set_model(Stub())
     rates = []
     for _ in range(200):
