@@ -186,7 +186,8 @@ def write_mask(mask, path, *, like, overwrite=False):
     written aside before either is renamed, the header last, so that a header never stands beside other voxels.
 
     Args:
-        mask: `(x, y, z)` labels, whole numbers from 0 to 65535; stored as uint8, or as uint16 above 255.
+        mask: `(x, y, z)` labels, whole numbers from 0 to 65535; stored as uint8, or as uint16 above 255 and where
+            they are uint16 already.
         path: Ends in `.nii.gz`, `.nii`, `.nrrd`, `.mha` or `.mhd`; all but `.nii` are compressed.
         like: The `Volume` that the mask belongs to.
         overwrite: Replace an existing file.
@@ -210,7 +211,8 @@ def write_mask(mask, path, *, like, overwrite=False):
     mask = np.asarray(mask)
     if mask.shape != like.shape:
         raise GeometryError(path, f"expected a mask of shape {like.shape}, found {mask.shape}", "Restore it first.")
-    mask = mask.astype(np.uint8 if _largest_label(mask) <= 255 else np.uint16)
+    small = _largest_label(mask) <= 255 and mask.dtype != np.uint16  # the masks of one run have one type
+    mask = mask.astype(np.uint8 if small else np.uint16)
     path = refuse_mask_path(path, overwrite=overwrite)
     suffix = suffix_of(path)
     if suffix in NIFTI_SUFFIXES:

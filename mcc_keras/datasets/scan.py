@@ -9,13 +9,15 @@ from mcc_keras.formats.dicom import holds_dicom
 from mcc_keras.task import Task
 
 
-def read_scan(images, channel_names):
+def read_scan(images, channel_names, *, affine=None, nonfinite="error"):
     """Read the channels of one scan.
 
     Args:
         images: Path of the scan; for several channels one file with all of them, a list, one file per channel in their
             order, or a case folder, whose channels are taken by their names. Of DICOM files the folder is named.
         channel_names: Name of every channel.
+        affine: `"sform"` or `"qform"`, where a NIfTI file holds two that disagree.
+        nonfinite: `"error"` refuses NaN and infinite voxels, `"zero"` reads them as 0.
 
     Returns:
         `Volume` with array (x, y, z, channels) float32.
@@ -33,4 +35,12 @@ def read_scan(images, channel_names):
     if len(paths) not in (1, len(channel_names)):
         wanted = f"{len(channel_names)} files, one per channel ({', '.join(channel_names)})"
         raise UsageError(f"Expected {wanted}. Received {len(paths)}: {', '.join(map(str, paths))}.")
-    return read_image(Case("scan", images=tuple(map(Path, paths)), task=Task(channel_names=tuple(channel_names))))
+    images, task = tuple(map(Path, paths)), Task(channel_names=tuple(channel_names))
+    return read_image(Case("scan", images=images, task=task, affine=affine, nonfinite=nonfinite))
+
+
+def files_of(images):
+    """Return all files that `read_scan` may read: those named, and those in a folder named."""
+    paths = (images,) if isinstance(images, str | Path) else tuple(images)
+    folders = [Path(path) for path in paths if Path(path).is_dir()]
+    return [*paths, *(file for folder in folders for file in folder.iterdir())]

@@ -119,7 +119,7 @@ def _cases(run, part, source):
             raise UsageError(f"The {part} part of {run.folder} has no cases. Choose another part. Received: {part=}.")
         refuse_changed(seen)
         return tuple(_case(each, run.task, part) for each in seen), part
-    reading = _reading(run.data)
+    reading = run.data.reading
     found = find_cases(source, labels=run.task.labels, background=run.task.background, **reading)
     cases = (match_channels(case, run.task.channel_names) for case in found if case.mask is not None)
     cases = tuple(replace(case, task=replace(case.task, names=run.task.names)) for case in cases)
@@ -156,12 +156,6 @@ def _case(seen, task, part):
         affine=seen.affine,
         nonfinite=seen.nonfinite,
     )
-
-
-def _reading(data):
-    """Return how the run's own files were read, as arguments of `find_cases`."""
-    ways = {(case.affine, case.nonfinite) for cases in data.cases.values() for case in cases}
-    return dict(zip(("affine", "nonfinite"), ways.pop(), strict=True)) if len(ways) == 1 else {}
 
 
 def _classes(task, regions):

@@ -47,6 +47,12 @@ class RunData:
     image_shape: tuple[int, ...]
     cases: dict[str, tuple[SeenCase, ...]]
 
+    @property
+    def reading(self):
+        """How the files of all cases were read, as keywords `affine` and `nonfinite`; empty where they differ."""
+        ways = {(case.affine, case.nonfinite) for cases in self.cases.values() for case in cases}
+        return dict(zip(("affine", "nonfinite"), ways.pop(), strict=True)) if len(ways) == 1 else {}
+
 
 def describe_data(manifest):
     """Return the `RunData` of a `Manifest`."""

@@ -3,20 +3,25 @@
 import numpy as np
 from skimage.measure import label
 
-from mcc_keras.datasets.scan import read_scan
+from mcc_keras.datasets.scan import files_of, read_scan
+from mcc_keras.files import refuse_output_that_is_input
 from mcc_keras.runs.run import read_run
 from mcc_keras.volumes import refuse_mask_path, write_mask
 
 
-def segment(run, images, output, *, largest_component=False, overwrite=False):
+def segment(run, images, output, *, affine=None, nonfinite=None, largest_component=False, overwrite=False):
     """Segment one scan with a trained run and write its mask.
 
     Args:
         run: Run folder.
-        images: Path of the scan; for several channels a list, one file a channel in the run's order, or a case folder.
-            Of DICOM files the folder of the series.
-        output: Mask to write, uint8, same shape and affine as the scan: `.nii.gz`, `.nii`, `.nrrd`, `.mha` or `.mhd`.
-        largest_component: Keep only the largest connected piece of every class.
+        images: Path of the scan; for several channels a list, one file per channel in the run's order, or a case
+            folder. For DICOM the folder of the series.
+        output: Mask to write, with the shape and affine of the scan: `.nii.gz`, `.nii`, `.nrrd`, `.mha` or `.mhd`. It
+            is uint8, or uint16 if a label of the run is above 255.
+        affine: `"sform"` or `"qform"` where a NIfTI file holds two that disagree; `None`: as the run's cases were read.
+        nonfinite: `"error"` refuses NaN and infinite voxels, `"zero"` reads them as 0; `None`: as the run's cases were
+            read.
+        largest_component: Keep only the largest connected component of every class.
         overwrite: Replace `output` if it exists.
 
     Returns:
@@ -24,7 +29,9 @@ def segment(run, images, output, *, largest_component=False, overwrite=False):
 
     Raises:
         OutputExistsError: `output` exists and `overwrite` is false.
-        UsageError: A format that masks are not written in, another number of channels than the run was trained with.
+        UsageError: `output` is one of the images or has a format that masks are not written in, or the run has another
+            number of channels.
+        RunError: The run is not finished, or its files are damaged.
         VolumeError: The scan cannot be read.
 
     Example:
@@ -34,8 +41,10 @@ def segment(run, images, output, *, largest_component=False, overwrite=False):
     mcc_keras.errors.RunError: run: expected a finished run, found no run.json, ...
     """
     refuse_mask_path(output, overwrite=overwrite)
+    refuse_output_that_is_input(output, files_of(images))
     run = read_run(run)
-    volume = read_scan(images, run.task.channel_names)
+    chosen = {name: value for name, value in {"affine": affine, "nonfinite": nonfinite}.items() if value is not None}
+    volume = read_scan(images, run.task.channel_names, **{**run.data.reading, **chosen})
     from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that no refusal above waits for TensorFlow
 
     mask, _ = segment_volume(load_segmenter(run), volume, largest_component=largest_component)
@@ -48,7 +57,7 @@ def segment_volume(segmenter, volume, *, largest_component=False):
     Args:
         segmenter: `Segmenter`.
         volume: `Volume` as `read_image` returns it.
-        largest_component: Keep only the largest connected piece of every class.
+        largest_component: Keep only the largest connected component of every class.
     """
     answer = segmenter.segment(np.asarray(volume.array, np.float32), np.asarray(volume.affine, np.float32))
     mask = answer["mask"].numpy()
@@ -56,7 +65,7 @@ def segment_volume(segmenter, volume, *, largest_component=False):
 
 
 def keep_largest_component(mask):
-    """Return the mask with only the largest connected piece (26 neighbours) of every label.
+    """Return the mask with only the largest connected component (26 neighbours) of every label.
 
     Args:
         mask: (x, y, z) unsigned integer, 0 is background.

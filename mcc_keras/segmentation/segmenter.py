@@ -3,12 +3,16 @@
 `evaluate`, `segment` and the exported SavedModel all call this graph, so their masks are equal by construction.
 """
 
+import functools
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mcc_keras.errors import RunError, UsageError
 from mcc_keras.preprocessing.graph import GraphGrid, normalised_box
-from mcc_keras.runs.run import MODEL, read_run
+from mcc_keras.runs.run import AGAIN, DATA, MODEL, PREPROCESSING, RECIPE, RESULT, read_run
+from mcc_keras.segmentation.model_file import refuse_large_model
 from mcc_keras.task import Task
 
 THRESHOLD = 0.5
@@ -82,7 +86,7 @@ class Segmenter(tf.Module):
 
 
 def load_segmenter(run):
-    """Return the `Segmenter` of a finished run.
+    """Return the `Segmenter` of a finished run; that of the last run is kept as long as its files are unchanged.
 
     Args:
         run: Run folder, or a `Run`.
@@ -90,9 +94,20 @@ def load_segmenter(run):
     Raises:
         RunError: The run is not finished, or one of its files is damaged.
     """
-    run = read_run(run)
+    folder = read_run(run).folder.resolve()
+    return _load(folder, tuple(_stamp(folder / name) for name in (MODEL, PREPROCESSING, RECIPE, DATA, RESULT)))
+
+
+@functools.lru_cache(maxsize=1)
+def _load(folder, _stamps):
+    run = read_run(folder)
     model, weights = load_model(run)
     return Segmenter(model, run.preprocessing, task=run.task, flip_axes=run.recipe.flip_axes, weights=weights)
+
+
+def _stamp(path):
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def load_model(run):
@@ -105,15 +120,34 @@ def load_model(run):
         `keras.Model`; list of pairs (variable, tensor), as `Segmenter` takes it.
 
     Raises:
-        RunError: The file is damaged, or holds a class that is not registered.
+        RunError: The file is damaged, takes far more memory than it has bytes, holds a class that is not registered, or
+            weights that are not finite.
     """
     path = run.folder / MODEL
     try:
+        refuse_large_model(path)
         with keras.StatelessScope(initialize_variables=False) as scope:
             model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except RunError:
+        raise
     except Exception as error:  # Keras raises a dozen types for a damaged file
-        raise RunError(
-            path, f"expected a Keras model, found {type(error).__name__}: {error}", "Train again."
-        ) from error
+        raise RunError(path, f"expected a Keras model, found {type(error).__name__}: {error}", AGAIN) from error
     found = ((variable, scope.get_current_value(variable)) for variable in model.variables)
-    return model, [(variable, value) for variable, value in found if value is not None]
+    weights = [(variable, value) for variable, value in found if value is not None]
+    refuse_nonfinite(weights, path)
+    return model, weights
+
+
+def refuse_nonfinite(weights, path):
+    """Refuse weights that are NaN or infinite: their masks would be empty, without a word.
+
+    Args:
+        weights: Pairs (Keras variable, tensor or `tf.Variable`).
+        path: Where they come from.
+
+    Raises:
+        RunError: A weight is not finite.
+    """
+    for variable, value in weights:
+        if value.dtype.is_floating and not np.isfinite(value.numpy()).all():
+            raise RunError(path, f"expected finite weights, found NaN or infinite ones in {variable.path}", AGAIN)

@@ -6,75 +6,97 @@ The server runs the exported graph, preprocessing included: what goes over the w
 file and the affine; what comes back is the mask on the same grid, the very one that `segment` writes.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
 
-from mcc_keras.datasets.scan import read_scan
+from mcc_keras.datasets.scan import files_of, read_scan
 from mcc_keras.errors import DataError, EnvironmentFailure, UsageError, VolumeError
+from mcc_keras.files import refuse_output_that_is_input
 from mcc_keras.volumes import refuse_mask_path, write_mask
 
 SIGNATURE = "serving_default"
 LARGEST_MESSAGE = 2**31 - 2**20  # bytes: a protocol buffer ends at 2 GiB, names and affine included
-# The client's default of 4 MiB is less than one volume; -1 lifts it.
-_CHANNEL_OPTIONS = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
+LARGEST_CHANNELS = 64  # of a scan; what a server claims beyond is refused before memory is taken for it
+ROOM = 2**20  # bytes of names, types and signatures in an answer
+LABEL_BYTES = 3  # of a uint16 label, where the server answers in protocol fields
+LONGEST_DETAILS = 500  # characters of a server's words in an error
+_OTHER = "Serve a model that export_saved_model wrote."
 
 
-def segment_remote(address, images, output, *, model_name="segmenter", timeout_seconds=60, overwrite=False):
+def segment_remote(
+    address,
+    images,
+    output,
+    *,
+    model_name="segmenter",
+    affine=None,
+    nonfinite="error",
+    timeout_seconds=60,
+    overwrite=False,
+):
     """Send a scan to a model server and write the mask that it returns.
+
+    Nothing that the server answers is trusted: its size is bounded by the scan's, its type and shape are checked.
 
     Args:
         address: `HOST:PORT` of the gRPC service (TensorFlow Serving: 8500; 8501 is its REST port).
-        images: Path of the scan; for several channels a list, one file a channel in the order of the training, or a
+        images: Path of the scan; for several channels a list, one file per channel in the order of the training, or a
             case folder.
-        output: `.nii` or `.nii.gz` for the mask: uint8, on the grid of the scan.
+        output: Mask to write, on the grid of the scan: `.nii.gz`, `.nii`, `.nrrd`, `.mha` or `.mhd`.
         model_name: The name under which the server knows the model.
+        affine: `"sform"` or `"qform"`, where a NIfTI file holds two that disagree.
+        nonfinite: `"error"` refuses NaN and infinite voxels, `"zero"` reads them as 0.
         timeout_seconds: How long to wait for an answer, > 0; the first request to a cold server takes longest.
-        overwrite: Replace a mask that is there already.
+        overwrite: Replace `output` if it exists.
 
     Returns:
         Path of the mask.
 
     Raises:
-        OutputExistsError: `output` is there and `overwrite` is false.
-        UsageError: Another number of files than the model has channels, or an address that is none.
+        OutputExistsError: `output` exists and `overwrite` is false.
+        UsageError: `output` is one of the images, the model has another number of channels, or the address is invalid.
         VolumeError: A file cannot be read, or has other channels than the model.
         DataError: The server refuses the scan.
-        EnvironmentFailure: The extra `serving` is not installed, no server answers in time, or it has no such model.
+        EnvironmentFailure: The extra `serving` is not installed, no server answers in time, it has no such model, or
+            its answer is no mask of the scan.
 
     Example:
 
     >>> segment_remote("http://localhost:8501", "scan.nii.gz", "scan_seg.nii.gz")
     Traceback (most recent call last):
-    mcc_keras.errors.UsageError: Expected HOST:PORT, such as localhost:8500. Received: address='http://localhost:8501'.
+    mcc_keras.errors.UsageError: `address` must be HOST:PORT, such as localhost:8500. Received: address='http://local...
     """
     _check_arguments(address, output, timeout_seconds, overwrite)
+    refuse_output_that_is_input(output, files_of(images))
     grpc, apis, tensorflow = _protocol()
-    with grpc.insecure_channel(address, options=_CHANNEL_OPTIONS) as channel:
-        stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
-        def ask(method, request):
-            request.model_spec.name = model_name
+    def ask(method, request, *, largest_answer):
+        request.model_spec.name = model_name
+        # A request is as large as the scan: the limit of 4 MiB is lifted for it, and set for the answer.
+        options = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", largest_answer))
+        with grpc.insecure_channel(address, options=options) as channel:
+            stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
             try:
-                return method(request, timeout=timeout_seconds)
+                return getattr(stub, method)(request, timeout=timeout_seconds)
             except grpc.RpcError as error:
                 raise _explained(error, address, model_name, timeout_seconds, images) from error
 
-        channels = _channels(ask(stub.GetModelMetadata, _metadata_request(apis)), apis, address)
-        volume = read_scan(images, tuple(f"image {number}" for number in range(1, channels + 1)))
-        answer = ask(stub.Predict, _predict_request(volume, apis, tensorflow))
-    mask = tensorflow.make_ndarray(answer.outputs["mask"])
-    if mask.shape != volume.shape:
-        raise EnvironmentFailure(f"{address}: expected a mask of shape {volume.shape}, found {mask.shape}.")
-    return write_mask(mask, output, like=volume, overwrite=overwrite)
+    metadata = ask("GetModelMetadata", _metadata_request(apis), largest_answer=ROOM)
+    names = tuple(f"image {number}" for number in range(1, _channels(metadata, apis, address) + 1))
+    volume = read_scan(images, names, affine=affine, nonfinite=nonfinite)
+    request = _predict_request(volume, apis, tensorflow)
+    answer = ask("Predict", request, largest_answer=LABEL_BYTES * math.prod(volume.shape) + ROOM)
+    return write_mask(_mask(answer, volume, address, tensorflow), output, like=volume, overwrite=overwrite)
 
 
 def _check_arguments(address, output, timeout_seconds, overwrite):
     host, _, port = str(address).rpartition(":")
     if not host or "/" in host or not port.isdigit():
-        raise UsageError(f"Expected HOST:PORT, such as localhost:8500. Received: address={address!r}.")
+        raise UsageError(f"`address` must be HOST:PORT, such as localhost:8500. Received: address={address!r}.")
     if not timeout_seconds > 0:
-        raise UsageError(f"Expected a positive number of seconds. Received: timeout_seconds={timeout_seconds}.")
+        raise UsageError(f"`timeout_seconds` must be positive. Received: timeout_seconds={timeout_seconds}.")
     refuse_mask_path(output, overwrite=overwrite)
 
 
@@ -99,15 +121,38 @@ def _metadata_request(apis):
 
 def _channels(answer, apis, address):
     """Return how many channels the served model takes, from its signature."""
-    signatures = apis.get_model_metadata_pb2.SignatureDefMap.FromString(answer.metadata["signature_def"].value)
+    from google.protobuf.message import DecodeError
+
+    try:
+        signatures = apis.get_model_metadata_pb2.SignatureDefMap.FromString(answer.metadata["signature_def"].value)
+    except DecodeError as error:
+        raise EnvironmentFailure(f"{address}: expected signatures, found bytes that are none. {_OTHER}") from error
     signature = signatures.signature_def[SIGNATURE]
     sizes = [dimension.size for dimension in signature.inputs["image"].tensor_shape.dim]
-    if len(sizes) != 4 or "affine" not in signature.inputs or "mask" not in signature.outputs:
+    known = len(sizes) == 4 and 1 <= sizes[-1] <= LARGEST_CHANNELS
+    if not known or "affine" not in signature.inputs or "mask" not in signature.outputs:
         raise EnvironmentFailure(
             f"{address}: expected a model with inputs image (x, y, z, channels) and affine and output mask, found"
-            " another signature. Serve a model that export_saved_model wrote."
+            f" another signature. {_OTHER}"
         )
     return sizes[-1]
+
+
+def _mask(answer, volume, address, tensorflow):
+    """Return the mask in an answer: its type and shape are checked before memory is taken for it."""
+    tensor = answer.outputs["mask"]
+    dtype = {tensorflow.uint8.as_datatype_enum: "uint8", tensorflow.uint16.as_datatype_enum: "uint16"}.get(tensor.dtype)
+    shape = tuple(dimension.size for dimension in tensor.tensor_shape.dim)
+    if dtype is None or shape != volume.shape:
+        found = dtype or f"a tensor of type {tensor.dtype}"
+        raise EnvironmentFailure(
+            f"{address}: expected a mask of uint8 or uint16 and shape {volume.shape}, found {found} and shape {shape}."
+            f" {_OTHER}"
+        )
+    try:
+        return tensorflow.make_ndarray(tensor)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise EnvironmentFailure(f"{address}: expected a mask, found values that do not fill it. {_OTHER}") from error
 
 
 def _predict_request(volume, apis, tensorflow):
@@ -122,7 +167,7 @@ def _predict_request(volume, apis, tensorflow):
 
 
 def _explained(error, address, model_name, timeout_seconds, images):
-    code, details = error.code().name, " ".join((error.details() or "no reason given").split())[:500]
+    code, details = error.code().name, " ".join((error.details() or "no reason given").split())[:LONGEST_DETAILS]
     if code == "INVALID_ARGUMENT":
         scan = images if isinstance(images, str | Path) else ", ".join(map(str, images))
         return DataError(scan, f"the model server at {address} refuses the scan: {details}")

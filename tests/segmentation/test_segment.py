@@ -1,3 +1,5 @@
+import gc
+
 import keras
 import nibabel as nib
 import numpy as np
@@ -5,9 +7,13 @@ import pytest
 import SimpleITK as sitk
 
 from mcc_keras.cli import main
-from mcc_keras.errors import OutputExistsError, UsageError, VolumeError
+from mcc_keras.errors import GeometryError, OutputExistsError, UsageError, VolumeError
 from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.runs.data import SeenCase
+from mcc_keras.runs.run import MODEL
 from mcc_keras.segmentation.segment import keep_largest_component, segment
+from mcc_keras.segmentation.segmenter import load_segmenter
+from mcc_keras.task import Task
 
 # Oblique; axis 0 runs along −y, axis 1 along −x.
 COS, SIN = np.cos(0.2), np.sin(0.2)
@@ -18,9 +24,9 @@ AFFINE = np.array([[SIN, -1.2 * COS, 0, 4], [-COS, -1.2 * SIN, 0, -7], [0, 0, 2.
 def bright_voxels_run(write_run):
     """Return a function that writes a run whose network finds the brighter voxels of the first channel."""
 
-    def write(folder, channels=1):
+    def write(folder, channels=1, **settings):
         box = Preprocessing(size=(8, 10, 12), clip_percentiles=None, normalise="minmax")
-        return write_run(folder, bright_voxels_network(channels), box).folder
+        return write_run(folder, bright_voxels_network(channels), box, **settings).folder
 
     return write
 
@@ -160,3 +166,88 @@ def test_the_largest_piece_of_every_label_stays():
     assert (kept == 1).sum() == 2
     assert (kept == 3).sum() == 3
     assert not keep_largest_component(np.zeros((3, 3, 3), np.uint8)).any()
+
+
+def seen(**reading):
+    return {"train": (SeenCase(case_id="a", group="a", images=(), mask="", sources={}, **reading),)}
+
+
+def write_two_forms(path, image):
+    """A scan whose sform lies 5 mm beside its qform."""
+    moved = AFFINE.copy()
+    moved[0, 3] += 5
+    scan = nib.Nifti1Image(image, AFFINE)
+    scan.set_qform(AFFINE, code=1)
+    scan.set_sform(moved, code=2)
+    nib.save(scan, path)
+    return moved
+
+
+def test_a_scan_is_read_as_the_cases_of_the_run_were(bright_voxels_run, scan, tmp_path):
+    moved = write_two_forms(tmp_path / "two.nii.gz", scan[1])
+    run = bright_voxels_run(tmp_path / "run", cases=seen(affine="sform", nonfinite="error"))
+    mask = nib.load(segment(run, tmp_path / "two.nii.gz", tmp_path / "mask.nii.gz"))
+    assert np.allclose(mask.get_sform(), moved, atol=1e-5)
+    assert np.array_equal(np.asarray(mask.dataobj), scan[1] > 0)
+
+
+def test_without_a_recorded_choice_forms_that_disagree_are_refused_until_one_is_chosen(
+    bright_voxels_run, scan, tmp_path
+):
+    write_two_forms(tmp_path / "two.nii.gz", scan[1])
+    run = bright_voxels_run(tmp_path / "run")
+    with pytest.raises(GeometryError):
+        segment(run, tmp_path / "two.nii.gz", tmp_path / "mask.nii.gz")
+    assert segment(run, tmp_path / "two.nii.gz", tmp_path / "mask.nii.gz", affine="qform").exists()
+
+
+def test_voxels_that_are_not_finite_are_read_as_the_run_read_them(bright_voxels_run, scan, tmp_path):
+    image = scan[1].astype(np.float32)
+    image[0, 0, 0] = np.nan
+    nib.save(nib.Nifti1Image(image, AFFINE), tmp_path / "nan.nii.gz")
+    run = bright_voxels_run(tmp_path / "run", cases=seen(affine=None, nonfinite="zero"))
+    mask = nib.load(segment(run, tmp_path / "nan.nii.gz", tmp_path / "mask.nii.gz"))
+    assert np.array_equal(np.asarray(mask.dataobj), scan[1] > 0)
+    with pytest.raises(VolumeError, match="found 1 NaN"):
+        segment(run, tmp_path / "nan.nii.gz", tmp_path / "other.nii.gz", nonfinite="error")
+
+
+def test_the_scan_is_never_replaced_by_its_mask(scan, tmp_path):
+    path, _ = scan
+    before = path.read_bytes()
+    (tmp_path / "link.nii.gz").symlink_to(path)
+    for images, output in ((path, tmp_path / "link.nii.gz"), (tmp_path, path), ([path], path)):
+        with pytest.raises(UsageError, match="must not be an input"):
+            segment(tmp_path / "run", images, output, overwrite=True)
+    assert path.read_bytes() == before
+
+
+def test_masks_of_one_run_have_one_type_whatever_labels_they_hold(write_run, scan, tmp_path):
+    inputs = keras.Input((None, None, None, 1))
+    model = keras.Model(inputs, keras.layers.Conv3D(3, 1, activation="softmax", bias_initializer="ones")(inputs))
+    task = Task(labels=((1,), (300,)))
+    run = write_run(tmp_path / "run", model, Preprocessing(size=8), task=task).folder
+    model.layers[-1].set_weights([np.zeros((1, 1, 1, 1, 3)), np.array([0.0, 1, 0])])
+    model.save(run / MODEL)
+    mask = nib.load(segment(run, scan[0], tmp_path / "mask.nii.gz"))
+    assert mask.get_data_dtype() == np.uint16
+    assert np.unique(mask.dataobj).tolist() == [1]
+
+
+def test_the_segmenter_is_kept_and_traced_once_until_a_file_changes(bright_voxels_run, scan, tmp_path):
+    run = bright_voxels_run(tmp_path / "run")
+    for index in range(4):
+        segment(run, scan[0], tmp_path / f"{index}.nii.gz")
+    kept = load_segmenter(run)
+    assert kept.segment.experimental_get_tracing_count() == 1
+    keras.models.load_model(run / MODEL).save(run / MODEL)
+    assert load_segmenter(run) is not kept
+
+
+def test_segmenting_again_and_again_leaves_nothing_behind(bright_voxels_run, scan, tmp_path):
+    run, counts = bright_voxels_run(tmp_path / "run"), []
+    for _ in range(12):
+        segment(run, scan[0], tmp_path / "mask.nii.gz", overwrite=True)
+        gc.collect()
+        counts.append(len(gc.get_objects()))
+    assert counts[-1] - counts[3] <= 20

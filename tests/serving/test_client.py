@@ -195,7 +195,7 @@ def test_without_the_extra_the_error_names_the_pip_line(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("address", ["localhost", "http://localhost:8501", "localhost:", ":8500", "grpc://h:85/x"])
 def test_an_address_that_is_none_is_a_usage_error(address, tmp_path):
-    with pytest.raises(errors.UsageError, match="Expected HOST:PORT"):
+    with pytest.raises(errors.UsageError, match="`address` must be HOST:PORT"):
         client.segment_remote(address, "scan.nii.gz", tmp_path / "mask.nii.gz")
 
 
