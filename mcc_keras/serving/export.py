@@ -21,11 +21,13 @@ import tensorflow as tf
 import mcc_keras
 from mcc_keras.errors import EnvironmentFailure, MCCKerasError, RunError
 from mcc_keras.files import written_aside
+from mcc_keras.locks import owned
 from mcc_keras.segmentation.segmenter import Segmenter, load_segmenter
 from mcc_keras.volumes import refuse_remote
 
 SIGNATURE = "serving_default"
 TOLERANCE = 1e-6
+LOCK = ".lock"
 EXTRA = "assets.extra"  # TensorFlow Serving's name for files that the graph itself does not read
 ABOUT, WARM_UP = "mcc_keras.json", "tf_serving_warmup_requests"
 
@@ -71,6 +73,7 @@ def export_saved_model(run, folder):
     Raises:
         RunError: `run` holds no finished run, or its graph needs operations that are not on the list.
         EnvironmentFailure: The folder cannot be written.
+        BusyError: Another process exports to the same folder.
 
     Example:
 
@@ -88,11 +91,13 @@ def export_saved_model(run, folder):
     live = segmenter.segment(*volume)
     folder = Path(folder)
     try:
-        version = folder / str(_next_version(folder))
-        with written_aside(version) as aside:
-            _write(segmenter, aside, volume, name=folder.name)
-            _check_operations(aside, segmenter.model.name)
-            _check_reloaded(aside, volume, live)
+        folder.mkdir(parents=True, exist_ok=True)
+        with owned(folder / LOCK, folder):  # two exports at once would choose one number
+            version = folder / str(_next_version(folder))
+            with written_aside(version) as aside:
+                _write(segmenter, aside, volume, name=folder.name)
+                _check_operations(aside, segmenter.model.name)
+                _check_reloaded(aside, volume, live)
     except (OSError, tf.errors.OpError) as error:
         raise EnvironmentFailure(
             f"{folder}: expected to write a SavedModel, found: {str(error).splitlines()[0]}. Nothing was published;"

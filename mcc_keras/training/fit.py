@@ -16,6 +16,7 @@ from mcc_keras.losses import get_loss
 from mcc_keras.metrics import DiceScore, MatthewsCorrelationCoefficient
 from mcc_keras.models import get_model
 from mcc_keras.pipeline.dataset import load_dataset
+from mcc_keras.pipeline.reading import record_errors
 from mcc_keras.pipeline.throughput import Throughput, watch
 from mcc_keras.runs.data import describe_data
 from mcc_keras.runs.run import (
@@ -72,7 +73,7 @@ def fit(manifest, run, *, recipe, verbose="auto", model=None, loss=None):
     tf.config.experimental.enable_op_determinism()
     model = _compiled(manifest, recipe, model=model, loss=_build_loss(recipe) if loss is None else loss)
     folder = start_run(run, recipe=recipe, data=data, preprocessing=manifest.preprocessing)
-    with owned(folder / LOCK, folder), released_gradients():
+    with owned(folder / LOCK, folder), released_gradients(), record_errors(manifest):
         return Session(manifest, recipe, model, folder).run(verbose)
 
 

@@ -28,7 +28,7 @@ def test_a_run_reads_back_what_was_written(run):
     assert again.task.labels == ((1, 2),)
     assert again.data.cases["train"][0].sources == {"a.nii": "00"}
     assert again.history[1] == {"epoch": 2, "loss": 0.7, "dice": 0.3, "val_loss": 0.6, "val_dice": 0.4}
-    assert load_model(again).output_shape == (None, 8, 8, 8, 1)
+    assert load_model(again)[0].output_shape == (None, 8, 8, 8, 1)
 
 
 def test_an_unfinished_run_is_an_error_that_names_what_is_missing(run, tmp_path):
