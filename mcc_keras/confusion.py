@@ -1,7 +1,7 @@
-"""Soft confusion cells: the four numbers, or the matrix, that the losses are functions of.
+"""Soft confusion cells: the four numbers, or the matrix, that the losses depend on.
 
-A cell is a weighted sum over voxels. Both sums here are written with their own gradient, which is affine in the target,
-so that forward and backward each pass over the voxels once and nothing of the size of a volume is kept but the inputs.
+A cell is a weighted sum over voxels. Both sums have their own gradient, which is affine in the target: forward and
+backward pass over the voxels once and keep nothing of the size of a volume but the inputs.
 
 Shapes: `y_true` and `y_pred` are (batch, ..., classes), a weight is (batch, ..., 1), `labels` are (batch, ...).
 """
@@ -37,8 +37,8 @@ def soft_cells(y_true, y_pred, weight=None, *, pool="sample"):
     """Return TP = Σ w y p, FP = Σ w (1 - y) p, FN = Σ w y (1 - p), TN = Σ w (1 - y)(1 - p), divided by Σ w.
 
     Three sums, Σ w y p, Σ w p and Σ w y, give all four; where the target or the prediction is nearly full, the sums are
-    taken of its complement, so that a background of a few voxels keeps its digits as a foreground of a few does. That
-    second look costs as much as the first and is taken only where it is needed.
+    taken of its complement, so that a background of a few voxels is as precise as a foreground of a few. This second
+    pass costs as much as the first and runs only where it is needed.
 
     Args:
         y_true: Target in [0, 1], float tensor (batch, ..., classes).

@@ -1,7 +1,7 @@
 """One tree of typed errors: the problem, the file or case that has it, and the way out.
 
-Every failure that a user can meet is an `MCCKerasError`. The command line prints its text, one line a problem, and
-leaves with its `exit_code`: 2 usage, 3 data, 5 environment (disk, memory, device). Anything else is a bug of ours (1).
+Every failure that a user can meet is an `MCCKerasError`. The command line prints its text, one line per problem, and
+exits with its `exit_code`: 2 usage, 3 data, 5 environment (disk, memory, device). Anything else is a bug (1).
 """
 
 import unicodedata

@@ -1,11 +1,11 @@
 """Folders at a fixed path that are replaced whole: written aside, flushed, exchanged in one step.
 
-RUN/test               what everybody reads
+RUN/test               the folder that others read
 RUN/.test.lock         held while one process writes
-RUN/.test.unfinished   what is being written; after the exchange, the old folder until its files are removed
+RUN/.test.unfinished   the new folder while it is written; after the exchange, the old one until its files are removed
 RUN/.test.retired      only between two renames, where the system cannot exchange two folders in one step
 
-A call that finds what a killed one has left completes it first.
+A call first completes the work of a killed one.
 """
 
 import contextlib

@@ -206,7 +206,7 @@ def target_kind(true_shape, pred_shape):
         raise UsageError(f"`y_pred` must be (batch, ..., channels) with a known number of channels. {received}")
     if true_shape is None or (len(true_shape) == len(pred_shape) and true_shape[-1] is None):
         raise UsageError(
-            "`y_true` must have a known number of channels: it tells labels from a one-hot target. "
+            "`y_true` must have a known number of channels, which distinguishes labels from one-hot targets. "
             f"{received} Set its shape in the data set, as with tf.ensure_shape(mask, {(*pred_shape[1:-1], 1)})."
         )
     if fits(true_shape, pred_shape):

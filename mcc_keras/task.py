@@ -1,4 +1,4 @@
-"""`Task`: what the labels of a mask and the channels of an image mean."""
+"""`Task`: the meaning of the labels of a mask and of the channels of an image."""
 
 import dataclasses
 import itertools
@@ -15,7 +15,7 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """Which labels of a mask become which class, what the classes are called, and which channels an image has.
+    """The labels of each class, the names of the classes, and the channels of an image.
 
     Args:
         labels: One tuple of mask labels for each foreground class; the labels of a tuple are merged.
@@ -109,7 +109,7 @@ class Task:
 
     @property
     def label_values(self):
-        """What a written mask holds for class 0, 1, …: 0 and 1 for one class, else the first label of each class."""
+        """Values of a written mask for class 0, 1, …: 0 and 1 for one class, else the first label of each class."""
         return (0, 1) if len(self.labels) == 1 else (0, *(labels[0] for labels in self.labels))
 
     @property

@@ -38,7 +38,7 @@ PROMISED = {
         average_surface_distance_mm boundary_scores hausdorff_distance_mm region relative_score
         relative_volume_difference surface_dice surface_distances
     """,
-    "mcc_keras.models": "DenseVNet UNet3D VNet VoxResNet describe transfer_weights",
+    "mcc_keras.models": "DenseVNet MODELS UNet3D VNet VoxResNet describe get_model transfer_weights",
 }
 
 

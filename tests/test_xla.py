@@ -28,7 +28,8 @@ def head(channels):
     activation = "sigmoid" if channels == 1 else "softmax"
     heads = {name: keras.layers.Conv3D(channels, 1, activation=activation, name=name)(features) for name in LOSSES}
     model = keras.Model(inputs, heads)
-    return model, {name: get_loss(name) for name in LOSSES}, {"mcc": scores()}, (6, 5, 4, 1)
+    chosen = scores() if channels == 1 else scores()[-2:]
+    return model, {name: get_loss(name) for name in LOSSES}, {"mcc": chosen}, (6, 5, 4, 1)
 
 def network(build, side, **arguments):
     return build((side,) * 3 + (1,), **arguments), mk.MCCLoss(), [metrics.DiceScore(pool="all")], (side,) * 3 + (1,)

@@ -1,4 +1,4 @@
-"""The data doctor: every problem of every case in one table, before an hour of training is spent on them.
+"""Checks of a data set: every problem of every case in one table, before time is spent on training.
 
 report = check_cases(find_cases("Task04_Hippocampus"))
 report.write_html("check.html")

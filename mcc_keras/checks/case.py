@@ -1,6 +1,6 @@
-"""One case looked at: each file read once, every problem kept, the facts that a table or a later rule needs.
+"""The check of one case: each file is read once, and all problems and facts are kept for tables and later rules.
 
-Numbers that belong to one case are in its row, so that a finding has the same words in every case and can be told once.
+Numbers that belong to one case are in its row, so that a finding has the same words in every case and is listed once.
 """
 
 import hashlib
@@ -35,10 +35,10 @@ _BACKGROUND_SHARE = 0.1
 
 
 class Finding(NamedTuple):
-    """Something to know about a case, or about the set where `case_id` is empty.
+    """A finding about a case, or about the whole set if `case_id` is empty.
 
     Args:
-        kind: `"error"` (training would refuse it), `"warning"` (look at it) or `"note"`.
+        kind: `"error"` (training would refuse the case), `"warning"` (worth a look) or `"note"`.
         case_id: The case.
         text: One sentence.
     """
@@ -50,7 +50,7 @@ class Finding(NamedTuple):
 
 @dataclass
 class Examination:
-    """What was found in one case: a row of facts, errors with their types, findings, a picture as JPEG bytes."""
+    """The result of one case: a row of facts, errors with their types, findings, a picture as JPEG bytes."""
 
     row: dict
     errors: list = field(default_factory=list)
@@ -109,7 +109,7 @@ def _read_image(case, found):
             return None
         _look_at_distance(apart, "a channel", found)
     found.row["dtype"] = "/".join(dict.fromkeys(volume.array.dtype.name for volume in volumes))
-    # Distances are told above, once: the warning of `stack_channels` is for those who do not check.
+    # Distances are reported above, once; the warning of `stack_channels` is for callers that do not check.
     return found.attempt(stack_channels, case, volumes) if not found.errors else None
 
 

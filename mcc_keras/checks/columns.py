@@ -1,4 +1,4 @@
-"""What the table of cases shows of each case, in text and on the page."""
+"""The columns of the table of cases, in text and on the page."""
 
 from mcc_keras.preprocessing.cost import mean_dice
 

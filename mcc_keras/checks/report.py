@@ -1,4 +1,4 @@
-"""`check_cases`: all cases looked at in parallel, then together; the report as text, JSON or one HTML page."""
+"""`check_cases`: cases are checked in parallel, then together; the report as text, JSON or one HTML page."""
 
 import dataclasses
 import json
@@ -18,14 +18,14 @@ from mcc_keras.task import Task
 
 _KINDS = ("error", "warning", "note")
 _CASES_IN_TEXT = 40
-# A process of its own costs about half a second, what 32 MiB on disk cost to read and look at.
+# Starting a process takes about half a second, as long as reading and checking 32 MiB on disk.
 _MIB_PER_WORKER = 32
 _MIB_PER_SERIES = 32  # a DICOM series is decoded in a process of its own
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a check found.
+    """The result of a check.
 
     Args:
         rows: One dict of facts for each case.
@@ -45,7 +45,7 @@ class CheckReport:
 
     @property
     def problems(self):
-        """The findings that are errors: data that training would refuse."""
+        """The findings that training would refuse."""
         return tuple(finding for finding in self.findings if finding.kind == "error")
 
     def raise_for_errors(self):
@@ -98,11 +98,11 @@ class CheckReport:
 
 
 def check_cases(cases, *, preprocessing=None, accept_loss=False, workers=None, progress=False, pictures=True):
-    """Look at every case: can it be read, does the mask lie on the image, are the labels expected, is it odd.
+    """Check each case: is it readable, does the mask lie on the image, are the labels expected, is anything unusual.
 
-    Errors are what training would refuse: files that cannot be read, voxels that are not finite, a mask of another
-    shape or place, unexpected labels, the same scan under two patients. Warnings are worth a look: an empty mask, a
-    constant image, strong anisotropy, a single slice, a case far from the others. Nothing is changed.
+    Errors are problems that training would refuse: files that cannot be read, voxels that are not finite, a mask of
+    another shape or place, unexpected labels, the same scan under two patients. Warnings are worth a look: an empty
+    mask, a constant image, strong anisotropy, a single slice, a case far from the others. Nothing is changed.
 
     With `preprocessing`, the best Dice that a network can reach is measured for each case and class: that of the mask
     which has gone to the box and back. Below 0.9 it is a warning; a class whose mean is below 0.5 is an error.
@@ -111,12 +111,12 @@ def check_cases(cases, *, preprocessing=None, accept_loss=False, workers=None, p
         cases: `Case`s.
         preprocessing: `Preprocessing` with a size, whose cost is measured; None: no cost.
         accept_loss: Make a warning of the error about a class that the box loses.
-        workers: Processes; None: as many as the data are worth, up to one a core.
+        workers: Processes; None: depends on the size of the data, at most one per core.
         progress: Show a bar on a terminal.
         pictures: Keep a small picture of each case for `write_html`.
 
     Returns:
-        A `CheckReport`; `raise_for_errors()` on it makes errors of the errors.
+        A `CheckReport`; its method `raise_for_errors()` raises what training would refuse.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Rules over all cases: the same scan twice, cases far from the others, and what one case alone cannot show."""
+"""Rules over all cases: the same scan twice, outliers, and problems that one case alone cannot show."""
 
 import dataclasses
 from collections import defaultdict
@@ -6,8 +6,8 @@ from collections import defaultdict
 import numpy as np
 
 from mcc_keras.checks.case import Finding
-from mcc_keras.errors import CaseError, LabelError
-from mcc_keras.preprocessing.cost import LOSS_WAY_OUT, LOW_DICE, judge_costs, loss_text
+from mcc_keras.errors import CaseError
+from mcc_keras.preprocessing.cost import LOW_DICE, judge_costs, loss_error
 from mcc_keras.preprocessing.sides import find_sided
 
 FAR = 6
@@ -17,7 +17,7 @@ _FEW = 0.1
 
 
 def compare(rows, task, *, size=None, accept_loss=False):
-    """Return (errors, findings) that only show when all cases are seen together; the errors are findings as well.
+    """Return (errors, findings) of all cases together; the errors are findings as well.
 
     Args:
         rows: Facts about each case.
@@ -64,7 +64,7 @@ def _box_costs(rows, task, size, *, accept_loss):
     ]
     if not lost:
         return [], findings
-    error = LabelError("box", loss_text(lost, size), LOSS_WAY_OUT)
+    error = loss_error(lost, size)
     findings.append(Finding("warning" if accept_loss else "error", "", str(error)))
     return ([] if accept_loss else [error]), findings
 
@@ -95,7 +95,7 @@ def _outliers(rows):
 
 
 def _missing_labels(rows, task):
-    """A class that nearly all masks hold and a few do not; an empty mask is reported by itself."""
+    """Return warnings of a class that nearly all masks hold and a few do not; empty masks are reported separately."""
     counted = {row["case"]: row["labels"] for row in rows if "labels" in row and row.get("foreground_share")}
     findings = []
     for values in task.labels:
@@ -111,7 +111,7 @@ def _extent(row):
 
 
 def _far(values):
-    """Cases whose logarithm lies more than six robust standard deviations, and a factor of 3, from the median."""
+    """Return cases more than six robust standard deviations of the logarithm, and a factor of 3, from the median."""
     if len(values) < FEWEST:
         return []
     logs = np.log(np.array(list(values.values())))
@@ -161,7 +161,7 @@ def _absent_labels(rows, task):
 
 
 def _nominal_spacing(rows):
-    """One spacing in files whose matrices differ as scanners' do: the numbers may not have been measured."""
+    """Return a warning if files of several matrix sizes share one spacing: it may be nominal."""
     known = [row for row in rows if "spacing_mm" in row]
     spacings = {row["spacing_mm"] for row in known}
     planes = {row["shape"][:2] for row in known}

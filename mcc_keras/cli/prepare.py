@@ -4,7 +4,15 @@ import shlex
 
 import mcc_keras as mk
 from mcc_keras.cli.converters import list_of, or_word, shares_or_file
-from mcc_keras.cli.options import add_box, add_overwrite, add_source, add_take_over, add_workers, find_cases
+from mcc_keras.cli.options import (
+    add_accept_loss,
+    add_box,
+    add_overwrite,
+    add_source,
+    add_take_over,
+    add_workers,
+    find_cases,
+)  # fmt: skip
 
 SUMMARY = "split a data set by patient, preprocess it, write records"
 PREPROCESSING = (
@@ -16,7 +24,9 @@ PREPROCESSING = (
 def add_arguments(parser):
     add_source(parser)
     parser.add_argument("work", metavar="WORK", help="folder for the records")
-    add_box(parser.add_argument_group("the box that the network sees (at least one of size and spacing)"))
+    box = parser.add_argument_group("the box that the network sees (at least one of size and spacing)")
+    add_box(box)
+    add_accept_loss(box)
     _add_intensities(parser.add_argument_group("its intensities"))
     parser.add_argument(
         "--split",

@@ -49,12 +49,19 @@ class _Finder:
 def _execute_quietly(execute, module):
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
+    with _anything_to_write_to() as held, contextlib.ExitStack() as stack:
         stderr = os.dup(2)
         os.dup2(held.fileno(), 2)
         stack.callback(lambda: (os.dup2(stderr, 2), os.close(stderr), held.seek(0), _show_warnings(held)))
         execute(module)
         module.config.list_physical_devices()  # looks for a GPU, and prints a line where there is none
+
+
+def _anything_to_write_to():
+    """Return a temporary file, in memory where the system has that, since a container may have no folder for it."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("tensorflow"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def _show_warnings(lines):

@@ -14,6 +14,7 @@ def add_arguments(parser):
     parser.add_argument("--recipe", metavar="FILE", help="recipe.json of an earlier run; other options override it")
     # Only what is given on the command line overrides the recipe, so that none of these has a default.
     add = _Adder(parser)
+    add("--model", choices=sorted(mk.models.MODELS), help="network (dense_vnet)")
     add("--loss", choices=sorted(mk.losses.LOSSES), help="(mcc)")
     length = _Adder(parser.add_mutually_exclusive_group())
     length("--epochs", type=int, help="passes over the training cases (100)")

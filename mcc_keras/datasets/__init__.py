@@ -1,4 +1,4 @@
-"""Cases on disk: layouts told apart by themselves, images and masks read on one grid, synthetic volumes."""
+"""Cases on disk: layouts that are recognized, images and masks read on one grid, synthetic volumes."""
 
 import lazy_loader as lazy
 

@@ -1,12 +1,12 @@
-"""BRATS 2015 as released: a folder a modality, the truth in `….OT.<id>/`.
+"""BRATS 2015 as released: one folder per modality, the truth in `….OT.<id>/`.
 
     {HGG,LGG}/<case>/VSD.Brain.XX.O.MR_Flair.<id>/VSD.Brain.XX.O.MR_Flair.<id>.mha
 
-Whatever modalities are there become channels in the order Flair, T1, T1c, T2; `find_cases(…, channels=("T1c",))` takes
+The modalities that are there become channels in the order Flair, T1, T1c, T2; `find_cases(…, channels=("T1c",))` takes
 some of them, in the order given. The masks hold 1 necrosis, 2 oedema, 3 non-enhancing and 4 enhancing tumour, and
-`REGIONS` names what is made of them; without other words the whole tumour is one class. Several scans belong to one
+`REGIONS` names combinations of them; by default the whole tumour is one class. Several scans belong to one
 patient, so `group` is grade, source and patient: `HGG/tcia/pat118` for `HGG/brats_tcia_pat118_0001`. The grade is a
-column, too.
+column.
 """
 
 import re

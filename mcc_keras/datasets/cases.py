@@ -1,4 +1,4 @@
-"""Cases: one scan each, with its mask, its patient, and what the labels of the mask mean.
+"""Cases: one scan each, with its mask, its patient, and the meaning of the labels in the mask.
 
 cases = find_cases("Task04_Hippocampus", foreground=(1, 2))
 image = read_image(cases[0])                  # (x, y, z, c) float32
@@ -34,12 +34,12 @@ class Case:
 
     Args:
         case_id: Safe as a file name.
-        images: One file a channel, or one file with all channels.
+        images: One file per channel, or one file with all channels.
         mask: The label map, or None.
-        group: The patient; cases of one group never part. Empty: the case id.
-        task: `Task`: what the labels of the mask mean and what the channels are called.
-        part: `"train"`, `"validation"`, `"test"`, or None where the split is still open.
-        columns: Whatever else the table said about the case.
+        group: The patient; cases of one group stay in one part. Empty: the case id.
+        task: `Task`: the meaning of the labels and the names of the channels.
+        part: `"train"`, `"validation"`, `"test"`, or None where no split is given.
+        columns: Further columns of the table.
         affine: `"sform"` or `"qform"` where a NIfTI file holds two that disagree.
         nonfinite: `"error"` refuses NaN and infinite voxels of the image, `"zero"` reads them as 0.
 
@@ -88,8 +88,8 @@ def find_cases(
         foreground: Mask labels that are merged into one class: numbers, or names that the data set declares, such as
             `"core"` of BRATS 2015 (`brats15.REGIONS`) or the names in a `dataset.json`.
         labels: Mask labels that are kept apart, one class each; a tuple of labels in it is merged into one.
-        background: Labels that count as background. Any other label is an error when the mask is read, except that a
-            choice by name alone makes background of the other declared labels.
+        background: Labels that count as background. Any other label is an error when the mask is read; if all classes
+            are chosen by name, the other declared labels are background.
         channels: Names of the channels to take, in this order, where each is a file of its own; None: all.
         image: Pattern of the images in the folder, such as `"*/FLAIR*"`, or a sequence with one for each channel, used
             instead of a known layout. Files for whose names the wildcards stand for the same are one case; the first
@@ -192,7 +192,7 @@ def read_mask(case, image: Volume):
     Raises:
         CaseError: The case has no mask.
         GeometryError: The mask lies on another grid than the image.
-        LabelError: Labels that are neither foreground nor background, or values that are no labels.
+        LabelError: Labels that are neither foreground nor background, or values that are not whole numbers.
 
     Example:
 
@@ -235,7 +235,7 @@ def stack_channels(case, volumes):
 
 
 def to_classes(labels, case):
-    """Return class indices uint8 for the labels of a mask; what is not foreground becomes 0."""
+    """Return class indices uint8 for the labels of a mask; labels that are not foreground become 0."""
     classes = np.zeros(labels.shape, np.uint8, order="F")
     for index, values in enumerate(case.task.labels, start=1):
         for value in values:
@@ -244,7 +244,7 @@ def to_classes(labels, case):
 
 
 def whole_labels(volume):
-    """Return the labels of a mask as whole numbers: a residue of float arithmetic is rounded, more is refused."""
+    """Return the labels of a mask as whole numbers: a residue of float arithmetic is rounded, others are refused."""
     array = volume.array
     if array.dtype.kind in "bui":
         return array
@@ -312,7 +312,7 @@ def refuse_unexpected(counts, case):
         raise LabelError(
             case.mask,
             f"expected labels {', '.join(map(str, known))}, found also {shown}",
-            f"Choose the foreground, like foreground={foreground}, or name what is background.",
+            f"Choose the foreground, like foreground={foreground}, or declare it as background.",
         )
 
 

@@ -1,4 +1,4 @@
-"""What a user chooses of a data set: which labels become which class, and which channels, by number or by name."""
+"""The user's choice from a data set: labels for each class, and channels, by number or by name."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ def choose_labels(foreground, labels, regions):
 
     Returns:
         `(classes, rest)`: classes is None where nothing was chosen; rest are the declared labels outside the chosen
-        regions where everything was chosen by name, since a region's name says what it leaves out.
+        regions where everything was chosen by name, since the name of a region implies what it leaves out.
 
     >>> choose_labels("core", None, {"whole": (1, 2, 4), "core": (1, 4)})
     (((1, 4),), (2,))
@@ -45,7 +45,7 @@ def whole_number(value, name):
 
 
 def refuse_overlap(classes, source):
-    """Refuse to choose for the user where a data set declares regions that overlap (`classes` is None)."""
+    """Refuse a data set that declares overlapping regions unless the user has chosen (`classes` is None)."""
     if classes is None:
         raise UsageError(f"{source} declares regions that overlap. Choose with foreground= or labels=.")
 
@@ -65,7 +65,7 @@ def choose_channels(cases, channels):
     """Return the cases with the channels of these names, in this order; None: all.
 
     Raises:
-        CaseError: A case lacks a channel that was asked for, or that another case has.
+        CaseError: A case lacks a requested channel, or one that another case has.
         UsageError: A name twice, a name that no case has, or a choice from one file that holds all channels.
     """
     names = _channel_names(cases, channels)
@@ -82,7 +82,7 @@ def choose_channels(cases, channels):
 
 
 def match_channels(case, names):
-    """Return a case with the channels that a network wants, by their names where the case has all of these names."""
+    """Return a case with the channels of a network, selected by name if the case has all of these names."""
     return pick_channels(case, names) if set(names) <= set(case.task.channel_names) else case
 
 

@@ -1,4 +1,4 @@
-"""A synthetic scan as a DICOM series, one file a slice; the same scan gives the same bytes.
+"""A synthetic scan as a DICOM series, one file per slice; the same scan gives the same bytes.
 
 The files are written here, byte by byte: GDCM would add the time of writing and change the locale of the process.
 """
@@ -17,7 +17,7 @@ def write_slices(array, folder, *, affine, number):
 
     Args:
         array: Voxels; the slices lie along the last axis.
-        folder: A folder that is made.
+        folder: Folder to create.
         affine: `(4, 4)` from voxels to RAS+ millimetres, with a positive determinant.
         number: Whole number from which the UIDs of patient, study and series are made.
     """

@@ -82,6 +82,6 @@ def confined(path, folder):
     path = Path(path)
     if not inside(path, folder):
         raise CaseError(
-            path, f"expected a file inside {folder}, found one that leads out of it", "Name it in a CSV table instead."
+            path, f"expected a file inside {folder}, found one that leads out of it", "Name it in a table instead."
         )
     return path

@@ -3,7 +3,7 @@
 A body of textured tissues holds one organ of variable shape and a distractor of the same brightness that is *not* the
 organ: the organ has a thin dark capsule, a speckled texture and lumps, the distractor is smooth and elongated. Partial
 volume, a bias field, Rician noise, thick slices, oblique and flipped affines, varying sizes and a gain of the scanner
-that differs from case to case make the scan awkward in the way real ones are.
+that differs from case to case make the scan as difficult as real ones.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from mcc_keras.errors import UsageError
 
 FIELD_OF_VIEW_MM = np.array([104.0, 100.0, 84.0])
-SUB_SLICES = (-1 / 3, 0.0, 1 / 3)  # the thick direction is averaged over these, which is where partial volume shows
+SUB_SLICES = (-1 / 3, 0.0, 1 / 3)  # the thick direction is averaged over these, which causes partial volume
 EDGE_MM = 1.5
 
 # Brightness of each tissue in the two contrasts (T2-like, T1-like); the organ and the distractor are meant to be close.
@@ -134,7 +134,7 @@ def _random_grid(rng, size):
     affine[:3, :3] = (tilt * spacing_mm * signs)[:, order]
     shape = shape[order]
     affine[:3, 3] = rng.uniform(-30, 30, 3) - affine[:3, :3] @ ((shape - 1) / 2)
-    # NIfTI stores the affine as float32; rounding here makes what is returned what is read back.
+    # NIfTI stores the affine as float32. Rounded here, the returned affine equals the one that is read back.
     return shape, affine.astype(np.float32).astype(np.float64)
 
 

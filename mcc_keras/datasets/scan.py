@@ -13,7 +13,7 @@ def read_scan(images, channel_names, *, affine=None, nonfinite="error"):
     """Read the channels of one scan.
 
     Args:
-        images: Path of the scan; for several channels one file with all of them, a list, one file a channel in their
+        images: Path of the scan; for several channels one file with all of them, a list, one file per channel in their
             order, or a case folder, whose channels are taken by their names. Of DICOM files the folder is named.
         channel_names: Name of every channel.
         affine: `"sform"` or `"qform"`, where a NIfTI file holds two that disagree.
@@ -33,7 +33,7 @@ def read_scan(images, channel_names, *, affine=None, nonfinite="error"):
             raise UsageError(f"{paths[0]}: expected the files of one case, found {len(found)} cases. Name the files.")
         paths = match_channels(found[0], channel_names).images
     if len(paths) not in (1, len(channel_names)):
-        wanted = f"{len(channel_names)} files, one a channel ({', '.join(channel_names)})"
+        wanted = f"{len(channel_names)} files, one per channel ({', '.join(channel_names)})"
         raise UsageError(f"Expected {wanted}. Received {len(paths)}: {', '.join(map(str, paths))}.")
     images, task = tuple(map(Path, paths)), Task(channel_names=tuple(channel_names))
     return read_image(Case("scan", images=images, task=task, affine=affine, nonfinite=nonfinite))

@@ -75,7 +75,7 @@ def fold_cases(cases, folds=5, *, validation=0.1, seed=0, stratify=None):
     """Split cases for cross-validation: every patient is in the test part of exactly one fold.
 
     The numbers of test patients of two folds differ by one at most. The validation part of a fold comes from the
-    patients outside its test part, so that the epoch to keep is never chosen on what is tested.
+    patients outside its test part, so that test cases never choose the epoch to keep.
 
     Args:
         cases: `Case`s, without a `part`.

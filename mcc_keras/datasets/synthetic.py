@@ -1,6 +1,6 @@
 """Seeded synthetic scans written as real files, in any of the layouts that `find_cases` reads.
 
-What each scan shows is drawn by `phantom.random_volume`. The same seed and settings give the same bytes.
+The scans are drawn by `phantom.random_volume`. The same seed and settings give the same bytes.
 """
 
 import csv
@@ -34,19 +34,19 @@ def write_synthetic(
     """Write a seeded set of synthetic scans with their masks.
 
     Args:
-        folder: Where to write; it must be empty or not there yet.
+        folder: Folder to write, which must be empty or not exist.
         num_cases: How many scans.
         seed: Whole number from 0 to 2³² − 1; the same seed and settings give the same bytes.
         size: Voxels in plane, in plane, and slices of a typical scan; see `phantom.random_volume`.
         foreground_fraction: Mean share of the voxels that the organ takes, in (0, 0.1].
         empty_fraction: Share of the scans without the organ, in [0, 1), rounded to whole scans.
         layout: "table" (cases.csv with a part column: about 60 % training, 15 % validation, 25 % test, scans with and
-            without the organ shared out alike), "pairs" (X.nii.gz and X_mask.nii.gz), "decathlon" (dataset.json of the
+            without the organ in equal shares), "pairs" (X.nii.gz and X_mask.nii.gz), "decathlon" (dataset.json of the
             Medical Segmentation Decathlon, channels in a fourth dimension), "nnunet" and "nnunet_v1" (dataset.json of
-            nnU-Net version 2 or 1, one file a channel), "promise12" (CaseNN.mhd), "dicom" (a folder X with one DICOM
-            file a slice, and X_mask.nii.gz) or "brats15"
+            nnU-Net version 2 or 1, one file per channel), "promise12" (CaseNN.mhd), "dicom" (a folder X with one DICOM
+            file per slice, and X_mask.nii.gz) or "brats15"
             ({HGG,LGG}/<case>/…/….mha; the first patient has two scans, each third scan is an LGG). The last one has
-            labels 1 to 4 and the channels Flair, T1, T1c and T2, whatever was asked for.
+            always labels 1 to 4 and the channels Flair, T1, T1c and T2.
         num_labels: 1 to 9 nested labels that divide the organ.
         num_channels: 1 to 4 contrasts; layouts "pairs", "promise12" and "dicom" hold one.
         progress: None, or a callable that gets (cases done, num_cases) after each case.

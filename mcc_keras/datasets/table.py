@@ -20,7 +20,7 @@ from mcc_keras.formats.dicom import holds_dicom
 WAY_OUT = "The columns are case, image (or image_FLAIR, image_T1, ...), label, group, part."
 _SUFFIXES = (".csv", ".tsv")
 _COLUMNS = ("case", "image", "label", "group", "part")
-# What people call the columns, by the first letters, beside what is spelled almost the same.
+# Other names of the columns; spellings that are almost the same are found as well.
 _OTHER_NAMES = {
     **dict.fromkeys(("id", "case_id", "caseid", "scan_id"), "case"),
     **dict.fromkeys(("scan", "volume", "img", "file"), "image"),
@@ -28,7 +28,7 @@ _OTHER_NAMES = {
     **dict.fromkeys(("patient", "patient_id", "subject", "subject_id", "participant_id"), "group"),
     **dict.fromkeys(("split", "set", "subset", "fold"), "part"),
 }
-_READ = ("case", "image", "label")  # without these nothing, or only half, is read
+_READ = ("case", "image", "label")
 
 
 def matches(source):

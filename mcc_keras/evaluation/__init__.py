@@ -1,6 +1,9 @@
-"""Scores of a run, per case, on the scans' own grids.
+"""Scores per case, on the scans' own grids: of a run, or of masks that any program made.
 
-evaluate.py   `evaluate`
-scores.py     what is computed for a case and a set of cases
-page.py       the report
+evaluate.py     `evaluate`: the cases of a run or of another data set; seen.py: what the run was trained on
+score.py        `score`: two folders of masks, without a run; pairing.py: which belong together
+measures.py     `MEASURES`: every column of every table; lesions.py: connected components
+case.py         the rows and the picture of a case
+scores.py       `Scores` and `Summary` of a set of cases; statistics.py: spreads and intervals
+output.py       scores.csv, summary.json and report.html; page.py and charts.py: the report
 """

@@ -107,7 +107,7 @@ def evaluate(
     )
     scores = Scores(rows, summarize_rows(rows, summary=summary), folder)
     pictures = {case_id: result.picture for case_id, result in results.items()}
-    write_scores(scores, build_score_page(scores, pictures=pictures, run=run))
+    write_scores(scores, build_score_page(scores, pictures=pictures, run=run), overwrite=overwrite)
     return scores
 
 

@@ -34,7 +34,7 @@ def count_lesions(truth, predicted, *, smallest_voxels=0):
     Args:
         truth: Boolean array (x, y, z).
         predicted: Boolean array of the same shape.
-        smallest_voxels: Lesions with fewer voxels are not counted; they still count as a place where something is.
+        smallest_voxels: Lesions with fewer voxels are not counted, but still detect, or excuse, those that they touch.
 
     Returns:
         `Lesions`.

@@ -8,8 +8,11 @@ from pathlib import Path
 from mcc_keras.documents import to_text
 from mcc_keras.errors import OutputExistsError
 from mcc_keras.evaluation.scores import CSV, REPORT, SCHEMA, SUMMARY, column_names
-from mcc_keras.files import refuse_impossible_output, refuse_output_that_is_input, write_text, written_aside
+from mcc_keras.files import refuse_impossible_output, refuse_output_that_is_input
+from mcc_keras.publishing import replaced_folder
 from mcc_keras.reporting.plain import cell
+
+COMMAND = "scores"  # evaluate and score may replace what the other wrote
 
 
 def refuse_output(folder, *, inputs, overwrite):
@@ -36,17 +39,12 @@ def refuse_output(folder, *, inputs, overwrite):
     return folder
 
 
-def write_scores(scores, page):
-    """Write the three files of `Scores`, a new folder in one step."""
+def write_scores(scores, page, *, overwrite=False):
+    """Write the three files of `Scores` in one step; other files in a folder of earlier scores stay."""
     files = {CSV: _table(scores), SUMMARY: to_text(scores.summary, schema=SCHEMA), REPORT: page}
-    if scores.folder.exists():
+    with replaced_folder(scores.folder, command=COMMAND, overwrite=overwrite) as aside:
         for name, content in files.items():
-            write_text(scores.folder / name, content)
-    else:
-        with written_aside(scores.folder) as aside:
-            aside.mkdir()
-            for name, content in files.items():
-                (aside / name).write_text(content, encoding="utf-8")
+            (aside / name).write_text(content, encoding="utf-8")
 
 
 def _table(scores):

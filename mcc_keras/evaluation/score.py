@@ -121,7 +121,7 @@ def score(
     scores = Scores(rows, summarize_rows(rows, summary=summary), folder)
     if folder is not None:
         pictures = {result.rows[0]["case"]: result.picture for result in results}
-        write_scores(scores, build_score_page(scores, pictures=pictures))
+        write_scores(scores, build_score_page(scores, pictures=pictures), overwrite=overwrite)
     return scores
 
 

@@ -219,7 +219,7 @@ def _class_table(classes):
 
 
 def describe(summary):
-    """Return sentences: what each mean stands on, what was left out, and how the masks were made."""
+    """Return sentences: the cases of each mean, the cases left out, and how the masks were made."""
     sentences = [describe_class(group) for group in summary.classes]
     for reason, cases in summary.left_out.items():
         sentences.append(f"In no mean, since the run saw them ({reason}): {_listed(cases)}.")

@@ -1,4 +1,4 @@
-"""What a run saw of a case: nothing that it was trained on is scored as unseen.
+"""Cases that a run has seen: no training case is scored as unseen.
 
 Cases are recognized by the SHA-256 of their image files and by their patients, whatever they are called and wherever
 they lie.

@@ -1,7 +1,7 @@
-"""Losses for volumes with rare foreground: the MCC loss, and what it is compared with.
+"""Losses for volumes with rare foreground: the MCC loss and the losses it is compared with.
 
-All take the same arguments and return one value per sample. `LOSSES` is the only registry: a name, the class that it
-stands for and the arguments that make it so; `get_loss` builds one. Nothing here imports Keras before a class is used.
+All take the same arguments and return one value per sample. `LOSSES` is the only registry: a name, the class behind it
+and its arguments; `get_loss` builds one. Nothing here imports Keras before a class is used.
 """
 
 import importlib
@@ -47,7 +47,7 @@ def get_loss(name, /, **kwargs):
 
     Args:
         name: A key of `LOSSES`.
-        **kwargs: Arguments of the class; they go before those that the name stands for.
+        **kwargs: Arguments of the class; they override those that the name stands for.
 
     Returns:
         A `keras.losses.Loss`.
@@ -61,7 +61,7 @@ def get_loss(name, /, **kwargs):
     True
     """
     if name not in LOSSES:
-        raise UsageError(f"Unknown loss. Expected one of {', '.join(sorted(LOSSES))}. Received: name={name!r}")
+        raise UsageError(f"`name` must be one of {', '.join(sorted(LOSSES))}. Received: name={name!r}")
     path, defaults = LOSSES[name]
     module, class_name = path.split(":")
     return getattr(importlib.import_module(module), class_name)(**{**defaults, **kwargs})

@@ -9,17 +9,17 @@ from mcc_keras.losses.volume_loss import VolumeLoss, checked_smooth
 
 @keras.saving.register_keras_serializable(package="mcc_keras")
 class AUCLoss(VolumeLoss):
-    """The squared surrogate of the area under the ROC curve, the mean over all pairs of a foreground and another voxel.
+    """Squared surrogate of the area under the ROC curve, the mean over all pairs of foreground and background voxels.
 
         loss = E (1 - (p₊ - p₋))² = (1 - (μ₊ - μ₋))² + σ₊² + σ₋²
              = E (1 - p₊)² + E p₋² + 2 E (1 - p₊) E p₋
 
-    The last form is what is computed: exact, in one pass, and no difference of large numbers. 0 where every pair is
-    told apart fully, 1 at chance, 4 if inverted. With several classes, the mean of each against the rest.
+    The last form is computed: exact, in one pass and without differences of large numbers. The loss is 0 for a perfect
+    separation, 1 at chance and 4 if inverted. With several classes it is the mean of each against the rest.
 
     Args:
-        smooth: Number of virtual voxels of each side, foreground with p = 1 and background with p = 0, 0 or more: they
-            keep empty and full masks finite and their gradient useful.
+        smooth: Number of virtual voxels, 0 or more, of foreground with p = 1 and of background with p = 0. They keep
+            the loss of empty and full masks finite and its gradient useful.
         from_logits, pool, class_weights, include_background, ignore_class, reduction, name, dtype: As in `MCCLoss`
             with `multiclass="per_class"`.
 

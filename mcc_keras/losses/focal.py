@@ -1,4 +1,4 @@
-"""Focal loss of volumes: cross-entropy with the easy voxels turned down."""
+"""Focal loss of volumes: cross-entropy that weighs down easy voxels."""
 
 import keras
 from keras import ops

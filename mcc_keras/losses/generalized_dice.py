@@ -1,4 +1,4 @@
-"""The generalised Dice loss: one Dice of all classes, rare ones weighted up."""
+"""The generalised Dice loss: one Dice of all classes, weighted against their size."""
 
 import keras
 from keras import ops
@@ -9,16 +9,16 @@ from mcc_keras.losses.volume_loss import VolumeLoss, checked_smooth
 
 @keras.saving.register_keras_serializable(package="mcc_keras")
 class GeneralizedDiceLoss(VolumeLoss):
-    """One minus the generalised Dice coefficient: overlaps and sizes are weighted by class before they are divided.
+    """One minus the generalised Dice coefficient, whose overlaps and sizes are weighted by class.
 
         loss = 1 - (2 Σ_l w_l Σ y_l p_l + ε) / (Σ_l w_l Σ (y_l + p_l) + ε)        w_l = (v / Σ y_l)²
 
-    v is the volume of the smallest class that is there, so the weights are at most 1 and ε is in its voxels; a class
-    that is not there has weight 1, the largest. With one foreground class it is `DiceLoss`.
+    v is the volume of the smallest class present, so the weights are at most 1 and ε is in voxels of that class. An
+    absent class has weight 1, the largest. With one foreground class it is `DiceLoss`.
 
     Args:
         smooth: ε, 0 or more, in voxels.
-        class_weights: Further factors of the classes, background first.
+        class_weights: Additional weights of the classes, background first.
         include_background: Whether the background is one of the classes; with one channel p it is 1 - p.
         from_logits, pool, ignore_class, reduction, name, dtype: As in `MCCLoss`.
 

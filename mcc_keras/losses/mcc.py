@@ -1,4 +1,4 @@
-"""The loss that the package is named after: one minus Matthews' correlation coefficient of soft confusion cells."""
+"""One minus Matthews' correlation coefficient of soft confusion cells."""
 
 import keras
 from keras import ops
@@ -18,9 +18,9 @@ class MCCLoss(VolumeLoss):
 
         loss = 1 - (TP TN - FP FN) / √((TP + FP)(TP + FN)(TN + FP)(TN + FN))
 
-    The pseudo-count s keeps it defined and its gradient useful on masks that are empty or full, where the published
-    form (s = 0) has loss 1 and gradient 0 whatever is predicted. The loss is 0 if and only if prediction and target are
-    equal.
+    The pseudo-count s keeps the loss defined and its gradient useful on masks that are empty or full, where the
+    published form (s = 0) has loss 1 and gradient 0 for any prediction. The loss is 0 if and only if prediction and
+    target are equal.
 
     With more than one channel it is one minus Gorodkin's R_K, the correlation of K classes (with two it is the binary
     form), or the mean over classes of one against the rest.
@@ -29,10 +29,10 @@ class MCCLoss(VolumeLoss):
         from_logits: Whether `y_pred` are logits; then sigmoid (one channel) or softmax is applied.
         smooth: s, in voxels, 0 or more: correctly classified virtual voxels of each class.
         pool: "sample": the coefficient of each sample. "batch": one of all voxels of the batch, repeated per sample.
-        multiclass: "rk" or "per_class"; of no effect with one channel.
-        class_weights: With "per_class": one weight for each channel, background first.
+        multiclass: "rk" or "per_class"; without effect with one channel.
+        class_weights: With "per_class": the weight of each channel, background first, as a sequence or a mapping.
         include_background: With "per_class": whether the first channel counts.
-        ignore_class: Voxels with this label are left out.
+        ignore_class: Label of the voxels to leave out, as in Keras' own losses.
         reduction: Keras' reduction of the values of the samples.
         name: Name of the loss.
         dtype: Type of the result; computed in float32, or in float64 if the prediction is.
@@ -43,8 +43,9 @@ class MCCLoss(VolumeLoss):
         sample_weight: One weight for each sample, or one for each voxel, which then goes inside the sums.
 
     Raises:
-        UsageError: Arguments that make no sense; shapes that do not fit, with both in the text; a label beyond the
-            channels or a target outside [0, 1]. In a compiled graph values are not known: there the loss is NaN.
+        UsageError: Arguments out of range; shapes that do not match; labels without a channel; targets or predictions
+            outside [0, 1]; channels of a target that do not sum to 1. In a compiled graph, where values are unknown,
+            wrong values make the loss NaN.
 
     Example:
 
@@ -67,7 +68,7 @@ class MCCLoss(VolumeLoss):
             raise UsageError(f"`multiclass` must be 'rk' or 'per_class'. Received: multiclass={multiclass!r}")
         if multiclass == "rk" and self.class_weights is not None:
             raise UsageError(
-                "`class_weights` have no place in R_K, which is one coefficient of all classes. Received: "
+                "`class_weights` must be None with R_K, which is one coefficient of all classes. Received: "
                 f"class_weights={self.class_weights}, multiclass='rk'. Set multiclass='per_class'."
             )
         self.smooth, self.multiclass = checked_smooth(smooth), multiclass

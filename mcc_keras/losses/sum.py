@@ -106,7 +106,7 @@ class SumLoss(VolumeLoss):
 
 
 def _built(part, common):
-    """Return a part by its name, or as it is, if it has the arguments that all parts shall have."""
+    """Build a part from its name, or check that a loss has the common arguments."""
     if isinstance(part, str):
         return get_loss(part, reduction=None, **common)
     if not isinstance(part, VolumeLoss):

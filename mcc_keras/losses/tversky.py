@@ -1,4 +1,4 @@
-"""The Tversky loss: Dice that weighs false positives and false negatives apart, with a focal exponent."""
+"""The Tversky loss: Dice with separate weights for false positives and false negatives, and a focal exponent."""
 
 import keras
 from keras import ops

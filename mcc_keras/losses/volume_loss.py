@@ -1,4 +1,4 @@
-"""The abstract loss on volumes: arguments that all have in common, weights, pooling, and one value per sample."""
+"""The abstract loss of volumes: common arguments, weights, pooling, and one value per sample."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ POOLS = ("sample", "batch")
 
 
 class _Mean(keras.losses.Loss):
-    """Keras' own reduction of values that are there already."""
+    """Keras' own reduction, applied to given values."""
 
     def call(self, y_true, y_pred):
         return y_pred

@@ -1,4 +1,4 @@
-"""The generalised Wasserstein Dice loss: Dice for classes of which some are closer to each other than others."""
+"""The generalised Wasserstein Dice loss, with a distance between classes."""
 
 import keras
 import numpy as np
@@ -21,22 +21,22 @@ BRATS_DISTANCES = (
 
 @keras.saving.register_keras_serializable(package="mcc_keras")
 class GeneralizedWassersteinDiceLoss(VolumeLoss):
-    """Dice with a distance between classes: mistaking one tumour class for another costs less than missing it.
+    """Dice with a distance between classes: confusing two tumour classes costs less than missing one.
 
     W_i = Σ_l M[y_i, l] p_i[l] is how far voxel i is from its label, and TP = Σ_i α(y_i) (1 - W_i):
 
         default:  α = M[background, ·]                 loss = 1 - (2 TP + ε) / (2 TP + Σ_i W_i + ε)
         gdl:      α_l = 1 / (Σ_i [y_i = l] + 1)        loss = 1 - (2 TP + ε) / (Σ_i α(y_i) (2 - W_i) + ε)
 
-    With two classes and the default weighting it *is* `DiceLoss` of the foreground; to compare the two on a binary task
-    is to compare a loss with itself. One sigmoid channel p is read as [1 - p, p].
+    With two classes and the default weighting it equals `DiceLoss` of the foreground. One sigmoid
+    channel p is read as [1 - p, p].
 
     Args:
         distance_matrix: (K, K), symmetric, 0 on the diagonal, 0 or more elsewhere, scaled here to a maximum of 1;
             None for 1 off the diagonal. `BRATS_DISTANCES` is the matrix of that challenge's five classes.
         weighting: "default" or "gdl".
         smooth: ε, 0 or more, in voxels ("gdl": in weighted voxels).
-        class_weights, include_background: Accepted as None and False only: the matrix says what counts.
+        class_weights, include_background: Must be None and False: the matrix decides what counts.
         from_logits, pool, ignore_class, reduction, name, dtype: As in `MCCLoss`.
 
     Call arguments: As in `MCCLoss`.
@@ -65,8 +65,8 @@ class GeneralizedWassersteinDiceLoss(VolumeLoss):
             raise UsageError(f"`weighting` must be 'default' or 'gdl'. Received: weighting={weighting!r}")
         if self.class_weights is not None or self.include_background:
             raise UsageError(
-                "What counts is in `distance_matrix`. Received: "
-                f"class_weights={self.class_weights}, include_background={self.include_background}"
+                "`class_weights` must be None and `include_background` False: `distance_matrix` decides what counts. "
+                f"Received: class_weights={self.class_weights}, include_background={self.include_background}"
             )
         self.distance_matrix = None if distance_matrix is None else _checked_matrix(distance_matrix)
         self.weighting, self.smooth = weighting, checked_smooth(smooth)

@@ -1,6 +1,6 @@
 """Metrics for volumes: streaming Keras metrics on exact counts, and distances between surfaces in mm.
 
-`EMPTY` says what each of them answers when truth, prediction or both are empty. Nothing here imports Keras before a
+`EMPTY` lists the value of each when truth, prediction or both are empty. Nothing here imports Keras before a
 class is used.
 """
 

@@ -1,4 +1,4 @@
-"""The abstract streaming metric: exact confusion counts of volumes, pooled or scored one by one."""
+"""The abstract streaming metric: exact confusion counts, pooled or per volume."""
 
 import keras
 import numpy as np
@@ -17,17 +17,17 @@ class CountingMetric(keras.metrics.Metric):
     """A ratio of confusion counts of every volume seen since the last reset.
 
     A subclass implements `fractions(matrix)`: numerators and denominators (..., scores) of confusion matrices
-    (..., true class, predicted class). A score whose denominator is 0 is undefined, and `empty` says what it counts as.
+    (..., true class, predicted class). A score whose denominator is 0 is undefined; `empty` is its value.
 
     Args:
-        pool: "sample": the mean over volumes of the score of each. "all": one score of all voxels that were seen.
-        threshold: Probability from which on a voxel is foreground, as in the masks that are written; with one channel
-            only, else the largest probability wins.
-        from_logits: Whether `y_pred` are logits. Only the threshold depends on it.
+        pool: "sample": the mean of the scores of the volumes. "all": one score of all voxels seen.
+        threshold: Smallest probability that is foreground, as in the masks that are written; for one channel only.
+            With several, the class of the largest probability counts.
+        from_logits: Whether `y_pred` are logits, on one channel.
         include_background: Whether class 0 counts, with more than one channel.
-        per_class: Whether `result` is a vector with one score for each class instead of their mean.
-        empty: What an undefined score counts as: a number, or "exclude" to leave it out of the mean; see `excluded`.
-        ignore_class: Voxels with this label are left out.
+        per_class: Whether `result` is a vector with one score per class instead of their mean.
+        empty: Value of an undefined score: a number, or "exclude" to leave it out of the mean; see `excluded`.
+        ignore_class: Label of the voxels to leave out.
         name: Name of the metric.
         dtype: Type of the result.
     """
@@ -73,7 +73,7 @@ class CountingMetric(keras.metrics.Metric):
         Args:
             y_true: Target, see `mcc_keras.targets`; a soft target of one channel is foreground from 0.5 on.
             y_pred: Probabilities or logits (batch, ..., C).
-            sample_weight: 0 leaves a sample, or a voxel, out; 1 counts it. Exact counts know no other weights.
+            sample_weight: 1 counts a sample or a voxel, 0 leaves it out. Other weights are refused: counts are exact.
 
         Raises:
             UsageError: Shapes that do not fit; values of `y_true` or `y_pred` that a loss refuses; other weights. In a
@@ -149,7 +149,7 @@ class CountingMetric(keras.metrics.Metric):
             if self.num_classes != num_classes:
                 raise UsageError(
                     f"`y_pred` must keep its number of classes. Received: {num_classes} classes, before that "
-                    f"{self.num_classes}. Call reset_state() of a new metric for another model."
+                    f"{self.num_classes}. Build a new metric for another model."
                 )
             return
         self.num_classes = num_classes
@@ -188,7 +188,7 @@ class CountingMetric(keras.metrics.Metric):
             y_pred = ops.cast(y_pred, "float32")
         check_range = self._one_channel and not self.from_logits
         ready = targets.pair(y_true, y_pred, weight, ignore_class=self.ignore_class, check_range=check_range)
-        # What a comparison makes of NaN is no class.
+        # NaN compares as False and would count as background.
         self._refuse_unless(ops.logical_and(ready.valid, ops.logical_not(ops.any(ops.isnan(y_pred)))))
         voxels = ops.shape(y_pred)[:-1]
         counted = None if ready.weight is None else ops.broadcast_to(ready.weight[..., 0] > 0, voxels)

@@ -1,7 +1,7 @@
-"""What every metric says when truth, prediction or both are empty: one table.
+"""The value of every metric when truth, prediction or both are empty.
 
-`None` stands for 0/0: what the argument `empty` of the metric says, by default the number in the last column
-("exclude": the volume is left out of the mean and counted in `excluded`). Tests compare the table with the metrics.
+`None` stands for 0/0, which the argument `empty` of the metric replaces, by default with the last column ("exclude":
+the volume is left out of the mean and counted in `excluded`). Tests compare the table with the metrics.
 
 | metric | truth empty | prediction empty | both empty | default of `empty` |
 |---|---|---|---|---|
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 
 class Answers(NamedTuple):
-    """What a metric says; None is 0/0, answered by its argument `empty`."""
+    """Values of a metric; None is 0/0, replaced by its argument `empty`."""
 
     truth: float | None
     prediction: float | None

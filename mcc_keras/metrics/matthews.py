@@ -16,13 +16,13 @@ class MatthewsCorrelationCoefficient(CountingMetric):
 
         MCC = (TP TN - FP FN) / √((TP + FP)(TP + FN)(TN + FP)(TN + FN))
 
-    With more than two classes Gorodkin's R_K, or one coefficient of each class against the rest. Where one class is all
-    there is in truth or prediction it is 0/0, which counts as 0 unless `empty` says otherwise, as in scikit-learn.
+    With more than two classes Gorodkin's R_K, or one coefficient of each class against the rest. Where truth
+    or prediction holds one class only it is 0/0, which counts as 0 by default, as in scikit-learn; see `empty`.
 
     Args:
-        num_classes: As in tensorflow-addons; checked against the predictions where given, and not needed.
+        num_classes: As in tensorflow-addons; optional, and checked against the predictions if given.
         pool: "all" (the default, as in tensorflow-addons) or "sample".
-        multiclass: "rk" or "per_class"; of no effect with one channel.
+        multiclass: "rk" or "per_class"; without effect with one channel.
         threshold, from_logits, include_background, per_class, empty, ignore_class, name, dtype: As in
             `mcc_keras.metrics.counting.CountingMetric`.
 

@@ -10,10 +10,11 @@ from mcc_keras.metrics.counting import CountingMetric, cells_of
 class DiceScore(CountingMetric):
     """Dice coefficient 2 TP / (2 TP + FP + FN) of hard masks, the mean over foreground classes.
 
-    Undefined where a class is in neither truth nor prediction: that counts as 1 (agreement) unless `empty` says
-    otherwise.
+    Undefined where a class is in neither truth nor prediction, which counts as 1 (agreement) by default; see `empty`.
 
     Args:
+        only_present: Whether the score is undefined, and not 0, where only the prediction holds the class: with
+            `empty="exclude"` the mean is over the volumes whose truth holds it.
         pool, threshold, from_logits, include_background, per_class, empty, ignore_class, name, dtype: As in
             `mcc_keras.metrics.counting.CountingMetric`.
 
@@ -28,19 +29,26 @@ class DiceScore(CountingMetric):
     TP = 2, FP = 0, FN = 1.
     """
 
-    def __init__(self, *, empty=1.0, name="dice_score", **kwargs):
+    def __init__(self, *, only_present=False, empty=1.0, name="dice_score", **kwargs):
         super().__init__(empty=empty, name=name, **kwargs)
+        self.only_present = bool(only_present)
 
     def fractions(self, matrix):
         tp, fp, fn, _ = cells_of(matrix)
-        return self.foreground(2.0 * tp), self.foreground(2.0 * tp + fp + fn)
+        both = 2.0 * tp + fp + fn
+        if self.only_present:
+            both = ops.where(tp + fn > 0, both, ops.zeros_like(both))
+        return self.foreground(2.0 * tp), self.foreground(both)
+
+    def get_config(self):
+        return {**super().get_config(), "only_present": self.only_present}
 
 
 @keras.saving.register_keras_serializable(package="mcc_keras")
 class JaccardScore(CountingMetric):
     """Jaccard index (intersection over union) TP / (TP + FP + FN) of hard masks, the mean over foreground classes.
 
-    Undefined, as Dice, where a class is in neither truth nor prediction, which counts as 1 by default.
+    Undefined where a class is in neither truth nor prediction, which counts as 1 by default.
 
     Args:
         pool, threshold, from_logits, include_background, per_class, empty, ignore_class, name, dtype: As in
@@ -119,9 +127,9 @@ class Precision(CountingMetric):
 
 @keras.saving.register_keras_serializable(package="mcc_keras")
 class VolumetricSimilarity(CountingMetric):
-    """Volumetric similarity 1 - |FN - FP| / (2 TP + FP + FN): 1 where both masks are of one size, wherever they lie.
+    """Volumetric similarity 1 - |FN - FP| / (2 TP + FP + FN): 1 where both masks have the same size, wherever they are.
 
-    Undefined, as Dice, where a class is in neither truth nor prediction, which counts as 1 by default.
+    Undefined where a class is in neither truth nor prediction, which counts as 1 by default.
 
     Args:
         pool, threshold, from_logits, include_background, per_class, empty, ignore_class, name, dtype: As in

@@ -1,4 +1,4 @@
-"""How the PROMISE12 challenge scores a prostate: four metrics for the whole gland, its apex and its base."""
+"""Scores of the PROMISE12 challenge: four metrics for the whole gland, its apex and its base."""
 
 import numpy as np
 

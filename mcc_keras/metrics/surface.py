@@ -1,19 +1,18 @@
-"""Distances between the surfaces of two masks, in mm, and the volume they differ by: functions on NumPy arrays.
+"""Distances between the surfaces of two masks in mm, and their difference in volume, on NumPy arrays.
 
-A surface is made of elements, of one kind or the other:
+A surface consists of elements of one of two kinds:
 
 | `weighting` | an element is | it counts | as in |
 |---|---|---|---|
 | "voxel" (default) | a voxel of the mask that touches the outside through a face | 1 | MONAI |
 | "area" | a place between 2 × 2 × 2 voxels that are not all on one side | its area in mm² | surface-distance |
 
-The default is the plainer one. "area" gives a flat piece of a surface the same weight however finely its side of the
-grid is cut, which matters where slices are thick. What is beyond the array is outside. Distances are between the
-centres of the elements. All of it happens in the bounding box of both masks, with one distance transform a mask, or
-none where the surfaces lie near one another.
+"area" gives flat pieces of a surface a weight independent of the resolution, which matters where slices are thick.
+Everything beyond the array is outside. Distances are between the centres of the elements. They are computed in the
+bounding box of both masks, with one distance transform per mask, or none where the surfaces are close to each other.
 
-What is said when a mask is empty, see `mcc_keras.metrics.EMPTY`: distances are infinite if one is and 0 if both are,
-where MONAI and surface-distance say NaN or infinity.
+Distances are infinite if one mask is empty and 0 if both are, see `mcc_keras.metrics.EMPTY`; MONAI and surface-distance
+return NaN or infinity.
 """
 
 from typing import NamedTuple
@@ -77,7 +76,7 @@ def surface_distances(truth, prediction, spacing_mm, *, weighting="voxel"):
 
 
 def hausdorff_distance_mm(truth, prediction, spacing_mm, *, percentile=100.0, weighting="voxel"):
-    """Return the Hausdorff distance: how far the farthest element of either surface is from the other surface.
+    """Return the Hausdorff distance: the largest distance of an element of either surface to the other surface.
 
     Args:
         truth, prediction, spacing_mm, weighting: As in `surface_distances`.
@@ -116,7 +115,7 @@ def surface_dice(truth, prediction, spacing_mm, *, tolerance_mm, weighting="voxe
 
     Args:
         truth, prediction, spacing_mm, weighting: As in `surface_distances`.
-        tolerance_mm: What still counts as the same place, 0 or more.
+        tolerance_mm: Largest distance that counts as agreement, 0 or more.
 
     Raises:
         UsageError: If the tolerance is negative.
@@ -167,7 +166,7 @@ def average_of(distances):
 
 
 def relative_volume_difference(truth, prediction):
-    """Return (|P| - |T|) / |T|: above 0 if too much was found. Infinite if only the truth is empty, 0 if both are.
+    """Return (|P| - |T|) / |T|, above 0 if the prediction is too large; infinite if only T is empty, 0 if both are.
 
     Example:
 
@@ -181,7 +180,7 @@ def relative_volume_difference(truth, prediction):
 
 
 def region(mask, labels):
-    """Return where a mask has one of the labels: a region of several classes, such as BRATS' whole tumour.
+    """Return where a mask has one of the labels: a region of several classes, as BRATS' whole tumour.
 
     Example:
 
@@ -216,7 +215,7 @@ def _ascending(size, other, spacing):
     distance = _look_around(here, other > 0, spacing)
     far = np.isnan(distance)
     if far.any():
-        # Only the squares at the surface are needed, so the nearest voxel is looked up there and not everywhere.
+        # Only the distances at the surface are needed, so the nearest voxel is looked up there alone.
         nearest = ndimage.distance_transform_edt(other == 0, spacing, return_distances=False, return_indices=True)
         here = [at[far] for at in here]
         offsets = [(there[tuple(here)] - at) * step for there, at, step in zip(nearest, here, spacing, strict=True)]

@@ -1,6 +1,6 @@
-"""What a surface is made of: voxels that are counted, or pieces of a triangulated surface with their area.
+"""Elements of a surface: voxels, or pieces of a triangulated surface with their area.
 
-Both are given as an array with what each place adds to the surface, 0 where there is none of it.
+Both are arrays with the contribution of each place to the surface, 0 away from it.
 """
 
 import functools

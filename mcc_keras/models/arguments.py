@@ -1,4 +1,4 @@
-"""Checks of what the networks are called with, so that every network refuses nonsense in the same words."""
+"""Validation of the arguments that the networks share."""
 
 import math
 
@@ -10,7 +10,7 @@ NORMALISATIONS = ("batch", "group", "instance")
 
 
 def check_network(input_shape, num_classes, *, multiple, activation, normalisation, foreground_fraction, width):
-    """Check what all networks take, and return the input shape as a tuple; V-Net's `normalisation=None` is allowed."""
+    """Check the arguments of all networks and return the input shape as a tuple; `normalisation` may be None."""
     input_shape = check_input_shape(input_shape)
     check_sides(input_shape[:3], multiple)
     check_count("num_classes", num_classes)
@@ -33,7 +33,7 @@ def is_number(value):
 
 
 def check_input_shape(input_shape):
-    """Return `(x, y, z, channels)` as a tuple, or refuse it."""
+    """Return `(x, y, z, channels)` as a tuple, or raise."""
     shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else input_shape
     if (
         not isinstance(shape, tuple)
@@ -49,23 +49,23 @@ def check_input_shape(input_shape):
 
 
 def check_sides(sides, multiple):
-    """Refuse a known side that is shorter than the network's coarsest voxel."""
+    """Raise if a known side is shorter than one voxel of the coarsest level."""
     if any(side is not None and side < multiple for side in sides):
         raise UsageError(
-            f"Every side of the volume must be at least {multiple} voxels: the network halves it until one voxel is "
-            f"left of {multiple}. Received: sides={tuple(sides)}. The smallest size that works is "
-            f"{(multiple,) * len(sides)}; pad the volume up to it."
+            f"Every side of the volume must be at least {multiple} voxels, one voxel of the coarsest level. "
+            f"Received: sides={tuple(sides)}. The smallest size that works is {(multiple,) * len(sides)}; pad the "
+            "volume up to it."
         )
 
 
 def check_count(name, value, *, least=1):
-    """Refuse a value that is not an integer of at least `least`."""
+    """Raise unless a value is an integer of at least `least`."""
     if not is_count(value, least):
         raise UsageError(f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}")
 
 
 def check_counts(name, values, length):
-    """Return a tuple of `length` positive integers, or refuse it."""
+    """Return a tuple of `length` positive integers, or raise."""
     values = tuple(values) if isinstance(values, (tuple, list)) else values
     if not isinstance(values, tuple) or len(values) != length or not all(is_count(value) for value in values):
         raise UsageError(f"`{name}` must be {length} positive integers. Received: {name}={values!r}")
@@ -73,19 +73,19 @@ def check_counts(name, values, length):
 
 
 def check_choice(name, value, choices):
-    """Refuse a value that is none of the choices."""
+    """Raise unless a value is one of the choices."""
     if value not in choices:
         raise UsageError(f"`{name}` must be one of {', '.join(map(repr, choices))}. Received: {name}={value!r}")
 
 
 def check_rate(name, value):
-    """Refuse a value outside [0, 1)."""
+    """Raise unless a value lies in [0, 1)."""
     if not is_number(value) or not 0 <= value < 1:
         raise UsageError(f"`{name}` must be a number of at least 0 and below 1. Received: {name}={value!r}")
 
 
 def check_weights(name, values, length):
-    """Return a tuple of `length` finite numbers of at least 0, or refuse it."""
+    """Return a tuple of `length` finite numbers of at least 0, or raise."""
     values = tuple(values) if isinstance(values, (tuple, list)) else values
     if not isinstance(values, tuple) or len(values) != length or not all(is_number(v) and v >= 0 for v in values):
         raise UsageError(f"`{name}` must be {length} finite numbers of at least 0. Received: {name}={values!r}")
@@ -93,22 +93,22 @@ def check_weights(name, values, length):
 
 
 def check_width(value):
-    """Refuse a factor on the channels that is not a positive finite number."""
+    """Raise unless the channel multiplier is a positive finite number."""
     if not is_number(value) or value <= 0:
         raise UsageError(f"`width` must be a positive finite number. Received: width={value!r}")
 
 
 def check_foreground_fraction(value):
-    """Refuse a foreground fraction that is not strictly between 0 and 1."""
+    """Raise unless a foreground fraction is None or lies strictly between 0 and 1."""
     if value is not None and not (is_number(value) and 0 < value < 1):
         raise UsageError(
-            f"`foreground_fraction` must lie between 0 and 1, both excluded, or be None. "
+            f"`foreground_fraction` must lie strictly between 0 and 1, or be None. "
             f"Received: foreground_fraction={value!r}"
         )
 
 
 def check_activation(activation):
-    """Refuse what is neither `auto`, nor None, nor an activation of Keras."""
+    """Raise unless an activation is `auto`, None or known to Keras."""
     try:
         keras.activations.get(None if activation == "auto" else activation)
     except (ValueError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""What the networks are made of: convolutions with normalisation, written once for all of them."""
+"""Building blocks of the networks: convolutions with normalisation and ReLU."""
 
 import math
 
@@ -8,14 +8,13 @@ from mcc_keras.models.arguments import NORMALISATIONS, check_choice
 from mcc_keras.models.convolution import Convolution
 from mcc_keras.models.resampling import CropLike, PadToMultiple
 
-# He-style: a normal cut at two deviations, scaled by the inputs of a ReLU.
+# As in the papers: scaled for ReLU.
 KERNEL_INITIALIZER = "he_normal"
-# What makes a normalisation forget its past, and what keeps it from dividing by zero.
 MOMENTUM, EPSILON = 0.9, 1e-5
 
 
 def normalisation_layer(channels, normalisation, **kwargs):
-    """Build a layer that normalises by `batch`, `group` (up to 8 groups) or `instance`: 2 weights a channel each."""
+    """Build a layer that normalises by `batch`, `group` (up to 8 groups) or `instance`, with 2 weights per channel."""
     check_choice("normalisation", normalisation, NORMALISATIONS)
     if normalisation == "batch":
         return keras.layers.BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON, **kwargs)
@@ -44,22 +43,22 @@ def conv(x, filters, *, name, kernel_size=3, strides=1, dilation=1, use_bias=Fal
 
 
 def norm_relu(x, *, name, normalisation):
-    """Normalise, and cut at zero."""
+    """Normalise and apply ReLU."""
     return keras.layers.ReLU(name=f"{name}_relu")(normalise(x, normalisation, name=f"{name}_norm"))
 
 
 def conv_norm_relu(x, filters, *, name, normalisation, **conv_arguments):
-    """Convolve, normalise, and cut at zero."""
+    """Convolve, normalise and apply ReLU."""
     return norm_relu(conv(x, filters, name=f"{name}_conv", **conv_arguments), name=name, normalisation=normalisation)
 
 
 def is_padded(volume, multiple):
-    """Whether a side of the volume is unknown, or no multiple."""
+    """Whether a side of the volume is unknown or not a multiple."""
     return any(side is None or side % multiple for side in volume.shape[1:4])
 
 
 def padded(volume, multiple):
-    """Pad the volume to multiples, where its sides are not known to be so already."""
+    """Pad the sides to multiples, unless they are known to be multiples."""
     return PadToMultiple(multiple, name="pad")(volume) if is_padded(volume, multiple) else volume
 
 

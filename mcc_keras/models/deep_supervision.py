@@ -1,23 +1,24 @@
-"""Deep supervision: auxiliary heads that `fit` trains and `evaluate` tells of, in a model of one output."""
+"""Deep supervision with auxiliary heads whose losses `fit` and `evaluate` log, in a model of one output."""
 
 import contextvars
+import warnings
 
 import keras
 from keras import ops
 
 from mcc_keras.models.resampling import PACKAGE
 
-# Whether a training or an evaluation step is running; of its own in each thread, since strategies run replicas in them.
+# Whether a training or an evaluation step is running; per thread, since strategies run each replica in one.
 _STEP = contextvars.ContextVar("mcc_keras_supervised_step", default=False)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class AuxiliaryHead(keras.layers.Layer):
-    """Pass logits on, and mark them as an answer that has a loss of its own in a `DeeplySupervised` model.
+    """Return logits unchanged and mark them as an output with a loss of its own in a `DeeplySupervised` model.
 
     Args:
-        activation: What turns these logits into an answer: the activation of the network's output.
-        loss_weight: Factor on the loss of this answer, of at least 0.
+        activation: Activation applied to these logits before the loss: that of the network's output.
+        loss_weight: Weight of the loss, 0 or more.
 
     Call arguments:
         logits: `(batch, x, y, z, classes)`; the result is the same.
@@ -48,17 +49,27 @@ class AuxiliaryHead(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class DeeplySupervised(keras.Model):
-    """A functional model of one output, whose steps of `fit` and `evaluate` take the loss of every `AuxiliaryHead` too.
+    """A functional model of one output, whose steps of `fit` and `evaluate` add the loss of every `AuxiliaryHead`.
 
     `loss = loss(y, output) + Σ_h loss_weight_h · loss(y, head_h)`, the compiled loss against the same target, in
     training and in evaluation. The logs hold the loss of each head, unweighted, as `head1_loss` or `val_head1_loss`.
-    Compiled metrics concern the output alone; calls, `predict` and exports give nothing else.
+    Compiled metrics concern the output alone; calls, `predict` and exports return nothing else. The supervision is part
+    of the steps of this model: inside another model it is off, with a warning.
     """
+
+    def __call__(self, *args, **kwargs):
+        if any(isinstance(value, keras.KerasTensor) for value in keras.tree.flatten((args, kwargs))):
+            warnings.warn(
+                f"Deep supervision is off where a network becomes part of another model: name={self.name!r}. Compile "
+                "and fit the network itself, or build it with deep_supervision=False.",
+                stacklevel=2,
+            )
+        return super().__call__(*args, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
         if not _STEP.get():
             return super().call(inputs, training=training, mask=mask)
-        # Made anew each time it is traced: a model that is kept as an attribute would be saved a second time.
+        # Built whenever it is traced: a model that is kept as an attribute would be saved a second time.
         tensors = {"output": self.output, **{head.name: head.output for head in self._heads()}}
         answers = keras.Model(self.input, tensors)(inputs, training=training)
         return {"output": answers["output"], **{h.name: h.activation(answers[h.name]) for h in self._heads()}}
@@ -75,7 +86,7 @@ class DeeplySupervised(keras.Model):
         total = super().compute_loss(x, y, y_pred["output"], sample_weight, training)
         for head in self._heads():
             loss = self._compile_loss(y, y_pred[head.name], sample_weight)
-            head.loss_tracker.update_state(loss, sample_weight=ops.shape(y_pred[head.name])[0])
+            head.loss_tracker.update_state(loss / _replica_share(), sample_weight=ops.shape(y_pred[head.name])[0])
             total = total + head.loss_weight * loss
         return total
 
@@ -85,6 +96,11 @@ class DeeplySupervised(keras.Model):
 
     def _heads(self):
         return [layer for layer in self.layers if isinstance(layer, AuxiliaryHead)]
+
+
+def _replica_share():
+    """Return 1 / the number of replicas in sync, by which Keras multiplies each mean, so that their sum is a mean."""
+    return keras.losses.MeanSquaredError()(ops.zeros((1, 1)), ops.ones((1, 1)))
 
 
 def _as_step(function, arguments):

@@ -10,7 +10,7 @@ from mcc_keras.models.blocks import KERNEL_INITIALIZER, NORMALISATIONS, normalis
 from mcc_keras.models.convolution import convolve
 from mcc_keras.models.resampling import PACKAGE
 
-# Output channels that fill one vector register of the widest CPUs; narrower convolutions waste the rest of it.
+# Output channels that fill one vector register of a CPU with AVX-512.
 VECTOR_CHANNELS = 16
 
 
@@ -19,18 +19,17 @@ class DenseBlock(keras.layers.Layer):
     """Let every 3³ convolution see the block's input and all earlier outputs; return them all, side by side.
 
     Layer i is `y_i = ReLU(norm(conv(concat(x, y_1, ..., y_{i-1}))))`, and the block `concat(x, y_1, ..., y_depth)`.
-    Since a convolution of a concatenation is the sum of the convolutions of its parts, narrow layers are taken in runs
-    of `16 / growth_rate`: what the whole run needs of everything before it is one convolution of 16 channels, and only
-    what the layers of a run need of each other is computed apart. Same numbers, two thirds of the time for a growth of
-    4, and one copy a run instead of one a layer.
+    A convolution of a concatenation is the sum of the convolutions of its parts. Narrow layers are therefore computed
+    in runs of `16 / growth_rate`: one convolution of 16 channels over everything before the run, and small ones
+    between the layers of a run. The values are the same; for a growth of 4 it takes two thirds of the time.
 
     Args:
         depth: Layers.
         growth_rate: Channels that each layer adds.
         dilation: Dilation rate of each convolution.
         normalisation: `"batch"`, `"group"` or `"instance"`.
-        dropout: Batch-wise spatial dropout: share of the output channels of each layer that a training step sets to
-            zero, the same channels in every volume of the batch. None are dropped at inference.
+        dropout: Batch-wise spatial dropout: fraction of the output channels of each layer set to zero in training,
+            the same channels in every volume of the batch.
         seed: Seed of the dropout.
 
     Call arguments:

@@ -33,27 +33,27 @@ def DenseVNet(
     """Build Dense V-Net: three densely connected blocks at 1/2, 1/4 and 1/8 of the grid, joined at 1/2.
 
     Args:
-        input_shape: `(x, y, z, channels)`; a side may be None, and any side of at least 8 voxels works.
-        num_classes: 1 for one sigmoid channel, more for a softmax over so many channels.
+        input_shape: `(x, y, z, channels)`; a side may be None; any side of at least 8 voxels works.
+        num_classes: 1 for one sigmoid channel, more for a softmax over as many channels.
         activation: `"auto"`, None for logits, or the name of a Keras activation.
         initial_channels: Channels of the first convolution and of the two that halve the grid.
         depths: Layers of each dense block.
         growth_rates: Channels that each layer of a block adds.
         skip_channels: Channels of the three branches that meet before the classifier.
-        dilation_rates: One rate for the layers of each dense block; 2 doubles their reach at no cost in memory.
-        dropout: Batch-wise spatial dropout: share of the channels of each dense layer that a training step sets to
-            zero for the whole batch.
-        prior_size: Side of a trained spatial prior, one channel a class, that is added to the logits; None for none.
+        dilation_rates: Dilation rate of each dense block; 2 doubles its reach without using more memory.
+        dropout: Batch-wise spatial dropout: fraction of the channels of each dense layer that is set to zero in
+            training, the same channels for the whole batch.
+        prior_size: Side of a trained spatial prior, one channel per class, that is added to the logits; None for none.
         normalisation: `"batch"`, `"group"` or `"instance"`.
         width: Factor on all of these channel counts.
-        foreground_fraction: Start the head's bias at the log-odds of this share; None starts it at 0.
+        foreground_fraction: Initial output of the network, by the bias of its head; None for a bias of 0.
         name: Name of the model.
 
     Returns:
         A functional `keras.Model`: `(batch, x, y, z, channels)` to `(batch, x, y, z, num_classes)` in float32.
 
     Raises:
-        UsageError: An argument makes no sense, or a side is shorter than 8 voxels.
+        UsageError: An argument is out of range, or a side is shorter than 8 voxels.
 
     Example:
 

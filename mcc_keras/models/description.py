@@ -1,4 +1,4 @@
-"""What a network costs and how far it sees, computed from its layers without running it."""
+"""Cost and receptive field of a network, computed from its layers without running it."""
 
 import dataclasses
 import math
@@ -16,7 +16,7 @@ BYTES_PER_VALUE = 4
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What `describe` found; printing it gives one line a figure."""
+    """Result of `describe`; `print` shows one line per figure."""
 
     name: str
     input_shape: tuple
@@ -31,9 +31,9 @@ class Description:
         return (
             f"{self.name} on {sides}\n"
             f"  parameters         {self.trainable_parameters:,} trainable, {self.parameters:,} in all\n"
-            f"  multiply-adds      {self.multiply_adds / 1e9:.2f} G a volume, forward\n"
+            f"  multiply-adds      {self.multiply_adds / 1e9:.2f} G per volume, forward\n"
             f"  activation memory  {self.activation_bytes / 2**30:.2f} GiB for the batch in float32\n"
-            f"  receptive field    {self.receptive_field} voxels a side"
+            f"  receptive field    {self.receptive_field} voxels per side"
         )
 
 
@@ -41,10 +41,10 @@ def describe(model, input_shape=None, *, batch_size=1):
     """Describe a network of this package: parameters, multiply-adds, activation memory and receptive field.
 
     Multiply-adds are those of the convolutions. Activation memory is the sum of the input and all layer outputs in
-    float32, dense blocks and trilinear passes taken apart: what a training step has to make before gradients and
-    optimizer, if nothing is fused or freed. The receptive field is that of the longest way through the network, where
+    float32, with the intermediate values of dense blocks and trilinear passes: a training step without gradients and
+    optimizer, if nothing is fused or freed. The receptive field is that of the longest path through the network, where
     each window of k voxels adds `(k - 1)` times the distance of its voxels, as in the papers. Behind a finer grid the
-    true extent depends on the voxel's place, and differs from it by less than one voxel of the coarsest grid.
+    true extent depends on the position and differs by less than one voxel of the coarsest grid.
 
     Args:
         model: A network of this package.
@@ -55,8 +55,8 @@ def describe(model, input_shape=None, *, batch_size=1):
         A `Description`; `print` it.
 
     Raises:
-        UsageError: A side is neither known from the model nor given, is shorter than the network takes, or makes no
-            sense; or `batch_size` is not an integer of at least 1.
+        UsageError: A side is unknown, not a positive integer, or shorter than the network accepts; or `batch_size` is
+            not an integer of at least 1.
 
     Example:
 
@@ -93,7 +93,7 @@ def describe(model, input_shape=None, *, batch_size=1):
 
 
 def _sides(model, input_shape):
-    """Return the three sides to compute for: those that were given, or those of the model."""
+    """Return the three sides to compute for: the given ones, or those of the model."""
     channels = model.input_shape[-1]
     shape = model.input_shape[1:] if input_shape is None else input_shape
     shape = tuple(shape) if isinstance(shape, (tuple, list)) else ()

@@ -1,4 +1,4 @@
-"""The end of every network: a classifier, its initial bias and its activation, in float32 under every policy."""
+"""The head of every network: classifier, initial bias and activation, in float32 under every policy."""
 
 import math
 
@@ -9,14 +9,14 @@ from mcc_keras.models.resampling import PACKAGE
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class LogOdds(keras.initializers.Initializer):
-    """Bias with which an untrained head predicts the foreground's share of the voxels.
+    """Bias with which an untrained head predicts the fraction of foreground voxels.
 
     One channel: `log(f / (1 - f))`, so that `sigmoid(bias) = f`. C channels: `log(1 - f)` for the background and
-    `log(f / (C - 1))` for each other class, so that the softmax starts at these shares. With a bias of 0 every voxel
-    starts at one half, and rare foreground costs the first epochs to unlearn it (Lin et al. 2017, section 3.3).
+    `log(f / (C - 1))` for each other class, so that the softmax starts at these values. With a bias of 0 every voxel
+    starts at one half, which the first epochs have to unlearn where foreground is rare (Lin et al. 2017, section 3.3).
 
     Args:
-        foreground_fraction: Share of foreground voxels, between 0 and 1, both excluded.
+        foreground_fraction: Fraction of foreground voxels, strictly between 0 and 1.
 
     Example:
 
@@ -48,7 +48,7 @@ def bias_initializer(foreground_fraction):
 
 
 def classifier(x, num_classes, *, foreground_fraction=None, name="final_conv"):
-    """Turn the features of each voxel into logits: a convolution of 1 voxel, in float32."""
+    """Compute logits from features: a 1³ convolution in float32."""
     layer = keras.layers.Conv3D(
         num_classes,
         1,
@@ -61,13 +61,13 @@ def classifier(x, num_classes, *, foreground_fraction=None, name="final_conv"):
 
 
 def activation_name(activation, num_classes):
-    """Return what Keras calls the activation: `auto` is a sigmoid for one channel and a softmax for more."""
+    """Return the activation's name in Keras: `auto` is a sigmoid for one channel and a softmax for more."""
     if activation == "auto":
         return "sigmoid" if num_classes == 1 else "softmax"
     return "linear" if activation is None else activation
 
 
 def output_activation(logits, activation, *, name="output"):
-    """Turn logits into the network's output."""
+    """Apply the activation to the logits."""
     function = keras.activations.get(activation_name(activation, logits.shape[-1]))
     return keras.layers.Activation(function, dtype="float32", name=name)(logits)

@@ -1,4 +1,4 @@
-"""The spatial prior of Dense V-Net: where in the volume each class tends to lie."""
+"""The spatial prior of Dense V-Net: a trained map of where each class lies."""
 
 import keras
 from keras import ops
@@ -9,9 +9,9 @@ from mcc_keras.models.resampling import PACKAGE, resize_volume
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class SpatialPrior(keras.layers.Layer):
-    """Add a trained grid of log-probabilities to the logits, one channel a class, stretched over any volume.
+    """Add a trained grid of log-probabilities to the logits, one channel per class, resized to the volume.
 
-    One channel *a class*: a single channel for all classes would cancel in the softmax.
+    A single channel for all classes would cancel in the softmax.
 
     Args:
         size: Side of the grid, of at least 1; it has `size ** 3 * classes` weights, which start at zero.

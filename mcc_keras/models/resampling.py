@@ -22,10 +22,10 @@ def _tent_matrix(size, new_size):
 
 
 def append_zeros(x, axis, count):
-    """Put `count` zeros at the far end of an axis; unlike `ops.pad` it is safe in front of a convolution.
+    """Append `count` zeros to an axis; unlike `ops.pad`, this is safe before a convolution.
 
-    TensorFlow 2.21 fuses a Pad with the Conv3D behind it on a CPU, and forgets the convolution's own SAME padding:
-    values and shape come out wrong in graph mode.
+    TensorFlow 2.21 fuses a Pad with the Conv3D that follows it on a CPU and drops the convolution's own SAME padding,
+    so values and shape are wrong in graph mode.
     """
     if isinstance(count, int) and count == 0:
         return x
@@ -35,7 +35,7 @@ def append_zeros(x, axis, count):
 
 
 def resize_volume(x, sides):
-    """Stretch `(batch, x, y, z, channels)` over three new sides by trilinear interpolation, in float32."""
+    """Resize `(batch, x, y, z, channels)` to three new sides by trilinear interpolation, in float32."""
     channels = x.shape[-1]
     nx, ny, nz = ops.shape(x)[1:4]
     mx, my, mz = sides
@@ -95,7 +95,7 @@ class TrilinearUpsampling(keras.layers.Layer):
 class PadToMultiple(keras.layers.Layer):
     """Pad the three sides with zeros at their far end, up to the next multiple.
 
-    At the far end only: voxel (0, 0, 0) stays where it is, so that `CropLike` returns every voxel to its place.
+    Voxel (0, 0, 0) keeps its place, so `CropLike` restores the volume.
 
     Args:
         multiple: Integer of at least 1.
@@ -104,7 +104,7 @@ class PadToMultiple(keras.layers.Layer):
         x: `(batch, x, y, z, channels)`, each side at least `multiple` long.
 
     Raises:
-        UsageError: a side is shorter than `multiple`, so that nothing of it would be left at the coarsest level.
+        UsageError: A side is shorter than `multiple`.
 
     Example:
 
@@ -135,10 +135,10 @@ class PadToMultiple(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class CropLike(keras.layers.Layer):
-    """Cut the far end of the three sides off, down to the sides of another volume.
+    """Crop the far end of the three sides to the sides of another volume.
 
     Call arguments:
-        x: A list of the volume to cut and the volume that gives the sides.
+        x: A list of the volume to crop and the volume with the target sides.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Transfer learning: carry the weights of one network into another, with a list of what stayed behind."""
+"""Transfer learning: copy weights from one network to another and list those left out."""
 
 import dataclasses
 from pathlib import Path
@@ -10,7 +10,7 @@ from mcc_keras.errors import DataError, UsageError
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
-    """The paths of the weights that were copied, and those of the target that were left, each with its reason."""
+    """Paths of the weights that were copied, and of those of the target that were left, each with the reason."""
 
     copied: tuple
     left: dict
@@ -23,8 +23,8 @@ class Transfer:
 def transfer_weights(source, model):
     """Copy every weight of `source` that has the same path and shape in `model`.
 
-    A network with another number of classes takes everything but its classifier and spatial prior; one with another
-    number of channels takes everything but the layers that see the image itself.
+    Between different numbers of classes, all weights but those of the classifier and the spatial prior are copied;
+    between different numbers of channels, all but those of the layers that read the image.
 
     Args:
         source: A model, or the path of a `.keras` file.
@@ -34,8 +34,8 @@ def transfer_weights(source, model):
         A `Transfer` with `copied` and `left`; `print` it.
 
     Raises:
-        DataError: The file is not there, or holds no model that Keras can read.
-        UsageError: No kernel fits, so that `model` would start from scratch without a word.
+        DataError: The file does not exist or Keras cannot read it.
+        UsageError: No kernel fits, so that nothing would be transferred.
 
     Example:
 
@@ -70,7 +70,7 @@ def transfer_weights(source, model):
 
 def _read(path):
     if not path.is_file():
-        raise DataError(path, "expected a `.keras` file, found nothing there")
+        raise DataError(path, "expected a `.keras` file, found none")
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:

@@ -25,21 +25,21 @@ def UNet3D(
     """Build 3D U-Net: four levels of two 3³ convolutions down, three up, joined level by level.
 
     Args:
-        input_shape: `(x, y, z, channels)`; a side may be None, and any side of at least 8 voxels works.
-        num_classes: 1 for one sigmoid channel, more for a softmax over so many channels.
+        input_shape: `(x, y, z, channels)`; a side may be None; any side of at least 8 voxels works.
+        num_classes: 1 for one sigmoid channel, more for a softmax over as many channels.
         activation: `"auto"`, None for logits, or the name of a Keras activation.
         channels: Channels of the four levels, from fine to coarse; the first of two convolutions on the way down has
             half of them.
         normalisation: `"batch"`, `"group"` or `"instance"`.
         width: Factor on the channel counts.
-        foreground_fraction: Start the head's bias at the log-odds of this share; None starts it at 0.
+        foreground_fraction: Initial output of the network, by the bias of its head; None for a bias of 0.
         name: Name of the model.
 
     Returns:
         A functional `keras.Model`: `(batch, x, y, z, channels)` to `(batch, x, y, z, num_classes)` in float32.
 
     Raises:
-        UsageError: An argument makes no sense, or a side is shorter than 8 voxels.
+        UsageError: An argument is out of range, or a side is shorter than 8 voxels.
 
     Example:
 

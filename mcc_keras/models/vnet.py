@@ -15,7 +15,7 @@ LEFT_DEPTHS, RIGHT_DEPTHS = (1, 2, 3, 3, 3), (3, 3, 2, 1)
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class TileChannels(keras.layers.Layer):
-    """Repeat the channels of a volume until there are so many, so that it can be added to a wider one.
+    """Repeat the channels of a volume up to a given number, so that it can be added to a wider one.
 
     Example:
 
@@ -55,21 +55,21 @@ def VNet(
     """Build V-Net: five levels of 5³ convolutions, each stage learning what to add to its input.
 
     Args:
-        input_shape: `(x, y, z, channels)`; a side may be None, and any side of at least 16 voxels works.
-        num_classes: 1 for one sigmoid channel, more for a softmax over so many channels.
+        input_shape: `(x, y, z, channels)`; a side may be None; any side of at least 16 voxels works.
+        num_classes: 1 for one sigmoid channel, more for a softmax over as many channels.
         activation: `"auto"`, None for logits, or the name of a Keras activation.
         channels: Channels of the five levels, from fine to coarse.
-        dropout: Share of the values that a training step sets to zero after each stage.
+        dropout: Fraction of the values set to zero after each stage in training.
         normalisation: None as in the paper, `"batch"`, `"group"` or `"instance"`.
         width: Factor on the channel counts.
-        foreground_fraction: Start the head's bias at the log-odds of this share; None starts it at 0.
+        foreground_fraction: Initial output of the network, by the bias of its head; None for a bias of 0.
         name: Name of the model.
 
     Returns:
         A functional `keras.Model`: `(batch, x, y, z, channels)` to `(batch, x, y, z, num_classes)` in float32.
 
     Raises:
-        UsageError: An argument makes no sense, or a side is shorter than 16 voxels.
+        UsageError: An argument is out of range, or a side is shorter than 16 voxels.
 
     Example:
 
@@ -112,7 +112,7 @@ def VNet(
 
 
 class _Stages:
-    """Builds stages, so that how a V-Net is normalised and thinned out is said once."""
+    """Builds the stages of a V-Net, all with the same dropout and normalisation."""
 
     def __init__(self, dropout, normalisation):
         self.dropout, self.normalisation = dropout, normalisation

@@ -29,29 +29,29 @@ def VoxResNet(
 ):
     """Build a VoxResNet-style network: six residual blocks on three coarser grids, four heads summed at full size.
 
-    The layer sizes are those of public ports, since the paper leaves some open.
+    The layer sizes follow public ports where the paper leaves them open.
 
     Args:
-        input_shape: `(x, y, z, channels)`; a side may be None, and any side of at least 8 voxels works.
-        num_classes: 1 for one sigmoid channel, more for a softmax over so many channels.
+        input_shape: `(x, y, z, channels)`; a side may be None; any side of at least 8 voxels works.
+        num_classes: 1 for one sigmoid channel, more for a softmax over as many channels.
         activation: `"auto"`, None for logits, or the name of a Keras activation.
         channels: Channels at full size, and of the residual blocks.
         head_channels: Channels of each head before its classifier.
-        deep_supervision: Hold each of the four heads to the mask too: `fit` and `evaluate` add the weighted losses of
-            the heads to that of their sum, and tell of them as `head1_loss` to `head4_loss`. Metrics, `predict` and
-            exports concern the sum alone.
-        auxiliary_weights: Factors on the losses of the four heads, from the finest grid to the coarsest; 1, with which
-            the paper starts.
+        deep_supervision: Whether to train each of the four heads against the mask as well: `fit` and `evaluate` add
+            the weighted losses of the heads to the loss of their sum and log them as `head1_loss` to `head4_loss`.
+            Metrics, `predict` and exports use the sum only.
+        auxiliary_weights: Weights of the losses of the four heads, from the finest grid to the coarsest. Defaults to 1,
+            the paper's initial value.
         normalisation: `"batch"`, `"group"` or `"instance"`.
         width: Factor on the channel counts.
-        foreground_fraction: Start the heads' biases so that their sum is the log-odds of this share; None starts at 0.
+        foreground_fraction: Initial output of the network, by the biases of its heads; None for biases of 0.
         name: Name of the model.
 
     Returns:
         A functional `keras.Model`: `(batch, x, y, z, channels)` to `(batch, x, y, z, num_classes)` in float32.
 
     Raises:
-        UsageError: An argument makes no sense, or a side is shorter than 8 voxels.
+        UsageError: An argument is out of range, or a side is shorter than 8 voxels.
 
     Example:
 
@@ -89,7 +89,7 @@ def VoxResNet(
     heads = []
     for number, (feature, (kernel, stride)) in enumerate(zip(features, HEADS, strict=True), 1):
         up = _enlarged(feature, head_channels, kernel, stride, name=f"head{number}_up")
-        # The heads are summed, so only one of them carries the bias that starts the sum at the foreground's share.
+        # The heads are summed, so one bias alone starts the sum at the foreground fraction.
         share = foreground_fraction if number == 1 else None
         logits = classifier(up, num_classes, foreground_fraction=share, name=f"head{number}_conv")
         logits = cropped(logits, volume, MULTIPLE, name=f"head{number}_crop")
@@ -104,14 +104,14 @@ def VoxResNet(
 
 
 def _enlarged(x, filters, kernel, stride, *, name):
-    """Deconvolve, which with a stride of 1 is a convolution."""
+    """Deconvolve; with a stride of 1 that is a convolution."""
     if stride == 1:
         return conv(x, filters, name=name, kernel_size=kernel, use_bias=True)
     return Deconvolution(filters, kernel, name=name)(x)
 
 
 def _voxres(x, normalisation, *, name):
-    """Add what two convolutions, each behind normalisation and ReLU, make of the input."""
+    """Add to the input the output of two convolutions, each preceded by normalisation and ReLU."""
     y = x
     for layer in (1, 2):
         y = norm_relu(y, name=f"{name}_layer{layer}", normalisation=normalisation)

@@ -7,7 +7,7 @@
     intensity.py  background, clipping and normalisation of one channel
     fitting.py    what is estimated from the training scans
 
-The same formulas stand once more in `preprocessing_graph`, for TensorFlow; a test holds the two together.
+`graph.py` and `graph_intensity.py` hold the same formulas for TensorFlow; a test keeps both forms equal.
 """
 
 from mcc_keras.preprocessing.grid import Grid, orientation, resampling_matrix

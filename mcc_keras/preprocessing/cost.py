@@ -5,13 +5,16 @@ cost[0].best_dice                                     # of class 1, after the bo
 """
 
 import dataclasses
+import warnings
 
 import numpy as np
 
+from mcc_keras.errors import LabelError
 from mcc_keras.extent import bounding_box
 from mcc_keras.preprocessing.grid import largest_share
 
 LOW_DICE, LOST_DICE = 0.9, 0.5
+_SHOWN = 6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,8 +133,33 @@ def mean_dice(costs, index):
     return float(np.mean(values)) if values else None
 
 
-def loss_text(lost, size):
-    """Return the error about classes that the box loses.
+def refuse_loss(costs, task, size, *, accept_loss=False):
+    """Warn of cases with a best Dice below 0.9; refuse a box that loses a class, or warn where that is accepted.
+
+    Args:
+        costs: Dict case id → `ClassCost`s.
+        task: `Task`.
+        size: Voxels of the box.
+        accept_loss: Warn only.
+
+    Raises:
+        LabelError: A class with a mean best Dice below 0.5.
+    """
+    low, lost = judge_costs(costs, task.names)
+    error = loss_error(lost, size) if lost else None
+    if error and not accept_loss:
+        raise error
+    if error:
+        warnings.warn(f"{error.path}: {error.problem}.", stacklevel=2)
+    if low:
+        cases = sorted({case_id for case_id, _ in low})
+        more = f" and {len(cases) - _SHOWN} more" if len(cases) > _SHOWN else ""
+        text = f"The best Dice after the box and back is below {LOW_DICE} in {', '.join(cases[:_SHOWN])}{more}."
+        warnings.warn(f"{text} `mcc-keras check` shows it with --size {','.join(map(str, size))}.", stacklevel=2)
+
+
+def loss_error(lost, size):
+    """Return the `LabelError` about classes that the box loses.
 
     Args:
         lost: As `judge_costs` returns it.
@@ -139,12 +167,10 @@ def loss_text(lost, size):
 
     Example:
 
-    >>> loss_text({"lesion": 0.4}, (32, 32, 32))
+    >>> loss_error({"lesion": 0.4}, (32, 32, 32)).problem
     'expected a box that keeps each class, found 32 x 32 x 32 voxels with a best mean Dice of 0.40 for lesion'
     """
     found = ", ".join(f"{mean:.2f} for {name}" for name, mean in lost.items())
     sides = " x ".join(map(str, size))
-    return f"expected a box that keeps each class, found {sides} voxels with a best mean Dice of {found}"
-
-
-LOSS_WAY_OUT = "Use a larger size, a finer spacing or a crop, or accept it with accept_loss=True."
+    problem = f"expected a box that keeps each class, found {sides} voxels with a best mean Dice of {found}"
+    return LabelError("box", problem, "Use a larger size, a finer spacing or a crop, or pass accept_loss=True.")

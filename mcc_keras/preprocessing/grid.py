@@ -1,4 +1,4 @@
-"""Where a scan's voxels lie in the network's box: orientation, crop, and one resampling matrix an axis."""
+"""Where a scan's voxels lie in the network's box: orientation, crop, and one resampling matrix per axis."""
 
 import dataclasses
 import functools

@@ -38,7 +38,7 @@ class Preprocessing:
         ignore_background: Percentiles, mean and range without the voxels that equal the background; these become the
             lowest of the others, as what lies outside the scan does. For masked scans (skull-stripped MRI).
         background_value: The intensity of the background, all channels; `None`: the fourth smallest of the eight
-            corners, in every scan and channel anew, so that it need not be 0.
+            corners of each scan and channel, so that it need not be 0.
         crop_margin_mm: Crop to the bounding box of what is not background in some channel, with this margin in
             millimetres, or `None`. It is never the mask that decides: a new scan has none.
 
@@ -80,9 +80,13 @@ class Preprocessing:
         if checked["window"] is not None:
             checked["clip_percentiles"] = None
         if self.normalise not in NORMALISATIONS:
-            raise UsageError(f"Expected one of {', '.join(NORMALISATIONS)}. Received: normalise={self.normalise!r}.")
+            raise UsageError(
+                f"`normalise` must be one of {', '.join(NORMALISATIONS)}. Received: normalise={self.normalise!r}."
+            )
         if not isinstance(self.ignore_background, bool):
-            raise UsageError(f"Expected True or False. Received: ignore_background={self.ignore_background!r}.")
+            raise UsageError(
+                f"`ignore_background` must be True or False. Received: ignore_background={self.ignore_background!r}."
+            )
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -254,7 +258,7 @@ def _three(value, kind, name):
         return None
     values = (value,) * 3 if np.isscalar(value) else tuple(value)
     if len(values) != 3 or not all(_is_real(v) and v > 0 and kind(v) == v for v in values):
-        raise UsageError(f"Expected one or three positive {kind.__name__} values. Received: {name}={value!r}.")
+        raise UsageError(f"`{name}` must be one or three positive {kind.__name__} values. Received: {name}={value!r}.")
     return tuple(kind(v) for v in values)
 
 
@@ -264,7 +268,7 @@ def _pair(value, limits, name):
     ends = () if np.isscalar(value) else tuple(value)
     if len(ends) != 2 or not all(map(_is_real, ends)) or not limits[0] <= ends[0] < ends[1] <= limits[1]:
         within = f" within {list(limits)}" if np.isfinite(limits[0]) else ""
-        raise UsageError(f"Expected two numbers, low < high,{within or ' finite'}. Received: {name}={value!r}.")
+        raise UsageError(f"`{name}` must be two numbers, low < high,{within or ' finite'}. Received: {name}={value!r}.")
     return float(ends[0]), float(ends[1])
 
 
@@ -272,7 +276,7 @@ def _number(value, least, name):
     if value is None:
         return None
     if not _is_real(value) or value < least:
-        raise UsageError(f"Expected a finite number, at least {least}. Received: {name}={value!r}.")
+        raise UsageError(f"`{name}` must be a finite number, at least {least}. Received: {name}={value!r}.")
     return float(value)
 
 
@@ -281,7 +285,7 @@ def _statistics(value):
         return value
     rows = () if isinstance(value, str) or np.isscalar(value) or value is None else tuple(value)
     if not rows or not all(_is_scaling(row) for row in rows):
-        raise UsageError(f'Expected "volume" or "set". Received: statistics={value!r}.')
+        raise UsageError(f'`statistics` must be "volume" or "set". Received: statistics={value!r}.')
     return tuple(tuple(None if number is None else float(number) for number in row) for row in rows)
 
 

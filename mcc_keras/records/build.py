@@ -14,7 +14,8 @@ from mcc_keras.datasets.splits import PARTS, write_split
 from mcc_keras.errors import DataErrors, EnvironmentFailure
 from mcc_keras.files import remove, write_text
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.records.manifest import MANIFEST, PREPROCESSING, SPLIT, write_manifest
+from mcc_keras.preprocessing.cost import refuse_loss
+from mcc_keras.records.manifest import MANIFEST, PREPROCESSING, SPLIT, record_costs, write_manifest
 from mcc_keras.records.provenance import record_keys, same_fit
 from mcc_keras.records.shards import (
     Earlier,
@@ -32,7 +33,7 @@ SCRATCH = ".scratch"
 
 
 class SetBuilder:
-    """The writing of one set of records into a folder, which may hold what a stopped call has made of the same plan.
+    """Writes one set of records into a folder, and continues the work of a stopped call with the same plan.
 
     Args:
         cases: `Case`s.
@@ -41,12 +42,13 @@ class SetBuilder:
         old: `Manifest` of the set before, whose records are taken where they are the same; or `None`.
         workers: Processes; `None` is one per core.
         progress: Show a bar on a terminal.
+        accept_loss: Write records of a box that loses a class.
     """
 
-    def __init__(self, cases, preprocessing, settings, old, *, workers, progress):
+    def __init__(self, cases, preprocessing, settings, old, *, workers, progress, accept_loss=False):
         self.cases = {case.case_id: case for case in cases}
         self.preprocessing, self.settings, self.old = preprocessing, settings, old
-        self.workers, self.progress = workers or joblib.cpu_count(), progress
+        self.workers, self.progress, self.accept_loss = workers or joblib.cpu_count(), progress, accept_loss
 
     def write(self, folder, command):
         """Write what is missing and the manifest; return how many cases were preprocessed."""
@@ -55,6 +57,7 @@ class SetBuilder:
         plan = self._plan(fitted)
         prepared = self._write_shards(plan, folder, fitted)
         shards = list_shards(plan, folder)
+        refuse_loss(record_costs(shards), self.settings.task, fitted.size, accept_loss=self.accept_loss)
         split = {part: [case.case_id for case in cases] for part, cases in self._members().items()}
         settings = self.settings
         made = {"seed": settings.seed, "shares": settings.split, "stratify": settings.stratify}
@@ -112,9 +115,9 @@ class SetBuilder:
         return sum(len(task.new) for task in tasks)
 
     def _task(self, shard, scratch, fitted, earlier, *, processes):
-        spans = {key: earlier.spans[key] for key in shard.keys if key in earlier.spans}
+        known = {key: earlier.records[key] for key in shard.keys if key in earlier.records}
         compression, threads = self.settings.compression, max(1, self.workers // processes)
-        return ShardTask(shard, scratch, fitted, compression=compression, earlier=spans, threads=threads)
+        return ShardTask(shard, scratch, fitted, compression=compression, earlier=known, threads=threads)
 
     def _written(self, tasks):
         """Yield for each shard, in order, the errors of its writing; a process writes one at a time."""

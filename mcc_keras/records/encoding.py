@@ -20,7 +20,10 @@ _PROBE = 4096
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EncodedCase:
-    """What a record holds: image and mask in C order, the image's type and shape, the voxel size of the box."""
+    """The content of a record: image and mask in C order, the image's type and shape, the voxel size of the box.
+
+    Beside it, for the manifest: what the box costs, and which classes are sides.
+    """
 
     case_id: str
     image: bytes | memoryview
@@ -28,10 +31,12 @@ class EncodedCase:
     image_dtype: str
     shape: tuple
     spacing_mm: tuple
+    cost: tuple = ()
+    sides: tuple = ()
 
 
 def encode_case(case, preprocessing, compression=None):
-    """Return the `EncodedCase`, or the error of ours as a value, so that the errors of all cases can be collected.
+    """Return the `EncodedCase`, or an `MCCKerasError` as a value, so that the errors of all cases can be collected.
 
     Args:
         case: `Case` with a mask.
@@ -50,6 +55,8 @@ def encode_case(case, preprocessing, compression=None):
         image_dtype=dtype,
         shape=prepared.image.shape,
         spacing_mm=tuple(prepared.spacing_mm),
+        cost=prepared.cost,
+        sides=prepared.sides,
     )
 
 
@@ -60,7 +67,7 @@ def exact_dtype(image):
 
     >>> exact_dtype(np.float32([0, 255])), exact_dtype(np.float32([-1, 255])), exact_dtype(np.float32([0.5]))
     ('uint8', 'int16', 'float32')
-    >>> exact_dtype(np.float32([-0.0]))  # no integer knows a negative zero
+    >>> exact_dtype(np.float32([-0.0]))  # integers have no negative zero
     'float32'
     """
     image = np.ascontiguousarray(image, np.float32)
@@ -77,7 +84,7 @@ def exact_dtype(image):
 
 
 def check_compression(compression):
-    """Refuse a compression that is not known."""
+    """Refuse an unknown compression."""
     if compression not in COMPRESSIONS:
         raise UsageError(f"Expected None or 'gzip'. Received: compression={compression!r}.")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mcc_keras.datasets.cases import Case
+from mcc_keras.preprocessing.cost import ClassCost
 from mcc_keras.task import Task
 
 
@@ -86,12 +87,17 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecordEntry:
-    """A record: its case, where its bytes lie in the shard, and the key of what it is made of."""
+    """A record: its case, where its bytes lie in the shard, and the key of what it is made of.
+
+    `cost` is what the box leaves of each class of the case, and `sides` are its classes that are mirror images.
+    """
 
     case_id: str
     position: int
     bytes: int
     key: str
+    cost: tuple[ClassCost, ...]
+    sides: tuple[tuple[int, int], ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ WORK/sets/<name>/train-00000-of-00003.tfrecord …
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -19,11 +20,12 @@ from mcc_keras.documents import parse_document
 from mcc_keras.errors import RecordError, UsageError, raise_all
 from mcc_keras.files import write_text
 from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.preprocessing.sides import find_sided
 from mcc_keras.records.damage import AGAIN, describe_file, find_damage, shard_problems
 from mcc_keras.records.entries import FileEntry, Settings, ShardEntry
 from mcc_keras.sets import open_set
 
-SCHEMA = 4
+SCHEMA = 5
 MANIFEST, PREPROCESSING, SPLIT = "manifest.json", "preprocessing.json", "split.json"
 MISSING = "Make them with `prepare`."
 _DEPTH = 3
@@ -65,10 +67,18 @@ class Manifest:
     prepared: int = 0
     lock: object = dataclasses.field(default=None, repr=False, compare=False)
 
-    @property
+    @functools.cached_property
     def task(self):
-        """The `Task`."""
-        return self.settings.task
+        """The `Task`, with the classes that are left and right of each other in the training cases."""
+        task, records = self.settings.task, [r for shard in self.shards.get("train", ()) for r in shard.records]
+        present = [{n for n, cost in enumerate(record.cost, start=1) if cost.box_voxels} for record in records]
+        sided = find_sided([record.sides for record in records], present)
+        return dataclasses.replace(task, sided=(*task.sided, *sided))
+
+    @property
+    def costs(self):
+        """Case id → `ClassCost` of each class: what the box leaves of it, and the best Dice that can be reached."""
+        return record_costs(self.shards)
 
     @property
     def compression(self):
@@ -168,6 +178,11 @@ def write_manifest(folder, *, settings, shards, command=None):
     values = {"schema": SCHEMA, **msgspec.to_builtins(content)}
     del values["sha256"]
     return write_text(folder / MANIFEST, _with_checksum(_to_text(values)))
+
+
+def record_costs(shards):
+    """Return case id → `ClassCost`s of the records of part → `ShardEntry`s."""
+    return {record.case_id: record.cost for part in shards.values() for shard in part for record in shard.records}
 
 
 def count_records(shards):

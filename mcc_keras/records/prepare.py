@@ -6,20 +6,33 @@ import numpy as np
 
 from mcc_keras.datasets.cases import read_image, read_mask
 from mcc_keras.errors import MCCKerasError
+from mcc_keras.preprocessing.cost import box_cost
+from mcc_keras.preprocessing.sides import mirrored_classes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PreparedCase:
-    """A case in the box: image float32 (*size, channels), mask uint8 (*size), voxel size of the box in millimetres."""
+    """A case in the box.
+
+    Args:
+        case_id: The case.
+        image: float32 (*size, channels).
+        mask: uint8 (*size).
+        spacing_mm: Voxel size of the box in millimetres.
+        cost: `ClassCost` of each class: what the box leaves of it.
+        sides: Pairs of classes that are mirror images of each other, the left one first.
+    """
 
     case_id: str
     image: np.ndarray
     mask: np.ndarray
     spacing_mm: tuple
+    cost: tuple = ()
+    sides: tuple = ()
 
 
 def prepare_case(case, preprocessing):
-    """Return the `PreparedCase`, or the error of ours as a value, so that the errors of all cases can be collected.
+    """Return the `PreparedCase`, or an `MCCKerasError` as a value, so that the errors of all cases can be collected.
 
     Args:
         case: `Case` with a mask.
@@ -29,8 +42,11 @@ def prepare_case(case, preprocessing):
         volume = read_image(case)
         mask = read_mask(case, volume)
         grid = preprocessing.grid(volume.array, volume.affine)
-        mask = preprocessing.apply_mask(mask, grid, num_labels=len(case.task.labels))  # first: the larger one is let go
+        count = len(case.task.labels)
+        box = preprocessing.apply_mask(mask, grid, num_labels=count)
+        cost = box_cost(mask, box, grid, num_labels=count)
+        del mask  # before the image takes its memory
         image = preprocessing.apply(volume.array, grid)
     except MCCKerasError as error:
         return error
-    return PreparedCase(case.case_id, image, mask, grid.spacing_mm)
+    return PreparedCase(case.case_id, image, box, grid.spacing_mm, cost, tuple(mirrored_classes(box)))

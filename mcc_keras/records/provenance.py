@@ -12,7 +12,7 @@ from mcc_keras.errors import VolumeError
 from mcc_keras.records.entries import CaseEntry, SourceEntry
 from mcc_keras.records.sources import hash_files, source_files, stamp
 
-RECORD_SCHEMA = 2
+RECORD_SCHEMA = 3
 _NAMED = 5
 _DECIDING = ("labels", "background", "channel_names")  # of the task; names of classes change no byte
 

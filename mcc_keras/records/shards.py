@@ -71,11 +71,7 @@ class Earlier:
         damaged = find_damage(folder, listed, once=True) if listed else {}
         sound = [shard for shard in listed.values() if shard.file not in damaged]
         self.whole = {shard.keys: (folder / shard.file, shard) for shard in sound}
-        self.spans = {
-            record.key: (folder / shard.file, record.position, record.bytes)
-            for shard in sound
-            for record in shard.records
-        }
+        self.records = {record.key: (folder / shard.file, record) for shard in sound for record in shard.records}
 
 
 def unfinished(plan, folder):
@@ -115,7 +111,7 @@ class ShardTask:
         scratch: Folder of the call. A worker that outlives a killed call finds it gone, and can leave nothing anywhere.
         preprocessing: The fitted `Preprocessing`.
         compression: `None` or `"gzip"`.
-        earlier: Key → (path, position, bytes) of the records that are copied from an earlier set.
+        earlier: Key → (path, `RecordEntry`) of the records that are copied from an earlier set.
         threads: Cases that are prepared at a time, for where there are more cores than shards.
     """
 
@@ -162,7 +158,7 @@ def _write_records(task, encoded, failed):
     path, records, digest, position = task.scratch / task.shard.file, [], hashlib.sha256(), 0
     with open(path, "wb") as file:
         for case, key in zip(task.shard.cases, task.shard.keys, strict=True):
-            payload = _payload(task.earlier.get(key), encoded, failed)
+            payload, facts = _payload(task.earlier.get(key), encoded, failed)
             if failed:
                 continue
             before, behind = frame_record(payload)
@@ -170,7 +166,7 @@ def _write_records(task, encoded, failed):
                 file.write(part)
                 digest.update(part)
             place = {"position": position + len(before), "bytes": len(payload)}
-            records.append(RecordEntry(case_id=case.case_id, key=key, **place))
+            records.append(RecordEntry(case_id=case.case_id, key=key, **place, **facts))
             position += len(before) + len(payload) + len(behind)
             del payload, part  # before the next case is read
     if not failed:
@@ -178,17 +174,17 @@ def _write_records(task, encoded, failed):
         _note_path(path).write_bytes(msgspec.json.encode(entry))
 
 
-def _payload(span, encoded, failed):
-    if span is not None:
-        path, position, count = span
+def _payload(found, encoded, failed):
+    """Return the bytes of the next record and what is known of its case, from an earlier set or newly encoded."""
+    if found is not None:
+        path, record = found
         with open(path, "rb") as file:
-            file.seek(position)
-            return file.read(count)
+            file.seek(record.position)
+            return file.read(record.bytes), {"cost": record.cost, "sides": record.sides}
     case = next(encoded)
     if isinstance(case, MCCKerasError):
         failed.append(case)
-        return None
-    return None if failed else encode_example(case)
+    return (None, {}) if failed else (encode_example(case), {"cost": case.cost, "sides": case.sides})
 
 
 @functools.cache

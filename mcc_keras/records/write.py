@@ -20,6 +20,7 @@ from mcc_keras.errors import (
     disk_failure,
     raise_all,
 )
+from mcc_keras.preprocessing.cost import refuse_loss
 from mcc_keras.records.build import SetBuilder
 from mcc_keras.records.encoding import check_compression
 from mcc_keras.records.entries import Settings
@@ -58,13 +59,14 @@ def write_tfrecords(
     workers=None,
     overwrite=False,
     take_over=False,
+    accept_loss=False,
     command=None,
     progress=False,
 ):
     """Prepare cases for training: split by patient, fit on the training part, preprocess, write sharded records.
 
-    The same call again does nothing; after a kill it makes what is missing, and the bytes are those of an undisturbed
-    call. Changes are found by the SHA-256 of the source files, the preprocessing, the split and the labels.
+    The same call again does nothing; after a kill it prepares the missing cases, and the bytes are those of an
+    undisturbed call. Changes are found by the SHA-256 of the source files, the preprocessing, the split and the labels.
 
     Args:
         cases: `Case`s with masks, all of the same labels and channels.
@@ -80,6 +82,8 @@ def write_tfrecords(
         overwrite: Replace records of other settings or sources, or damaged ones. Only the shards that differ are
             written. The old set stays until the new one is whole, and while a process reads it.
         take_over: On a file system without locks, go on although another process seems to write to `work`.
+        accept_loss: Write records although the box loses a class: its best mean Dice, after the box and back, is below
+            0.5.
         command: The command that the manifest names as its origin; `None` is this call.
         progress: Show a bar on a terminal.
 
@@ -89,6 +93,7 @@ def write_tfrecords(
     Raises:
         OutputExistsError: `work` holds something else, or records of other settings or sources.
         BusyError: Another process writes to `work`.
+        LabelError: The box loses a class.
         DataErrors: Cases that cannot be prepared, all of them at once.
         EnvironmentFailure: The disk is full, or cannot be written; `work` is as it was.
 
@@ -116,9 +121,11 @@ def write_tfrecords(
             settings = dataclasses.replace(settings, cases=describe_cases(cases, workers=workers))
             settings = _with_parts(settings, _parts(cases, split if given is None else given, settings, old))
             if _is_up_to_date(work, old, settings, sound=sound, overwrite=overwrite):
+                refuse_loss(old.costs, old.task, old.preprocessing.size, accept_loss=accept_loss)
                 remove_unread(work)
                 return old
-            builder = SetBuilder(cases, preprocessing, settings, old, workers=workers, progress=progress)
+            options = {"workers": workers, "progress": progress, "accept_loss": accept_loss}
+            builder = SetBuilder(cases, preprocessing, settings, old, **options)
             command = command or _call(preprocessing, settings)
             prepared = _publish(work, builder, command, before=before, confirm=confirm)
             del old, builder  # and with them the lock on the old set

@@ -1,8 +1,8 @@
 """Self-contained HTML pages: one file, nothing fetched from anywhere, every text escaped.
 
-The pieces (`page`, `table`, `picture`, `facts`) return `Markup`; anything else that is handed to them is text and is
-escaped, so a case id or a path can hold any character. The one script, which sorts tables, is allowed by its hash; the
-page is complete without it.
+The pieces (`page`, `table`, `picture`, `facts`) return `Markup`. Any other argument is text and is escaped, so a case
+id or a path can hold any character. The only script sorts tables and is allowed by its hash; the page is complete
+without it.
 """
 
 import base64
@@ -72,7 +72,7 @@ for (const head of document.querySelectorAll("table.sortable th")) {
 }
 """
 _HASH = base64.b64encode(hashlib.sha256(SORT.encode()).digest()).decode("ascii")
-# The policy keeps the promise even if some text were ever to slip through unescaped.
+# Nothing is loaded or run even if some text were not escaped.
 POLICY = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{_HASH}'"
 _PAGE = Markup(
     "<!DOCTYPE html>\n"
@@ -115,7 +115,7 @@ def join(parts, between=""):
 
 
 def page(title, *parts, lead="", footer=""):
-    """Return a whole document: the title, a leading sentence, the parts in their order, a footer."""
+    """Return a whole document: title, leading sentence, parts, footer."""
     body = join(parts, "\n")
     script = element("<script>{}</script>", Markup(SORT)) if 'class="sortable"' in body else ""
     return element(
@@ -124,7 +124,7 @@ def page(title, *parts, lead="", footer=""):
 
 
 def section(title, *parts):
-    """Return a heading with what stands below it."""
+    """Return a heading with the parts below it."""
     return element("<section><h2>{}</h2>\n{}</section>", title, join(parts, "\n"))
 
 

@@ -1,7 +1,7 @@
-"""Pictures: learning curves, and slices with outlines. Every function takes `ax=None` and returns the axes.
+"""Plots: learning curves, and slices with outlines. Each function takes `ax=None` and returns the axes.
 
-Slices are drawn in RAS+ order with the size of a voxel respected, as a radiologist sees them: the patient's right is on
-the left of the axial and the coronal slice.
+Slices are drawn in RAS+ order and true proportions, in radiological convention: the patient's right is on the left of
+axial and coronal slices.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import numpy as np
 from mcc_keras.reporting.thumbnails import COLOURS, class_colour, predicted_colour
 
 TRUE_COLOUR, PREDICTED_COLOUR = (f"#{bytes(rgb).hex()}" for rgb in COLOURS[:2])
-# Orientation of the slice, canonical axis it is taken across, and the letters at its left, right, bottom and top edge.
+# Orientation of the slice, canonical axis perpendicular to it, and the letters at its left, right, bottom and top edge.
 ORIENTATIONS = (("axial", 2, "RLPA"), ("coronal", 1, "RLIS"), ("sagittal", 0, "PAIS"))
 
 
@@ -35,9 +35,9 @@ class Slice(NamedTuple):
 
 
 def find_slices(image, affine, *, truth=None, predicted=None):
-    """Take one slice of each orientation through the middle of what a mask marks.
+    """Take one slice of each orientation through the middle of the foreground.
 
-    The masks decide in this order: truth, prediction; where both are empty or missing, the middle of the scan is taken.
+    The foreground is that of the truth, else that of the prediction; without either, the middle of the scan is taken.
 
     Args:
         image: Array of shape (x, y, z), voxels in stored order.
@@ -81,7 +81,7 @@ def plot_slice(slice_, *, window=None, ax=None):
 
     Args:
         slice_: A `Slice`.
-        window: The two intensities that become black and white; by default the 1st and 99.5th percentile of the slice.
+        window: Intensities of black and white; by default the 1st and 99.5th percentile of the slice.
         ax: Matplotlib axes, or None for new ones.
 
     Returns:
@@ -120,7 +120,7 @@ def plot_slice(slice_, *, window=None, ax=None):
 
 
 def plot_case(image, affine, *, truth=None, predicted=None, axes=None):
-    """Draw an axial, a coronal and a sagittal slice through the middle of the organ, with outlines.
+    """Draw an axial, a coronal and a sagittal slice through the middle of the foreground, with outlines.
 
     Args:
         image: Array of shape (x, y, z), voxels in stored order.
@@ -136,7 +136,7 @@ def plot_case(image, affine, *, truth=None, predicted=None, axes=None):
 
 
 def plot_slices(slices, *, axes=None):
-    """Draw the three slices of `find_slices` side by side in one window of intensities; returns the axes."""
+    """Draw the three slices of `find_slices` side by side in one intensity window; return the axes."""
     if axes is None:
         axes = new_figure((7.5, 2.7)).subplots(1, 3)
     window = np.percentile(np.concatenate([slice_.image.ravel() for slice_ in slices]), (1, 99.5))
@@ -150,8 +150,8 @@ def plot_history(history, *, names=("loss", "val_loss"), ylabel=None, best_epoch
     """Draw learning curves.
 
     Args:
-        history: List of dicts, one an epoch, each with `epoch` and the numbers named below (missing ones are skipped).
-        names: Which numbers to draw; those that begin with `val_` are drawn in the second colour and called validation.
+        history: List of dicts, one per epoch, each with `epoch` and the numbers below (missing ones are skipped).
+        names: Numbers to draw; those that begin with `val_` are drawn in the second colour and labeled validation.
         ylabel: Label of the vertical axis; by default the first name.
         best_epoch: Epoch to mark, or None.
         ax: Matplotlib axes, or None for new ones.
@@ -186,7 +186,7 @@ def plot_history(history, *, names=("loss", "val_loss"), ylabel=None, best_epoch
 
 
 def new_figure(size_inches):
-    """Return a figure of its own: no window, no global state of pyplot, whatever backend is set."""
+    """Return a figure without a window or global state of pyplot, whatever backend is set."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=size_inches, layout="constrained")

@@ -1,4 +1,4 @@
-"""`preview_augmentation`: a page of slices, a case as it is and as training will see it, to be looked at."""
+"""`preview_augmentation`: a picture of a case as it is and as training will see it."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from mcc_keras.reporting.plots import find_slices, new_figure, plot_slice
 from mcc_keras.seeds import check_seed
 
 MOST_DRAWS = 30
-# Each kind of change, strong enough to be seen. Of a few draws the one that changes most is shown.
+# Each kind of change at a visible strength. The draw that changes most is shown.
 STRENGTHS = {
     "flip": (True, True, False),
     **{"rotation_degrees": 30, "scaling": 0.4, "shear_degrees": 25, "translation": 0.15, "elastic": 0.06},
@@ -40,30 +40,30 @@ def preview_augmentation(
     preprocessing=None,
     overwrite=False,
 ):
-    """Write a picture of one case and of what an augmentation makes of it, with the outline of its mask.
+    """Write a picture of a case before and after augmentation, with the outline of its mask.
 
-    Every row has an axial, a coronal and a sagittal slice through the middle of the mask, all in the first row's window
-    of intensities, so that a change of brightness is seen.
+    Each row has an axial, a coronal and a sagittal slice through the middle of the mask. All rows share the intensity
+    window of the first, so that a change of brightness is visible.
 
     Args:
-        cases: A folder, a `dataset.json` or a CSV file, or what `find_cases` returned.
-        path: The picture to write; its suffix says how (.png, .pdf, .svg).
+        cases: A folder, a `dataset.json` or a CSV file, or the `Case`s of `find_cases`.
+        path: The picture to write, in the format of its suffix (.png, .pdf, .svg).
         augment: As in `load_dataset`: `True`, a preset's name or an `Augmentation`.
-        each_change: Instead, one axial slice for each kind of change by itself, strong enough to be seen; `augment` and
-            `draws` are not used. It takes half a minute, since each of them is compiled.
-        seed: Whole number from 0 to 2³² − 1.
-        draws: Rows below the first, 1 to 30.
-        case_id: Which case; by default the first with a mask.
+        each_change: Show one axial slice for each kind of change alone, at a visible strength; `augment` and `draws`
+            are not used. This takes half a minute, since each of them is compiled.
+        seed: Integer from 0 to 2³² − 1, the seed of the draws.
+        draws: Number of augmented rows, 1 to 30.
+        case_id: Id of the case; by default the first with a mask.
         preprocessing: `Preprocessing` of the records; by default the scan keeps its voxel size.
-        overwrite: Replace a picture that is there.
+        overwrite: Replace an existing picture.
 
     Returns:
         The path of the picture.
 
     Raises:
-        UsageError: `augment` makes no sense, or is `False`; an unknown suffix.
-        OutputExistsError: The picture is there already.
-        CaseError: There is no such case with a mask.
+        UsageError: `augment` is invalid or `False`; an unknown suffix.
+        OutputExistsError: The picture exists already.
+        CaseError: No such case has a mask.
 
     Example:
 
@@ -76,12 +76,12 @@ def preview_augmentation(
     """
     policy, path, seed = augmentation_policy(augment), Path(path), check_seed(seed)
     if policy is None:
-        raise UsageError(f"Expected an augmentation to look at. Received: augment={augment!r}.")
+        raise UsageError(f"`augment` must be an augmentation, not off. Received: augment={augment!r}.")
     if not (isinstance(draws, int) and 1 <= draws <= MOST_DRAWS):
-        raise UsageError(f"Expected 1 to {MOST_DRAWS} draws. Received: draws={draws!r}.")
+        raise UsageError(f"`draws` must be an integer from 1 to {MOST_DRAWS}. Received: draws={draws!r}.")
     suffixes = {f".{suffix}" for suffix in new_figure((1, 1)).canvas.get_supported_filetypes()}
     if path.suffix.lower() not in suffixes:
-        raise UsageError(f"Expected a picture: one of {', '.join(sorted(suffixes))}. Received: path={str(path)!r}.")
+        raise UsageError(f"`path` must end in one of {', '.join(sorted(suffixes))}. Received: path={str(path)!r}.")
     if path.exists() and not overwrite:
         raise OutputExistsError(path, "a file", "Choose another name, or allow overwriting.")
     case = _choose(find_cases(cases) if isinstance(cases, str | Path) else cases, case_id)
@@ -101,13 +101,13 @@ def preview_augmentation(
 
 
 def prepared_draw(policy, prepared, *, seed):
-    """Return image and mask of a `PreparedCase` as a policy changes them with one seed: arrays (x, y, z, …)."""
+    """Return image and mask of a `PreparedCase` after augmentation with one seed: arrays (x, y, z, …)."""
     image, mask = policy(seed, prepared.image, prepared.mask[..., None], spacing_mm=prepared.spacing_mm)
     return image.numpy(), mask.numpy()[..., 0]
 
 
 def draw_page(prepared, changed):
-    """Return a figure with one row for a `PreparedCase` and one for each (image, mask) that was made of it."""
+    """Return a figure with a row for a `PreparedCase` and a row for each augmented (image, mask)."""
     rows = [("as it is", prepared.image, prepared.mask)]
     rows += [(f"draw {index}", image, mask) for index, (image, mask) in enumerate(changed, start=1)]
     figure = new_figure((8, 2.7 * len(rows)))
@@ -121,7 +121,7 @@ def draw_page(prepared, changed):
 
 
 def draw_changes(prepared, *, seed, strengths=STRENGTHS):
-    """Return a figure with one axial slice of a `PreparedCase` as it is, and one under each change by itself."""
+    """Return a figure with an axial slice of a `PreparedCase` as it is and after each change alone."""
     image = prepared.image
     pictures = {"as it is": (image, prepared.mask)}
     for name, most in strengths.items():

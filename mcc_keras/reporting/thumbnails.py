@@ -1,4 +1,4 @@
-"""Small pictures of a case, drawn in NumPy: a set of hundreds of cases would wait minutes for a plotting library."""
+"""Small pictures of a case, drawn in NumPy: with matplotlib hundreds of cases would take minutes."""
 
 import colorsys
 import io
@@ -35,11 +35,11 @@ def predicted_colour(index, *, num_classes):
 def draw(slices, *, size=(WIDTH, HEIGHT), num_classes=2):
     """Return JPEG bytes of three slices in one scale of mm, with the outline of each class in its colour.
 
-    The slices stand side by side, or the second and the third one above the other where that makes them larger, as it
-    does for a stack of few slices.
+    The slices are placed side by side. Where it makes them larger, as for a stack of few slices, the second one is
+    above the third.
 
     Args:
-        slices: `mcc_keras.reporting.plots.Slice`s, three. The patient's right is put on the left, as in radiology.
+        slices: `mcc_keras.reporting.plots.Slice`s, three. The patient's right is on the left.
             Outlines of the truth are solid, those of the prediction dashed.
         size: Largest width and height in pixels.
         num_classes: Foreground classes; with one, truth and prediction have two colours.
@@ -66,7 +66,7 @@ def _row_scale(extents, width, height):
 
 
 def _row(sizes):
-    """Left and top of three panels side by side, in the middle of their height."""
+    """Return left and top of three panels side by side, centered vertically."""
     widths, heights = sizes.T
     return [(widths[:index].sum() + GAP * index, (heights.max() - heights[index]) // 2) for index in range(3)]
 
@@ -78,7 +78,7 @@ def _stack_scale(extents, width, height):
 
 
 def _stack(sizes):
-    """Left and top of three panels of which the third stands below the second."""
+    """Return left and top of three panels, the third below the second."""
     widths, heights = sizes.T
     right = heights[1] + GAP + heights[2]
     left, top = widths[0] + GAP, max(heights[0] - right, 0) // 2

@@ -10,6 +10,7 @@ from mcc_keras.augmentation.presets import augmentation_policy
 from mcc_keras.documents import parse_document, to_text
 from mcc_keras.errors import UsageError
 from mcc_keras.pipeline.patches import Patches
+from mcc_keras.seeds import check_seed
 
 SCHEMA = 1
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -80,10 +81,11 @@ class Recipe:
             object.__setattr__(self, "augment", augmentation_policy(self.augment))
         for name in ("model", "loss"):  # as JSON would bring a configuration back
             object.__setattr__(self, name, json.loads(json.dumps(getattr(self, name))))
-        for name, type_ in {"epochs": int, "batch_size": int, "seed": int, "warmup_steps": int}.items():
+        for name, type_ in {"epochs": int, "batch_size": int, "warmup_steps": int}.items():
             value = getattr(self, name)
             if value is not None and (not isinstance(value, type_) or isinstance(value, bool)):
                 raise UsageError(f"`{name}` must be an integer. Received: {name}={value!r}.")
+        object.__setattr__(self, "seed", check_seed(self.seed))
         for name in _POSITIVE:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:

@@ -6,7 +6,7 @@
 
 Signature `serving_default`: `image` float32 (x, y, z, channels), voxels in the file's own order, any size, any
 orientation, no batch axis; `affine` float32 (4, 4), voxel indices to RAS+ millimetres. Out come `mask` uint8 (x, y, z)
-and `probability` float32 (x, y, z, classes) on the same grid. A SavedModel is a program: every operation of ours is on
+and `probability` float32 (x, y, z, classes) on the same grid. A SavedModel is a program: every operation in it is on
 the lists of `saved_model`.
 """
 
@@ -39,6 +39,7 @@ def export_saved_model(run, folder):
             the list.
         OutputExistsError: `folder`, or a folder above it, is a file.
         EnvironmentFailure: The folder cannot be written.
+        BusyError: Another process exports to the same folder.
 
     Example:
 

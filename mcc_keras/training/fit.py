@@ -14,8 +14,9 @@ from mcc_keras.files import written_aside
 from mcc_keras.locks import owned
 from mcc_keras.losses import get_loss
 from mcc_keras.metrics import DiceScore, MatthewsCorrelationCoefficient
-from mcc_keras.models import DenseVNet
+from mcc_keras.models import get_model
 from mcc_keras.pipeline.dataset import load_dataset
+from mcc_keras.pipeline.reading import record_errors
 from mcc_keras.pipeline.throughput import Throughput, watch
 from mcc_keras.runs.data import describe_data
 from mcc_keras.runs.run import (
@@ -31,6 +32,7 @@ from mcc_keras.runs.run import (
     start_run,
 )
 from mcc_keras.training.callbacks import BestModel, HistoryFile, Schedule, SpeedLog, Stopwatch
+from mcc_keras.training.false_alarms import FalseAlarmRate
 from mcc_keras.training.generations import latest_state, link_or_copy, remove_generations
 from mcc_keras.training.gradients import released_gradients
 from mcc_keras.training.keeper import Keeper, NaNGuard, NotFinite
@@ -71,7 +73,7 @@ def fit(manifest, run, *, recipe, verbose="auto", model=None, loss=None):
     tf.config.experimental.enable_op_determinism()
     model = _compiled(manifest, recipe, model=model, loss=_build_loss(recipe) if loss is None else loss)
     folder = start_run(run, recipe=recipe, data=data, preprocessing=manifest.preprocessing)
-    with owned(folder / LOCK, folder), released_gradients():
+    with owned(folder / LOCK, folder), released_gradients(), record_errors(manifest):
         return Session(manifest, recipe, model, folder).run(verbose)
 
 
@@ -191,7 +193,9 @@ def _build_loss(recipe):
 
 def _build_model(manifest, recipe):
     if isinstance(recipe.model, str):
-        return DenseVNet(manifest.image_shape, manifest.task.num_classes, **recipe.model_arguments)
+        # Patches have another shape than the volumes of validation and prediction.
+        shape = (None, None, None, manifest.image_shape[-1]) if recipe.patches else manifest.image_shape
+        return get_model(recipe.model, shape, manifest.task.num_classes, **recipe.model_arguments)
     return keras.saving.deserialize_keras_object(recipe.model)
 
 
@@ -203,7 +207,11 @@ def _compiled(manifest, recipe, *, model, loss):
         optimizer = keras.optimizers.AdamW(
             recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm
         )
-        metrics = [DiceScore(empty="exclude", name="dice"), MatthewsCorrelationCoefficient(name="mcc")]
+        metrics = [
+            DiceScore(empty="exclude", only_present=True, name="dice"),
+            MatthewsCorrelationCoefficient(name="mcc"),
+            FalseAlarmRate(name="false_alarms"),
+        ]
         model.compile(optimizer, loss=loss, metrics=metrics)
     finally:
         keras.config.set_dtype_policy(before)

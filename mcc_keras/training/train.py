@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mcc_keras.errors import UsageError
 from mcc_keras.losses import LOSSES
+from mcc_keras.models import MODELS
 from mcc_keras.records.manifest import read_manifest
 from mcc_keras.runs.data import describe_data
 from mcc_keras.runs.recipe import Recipe
@@ -74,9 +75,10 @@ def _changed(recipe, changes):
     unknown = sorted(set(changes) - known)
     if unknown:
         raise UsageError(f"Unknown settings: {', '.join(unknown)}. Fields of Recipe are {', '.join(sorted(known))}.")
-    if isinstance(changes.get("loss"), str) and changes["loss"] not in LOSSES:
-        names = ", ".join(sorted(LOSSES))
-        raise UsageError(f"`loss` must be one of {names}. Received: loss={changes['loss']!r}.")
+    for name, registry in {"loss": LOSSES, "model": MODELS}.items():
+        if isinstance(changes.get(name), str) and changes[name] not in registry:
+            names = ", ".join(sorted(registry))
+            raise UsageError(f"`{name}` must be one of {names}. Received: {name}={changes[name]!r}.")
     if recipe is None:
         return Recipe(**changes)
     if changes.get("minutes") is not None or changes.get("epochs") is not None:  # one takes the place of the other

@@ -63,7 +63,7 @@ def test_a_size_and_what_the_memory_holds_are_reported():
 
 
 @pytest.mark.parametrize(("memory_gib", "expected"), [(1.4, "--size 56,56,40 fits"), (1, "no size fits")])
-def test_a_machine_that_is_too_small_is_told_before_the_start(memory_gib, expected):
+def test_a_machine_that_is_too_small_is_reported_before_the_start(memory_gib, expected):
     assert f"The {memory_gib:.1f} GiB of this machine are too few for that: at batch 2 {expected}" in advice(
         0.05, memory_gib=memory_gib
     )
@@ -78,12 +78,12 @@ def test_a_machine_that_is_too_small_is_told_before_the_start(memory_gib, expect
         ((0.05, 0.0), "1 of 2 masks are empty", "cross-entropy will see"),
     ],
 )
-def test_the_loss_that_will_struggle_is_told_from_the_foreground(shares, expected, unexpected):
+def test_the_loss_that_will_struggle_is_reported_from_the_foreground(shares, expected, unexpected):
     text = advice(*shares)
     assert expected in text and unexpected not in text
 
 
-def test_foreground_that_a_resize_would_lose_is_told_with_its_case():
+def test_foreground_that_a_resize_would_lose_is_reported_with_its_case():
     # 1e-4 of 72 · 72 · 48 voxels are 24.9.
     text = advice(0.05, 1e-4)
     assert "In 1 of 2 cases the foreground has less than 64 voxels at that size, in case1 about 24.9" in text

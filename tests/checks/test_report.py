@@ -47,7 +47,7 @@ def test_a_good_set_has_no_problems(tmp_path):
     assert "No problems found." in report.to_text()
 
 
-def test_every_problem_of_every_case_is_told_at_once(tmp_path):
+def test_every_problem_of_every_case_is_reported_at_once(tmp_path):
     mask = np.zeros((12, 11, 10), np.uint8)
     mask[0, 0, :3] = 7
     moved = np.diag([1.0, 1.0, 1.0, 1.0])
@@ -125,12 +125,12 @@ def test_the_same_scan_under_two_patients_is_an_error_and_under_one_a_warning(tm
     assert any("the same image" in text for text in texts(report, "warning"))
 
 
-def test_a_label_that_no_mask_holds_is_told(tmp_path):
+def test_a_label_that_no_mask_holds_is_reported(tmp_path):
     add(tmp_path, "a")
     assert "no mask holds the label 2" in texts(check(tmp_path, labels=(1, 2)), "warning")
 
 
-def test_a_label_that_only_one_mask_of_many_lacks_is_told(tmp_path):
+def test_a_label_that_only_one_mask_of_many_lacks_is_reported(tmp_path):
     mask = np.zeros((12, 11, 10), np.uint8)
     mask[3:6, 3:6, 3:6] = 1
     for index in range(10):
@@ -145,7 +145,7 @@ def test_a_label_that_only_one_mask_of_many_lacks_is_told(tmp_path):
     assert not any("no voxel of label" in text for text in texts(check(tmp_path, labels=(1, 2)), "warning"))
 
 
-def test_a_mask_that_was_turned_without_its_affine_is_told_where_the_scan_has_nothing(tmp_path):
+def test_a_mask_that_was_turned_without_its_affine_is_reported_where_the_scan_has_nothing(tmp_path):
     image = np.full((12, 11, 10), -3.0)
     image[1:6, 1:10, 1:9] = np.random.default_rng(0).normal(size=(5, 9, 8))
     mask = np.zeros(image.shape, np.uint8)
@@ -156,7 +156,7 @@ def test_a_mask_that_was_turned_without_its_affine_is_told_where_the_scan_has_no
     assert [(kind, cases) for kind, cases, told in check(tmp_path).table() if told == text] == [("warning", ["turned"])]
 
 
-def test_a_case_far_from_the_others_is_told_and_nine_alike_are_not(tmp_path):
+def test_a_case_far_from_the_others_is_reported_and_nine_alike_are_not(tmp_path):
     for index in range(9):
         add(tmp_path, f"case{index}")
     assert texts(check(tmp_path), "warning") == []
@@ -238,7 +238,7 @@ def test_the_page_holds_all_it_shows_and_escapes_what_it_is_given(tmp_path):
         report.write_html(tmp_path / "check.html")
 
 
-def test_the_page_tells_which_colour_is_which_of_several_classes(tmp_path):
+def test_the_page_shows_which_colour_is_which_of_several_classes(tmp_path):
     add(tmp_path, "a")
     page = check(tmp_path, labels=(1, (2, 3))).write_html(tmp_path / "check.html").read_text("utf-8")
     assert re.findall(r'#(.{6})"></span>([^<]*?)\s*<', page) == [("19b8e0", "1"), ("ff8c1a", "2+3")]

@@ -29,7 +29,7 @@ FUNCTIONS = {
 # Set by the command line itself (cases and preprocessing come from other options, progress is always shown, pictures
 # belong to a page), or useful in Python only.
 ELSEWHERE = {"cases", "command", "preprocessing", "progress", "pictures", "verbose", "changes"}
-ELSEWHERE |= {"model", "model_arguments", "loss_arguments", "patches"}  # of a recipe, until they have options
+ELSEWHERE |= {"model_arguments", "loss_arguments", "patches"}  # of a recipe, until they have options
 
 
 def options_of(command):

@@ -75,7 +75,7 @@ def test_a_mask_of_another_shape_is_refused_with_both_shapes(tmp_path):
 @pytest.mark.parametrize(
     ("shift", "expected"), [(0.005, "fine"), (0.02, "warning"), (0.49, "warning"), (0.51, "error"), (30, "error")]
 )
-def test_a_mask_in_another_place_is_told_by_its_distance_in_voxels(tmp_path, shift, expected):
+def test_a_mask_in_another_place_is_recognized_by_its_distance_in_voxels(tmp_path, shift, expected):
     moved = AFFINE.copy()
     moved[2, 3] = 2 * shift
     pair(tmp_path, labels(1), affine=moved)

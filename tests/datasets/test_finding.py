@@ -9,7 +9,7 @@ import pytest
 
 from mcc_keras.cli.parser import build_parser
 from mcc_keras.datasets import find_cases, read_image, read_mask
-from mcc_keras.errors import CaseError, DataErrors, UsageError
+from mcc_keras.errors import CaseError, DataErrors, UsageError, VolumeError
 from mcc_keras.volumes import write_volume
 
 
@@ -311,3 +311,23 @@ def test_a_folder_without_volumes_shows_what_it_holds(tmp_path):
 def test_a_scan_in_place_of_a_data_set_is_refused_as_such(folder):
     with pytest.raises(CaseError, match="expected a folder, a dataset.json or a table (.*), found the file a.nii"):
         find_cases(folder("a.nii") / "a.nii")
+
+
+# ---- images that are no 3-D volume --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 2, 1), (4, 3, 1)])
+def test_a_single_volume_or_slice_in_more_dimensions_is_read_as_such(tmp_path, shape):
+    write_volume(np.ones(shape, np.float32), tmp_path / "a.nii", affine=np.eye(4))
+    assert read_image(find_cases(tmp_path)[0]).array.shape == (*shape[:3], 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "way_out"),
+    [((4, 3), "Put the slices of a scan into one 3-D file"), ((4, 3, 2, 5), "Save one volume per")],
+)
+def test_a_flat_image_and_a_series_of_volumes_are_refused_with_the_way_out(tmp_path, shape, way_out):
+    nib = pytest.importorskip("nibabel")
+    nib.save(nib.Nifti1Image(np.ones(shape, np.float32), np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(VolumeError, match=f"a.nii: expected a volume(.*){way_out}"):
+        read_image(find_cases(tmp_path)[0])

@@ -47,7 +47,7 @@ def test_pairs_are_found_by_their_names(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("end", ["_mask", "_seg", "_segmentation", "_label", "_labels", "_gt"])
-def test_masks_are_told_by_the_end_of_their_names(tmp_path, end):
+def test_masks_are_recognized_by_the_end_of_their_names(tmp_path, end):
     for name in ("a", f"a{end}", "b_t1", f"b_t1{end}", "c"):
         volume(tmp_path / f"{name}.nii")
     found = [(case.case_id, case.mask and case.mask.name) for case in find_cases(tmp_path)]
@@ -75,7 +75,7 @@ def test_two_masks_of_one_image_are_refused(tmp_path):
         find_cases(tmp_path)
 
 
-def test_a_mask_without_an_image_and_two_files_of_one_name_are_both_told(tmp_path):
+def test_a_mask_without_an_image_and_two_files_of_one_name_are_both_reported(tmp_path):
     for name in ("a_mask.nii", "b.nii", "b.nrrd"):
         volume(tmp_path / name)
     with pytest.raises(DataErrors, match="b.nii, b.nrrd(.|\n)*expected an image a beside it"):
@@ -165,7 +165,7 @@ def test_brats_takes_the_modalities_that_are_there(tmp_path):
     assert find_cases(tmp_path / "HGG")[0] == case == find_cases(tmp_path / "HGG" / "brats_tcia_pat118_0001")[0]
 
 
-def test_a_brats_case_that_lacks_a_modality_is_told(tmp_path):
+def test_a_brats_case_that_lacks_a_modality_is_reported(tmp_path):
     brats(tmp_path, "HGG/brats_tcia_pat1_1", ("T1", "T2"))
     brats(tmp_path, "HGG/brats_tcia_pat2_1", ("T1",))
     with pytest.raises(CaseError, match="pat2_1: expected the channels T1, T2, found T1"):
@@ -199,7 +199,7 @@ def test_channels_that_are_unknown_or_named_twice_are_refused(tmp_path, channels
         find_cases(tmp_path, channels=channels)
 
 
-def test_a_case_without_a_channel_that_was_asked_for_is_told(tmp_path):
+def test_a_case_without_a_channel_that_was_asked_for_is_reported(tmp_path):
     brats(tmp_path, "HGG/brats_tcia_pat1_1")
     brats(tmp_path, "HGG/brats_tcia_pat2_1", ("Flair",))
     with pytest.raises(CaseError, match="pat2_1: expected the channels T2, found Flair"):
@@ -362,7 +362,7 @@ def test_an_entry_on_another_machine_is_refused(tmp_path, name):
         find_cases(tmp_path)
 
 
-def test_every_entry_without_a_file_is_told(tmp_path):
+def test_every_entry_without_a_file_is_reported(tmp_path):
     volume(tmp_path / "a.nii")
     write_json(tmp_path, training=[{"image": "x.nii"}, {"image": "a.nii", "label": "y.nii"}, 5])
     with pytest.raises(DataErrors) as caught:

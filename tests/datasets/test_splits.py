@@ -180,7 +180,7 @@ def test_a_case_in_two_parts_of_a_file_is_refused(tmp_path):
         read_split(path)
 
 
-def test_every_misfit_of_a_split_is_told():
+def test_every_misfit_of_a_split_is_reported():
     cases = make_cases(4, 2)
     split = {"train": ("p0_s0", "p1_s0", "p1_s1"), "test": ("p0_s1", "other")}
     with pytest.raises(DataErrors) as caught:
@@ -190,7 +190,7 @@ def test_every_misfit_of_a_split_is_told():
     assert "p0: expected a patient in one part, found in test and train" in text
 
 
-def test_a_case_left_out_of_a_split_is_told():
+def test_a_case_left_out_of_a_split_is_reported():
     with pytest.raises(CaseError, match="p1_s0: expected in a part, found in none"):
         check_split({"train": ("p0_s0",)}, make_cases(2))
 

@@ -153,7 +153,7 @@ def test_both_versions_of_nnunet_have_the_same_files_and_another_index(tmp_path)
     assert indices["nnunet"]["labels"] == {"background": 0, "organ_1": 1} and "training" not in indices["nnunet"]
 
 
-def test_progress_is_told_after_every_case(tmp_path):
+def test_progress_is_reported_after_every_case(tmp_path):
     told = []
     write_synthetic(tmp_path, num_cases=2, size=SIZE, progress=lambda *done: told.append(done))
     assert told == [(1, 2), (2, 2)]

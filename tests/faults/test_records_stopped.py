@@ -47,7 +47,7 @@ KILLED = """
     work, cases = Path(folder) / "work", find_cases(source)
 
     def prepare(work=work, seed=5):
-        box = Preprocessing(size=2)
+        box = Preprocessing(size=8)
         return write_tfrecords(cases, work, preprocessing=box, seed=seed, workers=1, overwrite=True)
 
     def content():

@@ -47,7 +47,7 @@ def test_labels_and_their_one_hot_form_are_the_same():
         np.testing.assert_allclose(loss(labels[..., 0], y_pred), expected, rtol=1e-6)
 
 
-def test_two_channels_say_what_one_channel_says():
+def test_two_channels_give_the_value_of_one_channel():
     generator = np.random.default_rng(6)
     y_true = (generator.random((2, 6, 6, 6, 1)) < 0.2).astype("float32")
     p = generator.random((2, 6, 6, 6, 1)).astype("float32")
@@ -103,7 +103,7 @@ def test_a_weight_for_each_sample_multiplies_its_value():
         ({"class_weights": [1, -2], "multiclass": "per_class"}, "-2"),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(arguments, text):
+def test_arguments_out_of_range_are_refused(arguments, text):
     with pytest.raises(UsageError, match=text):
         MCCLoss(**arguments)
 
@@ -124,7 +124,7 @@ def test_nan_in_the_prediction_is_nan_in_the_loss():
     np.testing.assert_array_equal(np.isnan(MCCLoss(reduction=None)(np.ones_like(p), p)), [False, True])
 
 
-def test_it_trains_a_model_that_is_not_ours_and_comes_back_in_a_process_that_only_imports_us(tmp_path):
+def test_it_trains_any_keras_model_and_is_reloaded_in_a_process_that_only_imports_the_package(tmp_path):
     model = keras.Sequential([keras.layers.Input((4, 4, 4, 1)), keras.layers.Conv3D(1, 3, padding="same")])
     model.compile("adam", loss=MCCLoss(smooth=2.0, from_logits=True))
     x = np.random.default_rng(0).random((2, 4, 4, 4, 1)).astype("float32")

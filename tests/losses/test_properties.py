@@ -89,7 +89,7 @@ def test_target_and_prediction_can_change_places(seed, smooth):
 
 @quick
 @given(seeds, shares, smooths)
-def test_the_order_of_voxels_is_of_no_account(seed, share, smooth):
+def test_the_order_of_voxels_has_no_effect(seed, share, smooth):
     y, p = pair(seed, share)
     order = np.random.default_rng(seed).permutation(64)
     shuffled = (x.reshape(2, 64, 1)[:, order].reshape(x.shape) for x in (y, p))
@@ -98,7 +98,7 @@ def test_the_order_of_voxels_is_of_no_account(seed, share, smooth):
 
 @quick
 @given(seeds, st.permutations(range(4)), smooths)
-def test_the_order_of_classes_is_of_no_account(seed, order, smooth):
+def test_the_order_of_classes_has_no_effect(seed, order, smooth):
     generator = np.random.default_rng(seed)
     y = np.eye(4, dtype="float32")[generator.integers(0, 4, (2, 4, 4, 4))]
     p = generator.dirichlet(np.ones(4), (2, 4, 4, 4)).astype("float32")

@@ -33,6 +33,6 @@ def test_with_one_half_for_both_it_is_dice():
     ("arguments", "text"),
     [({"alpha": -1}, "alpha=-1"), ({"alpha": 0, "beta": 0}, "not both 0"), ({"gamma": 0}, "gamma=0")],
 )
-def test_arguments_that_make_no_sense_are_refused(arguments, text):
+def test_arguments_out_of_range_are_refused(arguments, text):
     with pytest.raises(UsageError, match=text):
         TverskyLoss(**arguments)

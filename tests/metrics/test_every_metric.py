@@ -113,7 +113,7 @@ def test_an_ignored_voxel_is_as_if_cut_out(name, pool):
 
 
 @every_metric
-def test_it_says_of_empty_masks_what_the_table_says(name):
+def test_empty_masks_have_the_values_of_the_table(name):
     full, none = np.ones((1, *SIZE, 1), "float32"), np.zeros((1, *SIZE, 1), "float32")
     full[0, 0] = 0
     answers = EMPTY[name]
@@ -182,7 +182,7 @@ def evaluated(request):
 @every_pool
 def test_evaluate_counts_what_is_predicted_in_full_and_in_half_precision(name, pool, evaluated):
     truth, found, predicted = evaluated
-    foreground = np.asarray(predicted, "float32") > 0.5
+    foreground = np.asarray(predicted, "float32") >= 0.5
     assert 0 < foreground.mean() < 1
     volumes = [(truth, foreground)] if pool == "all" else zip(truth, foreground, strict=True)
     each = [EXPECTED[name](t.ravel().astype(int), f.ravel().astype(int)) for t, f in volumes]
@@ -227,6 +227,45 @@ def test_a_weight_between_0_and_1_is_an_error_or_nan_in_a_compiled_graph(name):
         metric.update_state(truth, p)
         update_compiled(metric, truth, p, weight)
         assert np.isnan(result(metric))
+
+
+@every_metric
+def test_a_callback_in_auto_mode_looks_for_the_largest(name):
+    metric = build(name)
+    model = keras.Sequential([keras.Input((4, 1)), keras.layers.Dense(1, activation="sigmoid")])
+    model.compile(loss="mse", metrics=[metric])
+    model.evaluate(np.ones((1, 4, 1)), np.ones((1, 4, 1)), verbose=0)
+    callback = keras.callbacks.EarlyStopping(f"val_{metric.name}")
+    callback.set_model(model)
+    callback._set_monitor_op()
+    assert callback.monitor_op == ops.greater
+
+
+@every_metric
+@every_pool
+def test_a_prediction_of_nan_is_a_score_of_nan(name, pool):
+    truth, p = masks()
+    p[1, 2, 2, 2] = np.nan
+    for target in (truth, np.zeros_like(truth)):
+        assert np.isnan(result(build(name, pool=pool), (target, p)))
+    if BACKEND != "torch":
+        metric = build(name, pool=pool)
+        metric.update_state(truth[:1], p[:1])
+        update_compiled(metric, truth, p)
+        assert np.isnan(result(metric))
+
+
+@every_metric
+@pytest.mark.parametrize("from_logits", [False, True])
+def test_a_probability_of_the_threshold_is_foreground_as_in_the_masks_that_are_written(name, from_logits):
+    truth = masks()[0]
+    at_the_threshold, below = (
+        np.where(truth == 1, value, -5 if from_logits else 0.1)
+        for value in ((0, -1e-3) if from_logits else (0.5, 0.4999))
+    )
+    perfect = result(build(name, from_logits=from_logits), (truth, at_the_threshold.astype("float32")))
+    assert perfect == pytest.approx(1, abs=1e-6)
+    assert not result(build(name, from_logits=from_logits), (truth, below.astype("float32"))) > 0
 
 
 def test_keras_own_auc_works_on_volumes():

@@ -51,7 +51,7 @@ def test_classes_are_scored_one_by_one_and_background_only_if_asked():
     np.testing.assert_allclose(metric.result(), [2 / 3, 1 / 2, 0], rtol=1e-6)
 
 
-def test_logits_and_probabilities_say_the_same_at_any_threshold():
+def test_logits_and_probabilities_give_the_same_score_at_any_threshold():
     logits = np.log(PREDICTION / (1 - PREDICTION))
     for threshold in (0.15, 0.5, 0.7):
         expected = score(DiceScore(threshold=threshold), (TRUTH, PREDICTION))
@@ -75,7 +75,7 @@ def test_a_volume_of_weight_zero_is_not_there():
     ("arguments", "text"),
     [({"pool": "batch"}, "pool='batch'"), ({"threshold": 2}, "threshold=2"), ({"empty": "nan"}, "empty='nan'")],
 )
-def test_arguments_that_make_no_sense_are_refused(arguments, text):
+def test_arguments_out_of_range_are_refused(arguments, text):
     with pytest.raises(UsageError, match=text):
         DiceScore(**arguments)
 

@@ -139,7 +139,7 @@ def test_area_needs_two_or_three_axes():
 
 
 @pytest.mark.parametrize("name", [name for name in EMPTY if name[0].islower()])
-def test_empty_masks_are_answered_as_the_table_says(name):
+def test_empty_masks_have_the_values_of_the_table(name):
     full, none = np.ones((4, 4, 4), bool), np.zeros((4, 4, 4), bool)
     arguments = () if name == "relative_volume_difference" else ((1, 1, 1),)
     options = {"tolerance_mm": 1.0} if name == "surface_dice" else {}

@@ -45,7 +45,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("network", "name", "value"), BAD)
-def test_what_makes_no_sense_is_refused_with_the_rule_and_what_was_received(network, name, value):
+def test_values_out_of_range_are_refused_with_the_rule_and_what_was_received(network, name, value):
     with pytest.raises(UsageError) as caught:
         network(**{"input_shape": (16, 16, 16, 1), "num_classes": 1, name: value})
     message = str(caught.value)

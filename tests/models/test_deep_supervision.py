@@ -1,4 +1,8 @@
-"""The auxiliary heads of VoxResNet: `fit` trains them, `evaluate` tells of them, and nothing else shows them."""
+"""The auxiliary heads of VoxResNet: `fit` trains them, `evaluate` logs them, and nothing else shows them."""
+
+import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -81,3 +85,41 @@ def test_weighted_voxels_and_a_second_compilation_count_for_the_heads_too(model)
     logits = keras.Model(model.input, model.get_layer("head1").output)(image, training=False)
     expected = MCCLoss(smooth=0)(mask[:, :4], 1 / (1 + np.exp(-np.asarray(logits)[:, :4])))
     assert scores["head1_loss"] == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_inside_another_model_supervision_is_off_with_a_warning():
+    model = VoxResNet((8, 8, 8, 1), 1, width=0.125, deep_supervision=True)
+    for wrap in (
+        lambda: keras.Sequential([keras.Input((8, 8, 8, 1)), model]),
+        lambda: keras.Model(model.input, model(model.input)),
+    ):
+        with pytest.warns(UserWarning, match="Deep supervision is off.*deep_supervision=False"):
+            wrap()
+
+
+TWO_DEVICES = """
+import json, sys
+import mcc_keras as mk
+import keras, numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+image = np.random.default_rng(0).normal(size=(4, 8, 8, 8, 1)).astype("float32")
+def run(strategy):
+    with strategy.scope():
+        keras.utils.set_random_seed(3)
+        model = mk.VoxResNet((8, 8, 8, 1), 1, width=0.0625, deep_supervision=True, normalisation="group")
+        model.compile(keras.optimizers.SGD(0.1), mk.MCCLoss(), jit_compile=False)
+    arrays = image, (image > 0).astype("float32")
+    history = model.fit(*arrays, batch_size=4, epochs=2, shuffle=False, verbose=0).history
+    return {key: values[-1] for key, values in history.items()}
+one, two = tf.distribute.OneDeviceStrategy("cpu:0"), tf.distribute.MirroredStrategy(["cpu:0", "cpu:1"])
+print(json.dumps([run(one), run(two)]))
+"""
+
+
+def test_on_two_devices_the_losses_of_the_heads_are_those_on_one():
+    done = subprocess.run([sys.executable, "-c", TWO_DEVICES], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = json.loads(done.stdout.splitlines()[-1])
+    assert set(HEADS) <= {name.removesuffix("_loss") for name in one}
+    assert two == pytest.approx(one, abs=1e-5)

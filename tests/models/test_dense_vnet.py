@@ -73,6 +73,6 @@ def test_dropout_is_on_in_training_and_off_at_inference():
 @pytest.mark.parametrize(
     "keywords", [{"prior_size": 0}, {"dropout": 1}, {"depths": (1, 2)}, {"dilation_rates": (0, 1, 1)}]
 )
-def test_options_that_make_no_sense_are_refused(keywords):
+def test_options_out_of_range_are_refused(keywords):
     with pytest.raises(UsageError, match=f"Received: {next(iter(keywords))}="):
         DenseVNet((16, 16, 16, 1), 1, **keywords)

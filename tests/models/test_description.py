@@ -31,7 +31,7 @@ def test_figures_of_one_convolution_are_those_by_hand():
     assert found.receptive_field == 5
 
 
-def test_vnet_sees_551_voxels_as_its_paper_says():
+def test_vnet_sees_551_voxels_as_in_its_paper():
     assert describe(VNet((16, 16, 16, 1), 1, width=0.125)).receptive_field == 551
 
 
@@ -85,7 +85,7 @@ def test_open_sides_are_asked_for():
 
 
 @pytest.mark.parametrize("sides", [(16, 16), (16, 16, 0), (16, 16, 1.5), 16, (16, 16, 16, 2)])
-def test_sides_that_make_no_sense_are_refused_with_what_was_received(sides):
+def test_sides_out_of_range_are_refused_with_what_was_received(sides):
     with pytest.raises(UsageError) as caught:
         describe(DenseVNet((16, 16, 16, 1), 1, **SMALL), sides)
     assert f"input_shape={sides}" in str(caught.value)

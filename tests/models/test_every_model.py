@@ -178,8 +178,8 @@ def test_padding_inside_is_zeros_at_the_far_end(network):
 
 def test_a_side_too_small_is_refused_with_the_smallest_that_works(network):
     smallest = network[2]
-    told = re.escape(f"Received: sides=(16, {smallest - 1}, 16). The smallest size that works is {(smallest,) * 3}")
-    with pytest.raises(UsageError, match=told):
+    message = re.escape(f"Received: sides=(16, {smallest - 1}, 16). The smallest size that works is {(smallest,) * 3}")
+    with pytest.raises(UsageError, match=message):
         build(network, (16, smallest - 1, 16))
     assert build(network, (smallest,) * 3).output is not None
 
@@ -247,7 +247,7 @@ print(len(paths))
 
 
 @on_tensorflow
-def test_a_fresh_process_reloads_every_network_under_every_policy_without_being_told_its_classes(saved):
+def test_a_fresh_process_reloads_every_network_under_every_policy_without_custom_objects(saved):
     command = [sys.executable, "-c", OPEN, saved, "*.keras", "1e-6"]
     done = subprocess.run(command, check=True, timeout=300, capture_output=True, text=True)
     assert int(done.stdout) == len(PAIRS)

@@ -35,7 +35,7 @@ def test_parameters_are_those_of_the_specification(network, channels, classes, c
 
 
 @pytest.mark.parametrize("network", [DenseVNet, VNet, VoxResNet, UNet3D])
-def test_the_readme_tells_the_parameters_of_every_width(network):
+def test_the_readme_lists_the_parameters_of_every_width(network):
     (row,) = re.findall(rf"^\| `{network.__name__}` \|(.*) \|$", README.read_text("utf-8"), re.MULTILINE)
-    told = [int(count.replace(",", "")) for count in row.split("|")[-3:]]
-    assert told == [trainable(network, (None, None, None, 1), 2, width=width) for width in (0.5, 1, 2)]
+    listed = [int(count.replace(",", "")) for count in row.split("|")[-3:]]
+    assert listed == [trainable(network, (None, None, None, 1), 2, width=width) for width in (0.5, 1, 2)]

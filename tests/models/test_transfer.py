@@ -1,4 +1,4 @@
-"""Weights of one network in another: what fits is copied, what does not is told, and nothing fails in silence."""
+"""Weights of one network in another: what fits is copied, the rest is listed."""
 
 import keras
 import numpy as np
@@ -35,7 +35,7 @@ def layers(paths):
 
 
 def check(transfer, source, target):
-    """Check that every weight of the target is told of once, and that the copied ones are equal."""
+    """Check that every weight of the target is listed once, and that the copied ones are equal."""
     assert sorted([*transfer.copied, *transfer.left]) == sorted(weight.path for weight in target.weights)
     values = {weight.path: np.asarray(weight.value) for weight in source.weights}
     for weight in target.weights:

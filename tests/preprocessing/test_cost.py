@@ -41,6 +41,14 @@ def test_what_a_coarse_box_loses_is_counted_by_hand():
     assert (cost.kept, cost.best_dice) == (24, 48 / (34 + 24))
 
 
+def test_a_probability_of_one_half_is_foreground_of_a_single_class():
+    mask = np.zeros((2, 2, 2), np.uint8)
+    mask[0] = 1
+    grid, box = Preprocessing(size=(4, 2, 2)).grid(mask[..., None], np.eye(4)), np.zeros((4, 2, 2), np.uint8)
+    box[0] = 1  # half of the first voxels of the scan
+    assert box_cost(mask, box, grid, num_labels=1)[0].kept == 4
+
+
 def test_a_box_that_cuts_the_scan_loses_what_lies_outside():
     mask = np.zeros((16, 4, 4), np.uint8)
     mask[:, 1:3, 1:3] = 1

@@ -31,6 +31,7 @@ def test_two_mirror_images_are_sides_wherever_the_patient_lies(axis, shift):
         {"n1": ((4, 16), (2, 8), (2, 14)), "n2": ((4, 16), (8, 14), (2, 14))},  # front and back
         {"n1": ((2, 8), (2, 8), (2, 8)), "n2": ((12, 18), (9, 15), (9, 15))},  # opposite, elsewhere
         {"n1": ((4, 16), (2, 14), (2, 14)), "n2": ((7, 13), (5, 11), (5, 11))},  # core and rim
+        {"n1": ((4, 16), (4, 12), (2, 10)), "n2": ((4, 10), (5, 11), (3, 9))},  # a core at one end
     ],
 )
 def test_classes_that_are_not_mirror_images_are_no_sides(others):

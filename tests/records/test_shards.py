@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 
+import msgspec
 import nibabel as nib
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from mcc_keras.datasets import find_cases
 from mcc_keras.errors import EnvironmentFailure, LabelError
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.encoding import EncodedCase
+from mcc_keras.records.entries import RecordEntry
 from mcc_keras.records.example import encode_example, frame_record
 from mcc_keras.records.shards import ShardTask, keep_shard, plan_shards, unfinished, write_shard
 
@@ -87,6 +89,16 @@ def test_a_shard_and_its_note_are_there_when_they_are_kept_and_not_before(task, 
     assert list(one.scratch.iterdir()) == []
 
 
+def test_a_staged_shard_with_a_flipped_bit_is_written_again(task, tmp_path):
+    one, folder = task(), tmp_path / "staged"
+    write_shard(one)
+    keep_shard(one, folder)
+    content = bytearray((folder / one.shard.file).read_bytes())
+    content[50] ^= 1
+    (folder / one.shard.file).write_bytes(content)
+    assert unfinished([one.shard], folder) == [one.shard]
+
+
 def test_threads_and_earlier_records_change_no_byte(task, tmp_path):
     alone = task()
     write_shard(alone)
@@ -94,7 +106,7 @@ def test_threads_and_earlier_records_change_no_byte(task, tmp_path):
     expected, note = path.read_bytes(), json.loads((alone.scratch / f"{alone.shard.file}.json").read_text())
     path.rename(tmp_path / "before")
     middle = note["records"][1]
-    copied = {middle["key"]: (tmp_path / "before", middle["position"], middle["bytes"])}
+    copied = {middle["key"]: (tmp_path / "before", msgspec.convert(middle, RecordEntry))}
     for again in (task(threads=3), task(earlier=copied)):
         assert write_shard(again) == []
         assert path.read_bytes() == expected

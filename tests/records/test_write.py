@@ -369,3 +369,22 @@ def test_compression_shrinks_the_records_and_is_part_of_the_settings(work, tmp_p
     assert small.image_shape == (8, 8, 8, 1)
     with pytest.raises(UsageError, match="'gzip'"):
         write_tfrecords(find_cases(tmp_path / "pairs"), tmp_path / "other", preprocessing=BOX, compression="zip")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"compression": null', '"compression": 7'),
+        ('"counts":', '"count":'),
+        ('"seed": 3', '"seed": 4'),
+        ('"labels": [', '"labels": [[0], '),
+        ('"position": 12', '"position": "12"'),
+    ],
+)
+def test_a_manifest_that_was_edited_by_hand_is_an_error_that_names_it(work, old, new):
+    path = folder_of(work) / "manifest.json"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(RecordError, match="manifest.json: "):
+        read_manifest(work)

@@ -3,10 +3,10 @@ import json
 import keras
 import pytest
 
-from mcc_keras.errors import DataError, OutputExistsError, RunError
+from mcc_keras.errors import DataError, RunError
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.runs.data import SeenCase
-from mcc_keras.runs.run import read_run, refuse_used_folder
+from mcc_keras.runs.run import read_run
 from mcc_keras.segmentation.segmenter import load_model
 from mcc_keras.task import Task
 
@@ -28,22 +28,7 @@ def test_a_run_reads_back_what_was_written(run):
     assert again.task.labels == ((1, 2),)
     assert again.data.cases["train"][0].sources == {"a.nii": "00"}
     assert again.history[1] == {"epoch": 2, "loss": 0.7, "dice": 0.3, "val_loss": 0.6, "val_dice": 0.4}
-    assert load_model(again).output_shape == (None, 8, 8, 8, 1)
-
-
-def test_a_folder_that_is_not_empty_is_refused_and_says_what_is_in_it(run, tmp_path):
-    with pytest.raises(OutputExistsError, match="a finished run"):
-        refuse_used_folder(run.folder)
-    (run.folder / "run.json").unlink()
-    with pytest.raises(OutputExistsError, match="not empty"):
-        refuse_used_folder(run.folder)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputExistsError):
-        refuse_used_folder(tmp_path / "file")
-
-
-def test_an_empty_folder_may_become_a_run(tmp_path):
-    refuse_used_folder(tmp_path)
+    assert load_model(again)[0].output_shape == (None, 8, 8, 8, 1)
 
 
 def test_an_unfinished_run_is_an_error_that_names_what_is_missing(run, tmp_path):

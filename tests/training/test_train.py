@@ -14,7 +14,7 @@ from mcc_keras.models.convolution import Convolution
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.write import write_tfrecords
 from mcc_keras.runs.recipe import Recipe
-from mcc_keras.segmentation.segmenter import load_model
+from mcc_keras.runs.run import MODEL
 from mcc_keras.training.callbacks import BestModel, Schedule, Stopwatch
 from mcc_keras.training.precision import check_bfloat16
 from mcc_keras.training.train import train
@@ -74,7 +74,11 @@ def test_the_epoch_with_the_best_validation_dice_is_kept(run):
 
 def test_the_same_seed_gives_the_same_weights(run, work, tmp_path):
     again = train(work, tmp_path / "again", **SETTINGS)
-    pairs = zip(load_model(run).get_weights(), load_model(again).get_weights(), strict=True)
+    pairs = zip(
+        keras.models.load_model(run.folder / MODEL).get_weights(),
+        keras.models.load_model(again.folder / MODEL).get_weights(),
+        strict=True,
+    )
     assert all(np.array_equal(first, second) for first, second in pairs)
 
 
@@ -91,7 +95,7 @@ def test_minutes_other_losses_and_half_precision(work, tmp_path):
     assert run.recipe.minutes == 0.01
     assert run.recipe.augment is None
     assert run.recipe.flip_axes == ()
-    model = load_model(run)
+    model = keras.models.load_model(run.folder / MODEL)
     convolutions = [layer for layer in model.layers if isinstance(layer, Convolution)]
     assert {layer.compute_dtype for layer in convolutions[:-1]} == {"float16"}
     assert {weight.dtype for weight in model.trainable_weights} == {model.layers[-1].compute_dtype} == {"float32"}
