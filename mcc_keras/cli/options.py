@@ -145,6 +145,14 @@ def add_measures(parser):
     parser.add_argument("--by", metavar="COLUMN", help="column of the table whose values get means of their own")
 
 
+def add_reading(parser):
+    """Add the choices of reading, which are those of the training where they are not given."""
+    parser.add_argument("--affine", choices=("sform", "qform"), help="NIfTI affine to use (that of the training)")
+    parser.add_argument(
+        "--nonfinite", choices=("error", "zero"), help="refuse NaN and infinite voxels, or read them as 0 (as trained)"
+    )
+
+
 def add_overwrite(parser):
     """Add the permission to replace an earlier output."""
     parser.add_argument("--overwrite", action="store_true", help="replace the output of an earlier call")

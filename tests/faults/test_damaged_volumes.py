@@ -174,7 +174,7 @@ def test_colours_and_complex_numbers_are_refused(tmp_path, code):
         read_volume(tmp_path / "a.nii")
 
 
-@pytest.mark.parametrize("bits", [0, 8, 15, 32])
+@pytest.mark.parametrize("bits", [8, 15, 32])
 def test_a_header_whose_bits_are_not_those_of_its_type_is_refused(tmp_path, bits):
     patch(save(tmp_path / "a.nii", voxels()), bitpix=bits)
     with pytest.raises(VolumeError, match=f"expected 16 bits per voxel for int16, found {bits}"):
