@@ -168,7 +168,7 @@ def test_the_limit_of_voxels_is_an_option(tmp_path, name):
 
 
 @pytest.mark.parametrize("code", [128, 32, 1536, 1, 0, 2304])
-def test_colours_and_complex_numbers_are_refused(tmp_path, code):
+def test_colors_and_complex_numbers_are_refused(tmp_path, code):
     patch(save(tmp_path / "a.nii", voxels()), datatype=code)
     with pytest.raises(VolumeError, match=f"found data type {code}"):
         read_volume(tmp_path / "a.nii")
