@@ -22,7 +22,7 @@ import numpy as np
 
 import mcc_keras as mk
 
-SIDE, SHAPE, PROCESSES = 32, (35, 50, 35), 3
+SIDE, SHAPE, PROCESSES = 32, (35, 50, 35), 5
 SPENT = "import os; print(sum(os.times()[:2]))"
 IMPORT = f"import os; os.environ['TF_ENABLE_ONEDNN_OPTS'] = '1'; import tensorflow; {SPENT}"
 SEGMENT = f"import sys, mcc_keras as mk; mk.segment(*sys.argv[1:], overwrite=True); {SPENT}"
