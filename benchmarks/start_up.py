@@ -22,14 +22,14 @@ import numpy as np
 
 import mcc_keras as mk
 
-SIDE, SHAPE, PROCESSES = 32, (35, 50, 35), 3
+SIDE, SHAPE, PROCESSES = 32, (35, 50, 35), 5
 SPENT = "import os; print(sum(os.times()[:2]))"
 IMPORT = f"import os; os.environ['TF_ENABLE_ONEDNN_OPTS'] = '1'; import tensorflow; {SPENT}"
 SEGMENT = f"import sys, mcc_keras as mk; mk.segment(*sys.argv[1:], overwrite=True); {SPENT}"
 
 
 def write_run(folder):
-    """Write a finished run that nobody trained, and the scan; return the arguments of `segment`."""
+    """Write a finished run that nobody trained, and the scan, with the package of this process."""
     from mcc_keras.runs.data import RunData
     from mcc_keras.runs.run import MODEL, RunResult, finish_run, start_run
     from mcc_keras.volumes import write_volume
@@ -41,32 +41,41 @@ def write_run(folder):
     numbers = {"best_epoch": 1, "best_value": 0.5, "steps": 1, "seconds": 1.0, "parameters": 1}
     finish_run(run, RunResult(**numbers, speed={}, versions={}))
     scan = np.random.default_rng(0).normal(100, 30, SHAPE).astype(np.int16)
-    return run, write_volume(scan, folder / "scan.nii.gz", affine=np.eye(4)), folder / "mask.nii.gz"
+    write_volume(scan, folder / "scan.nii.gz", affine=np.eye(4))
+
+
+def run_with(checkout, *arguments):
+    """Return what a new process prints that uses the package of a checkout."""
+    command, environment = [sys.executable, *map(str, arguments)], {**os.environ, "PYTHONPATH": str(checkout)}
+    return subprocess.run(command, check=True, capture_output=True, env=environment, cwd=checkout, text=True).stdout
 
 
 def cpu_seconds(checkout, program, *arguments):
-    """Return the processor seconds of a new process that runs a program with the package of a checkout."""
-    environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    command = [sys.executable, "-c", program, *map(str, arguments)]
-    done = subprocess.run(command, check=True, capture_output=True, env=environment, cwd=checkout)
-    return float(done.stdout.split()[-1])
+    return float(run_with(checkout, "-c", program, *arguments).split()[-1])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--before", type=Path, help="checkout of another commit")
-    before = parser.parse_args().before
-    checkouts = {"after": Path(__file__).resolve().parents[1]}
+    parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.write:
+        return write_run(options.write)
+    before, checkouts = options.before, {"after": Path(__file__).resolve().parents[1]}
     if before:
         checkouts = {"before": before.resolve(), **checkouts}
     print(mk.describe_environment().header(), end="\n\n", flush=True)
     found = {"import": [], **{name: [] for name in checkouts}}
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = write_run(Path(folder))
+    with tempfile.TemporaryDirectory() as work:
+        folders = {name: Path(work) / name for name in checkouts}
+        for name, folder in folders.items():  # a run of each, since its files belong to its version
+            folder.mkdir()
+            run_with(checkouts[name], __file__, "--write", folder)
         for _ in range(PROCESSES):
-            found["import"].append(cpu_seconds(folder, IMPORT))
-            for name, checkout in checkouts.items():
-                found[name].append(cpu_seconds(checkout, SEGMENT, *arguments))
+            found["import"].append(cpu_seconds(work, IMPORT))
+            for name, folder in folders.items():
+                arguments = (folder / part for part in ("run", "scan.nii.gz", "mask.nii.gz"))
+                found[name].append(cpu_seconds(checkouts[name], SEGMENT, *arguments))
     least = {name: min(seconds) for name, seconds in found.items()}
     print(f"{'import tensorflow':24}{least.pop('import'):8.2f} s")
     beyond = {name: seconds - min(found["import"]) for name, seconds in least.items()}

@@ -310,7 +310,8 @@ def test_validation_and_test_scans_have_no_influence(tmp_path):
         cases = find_cases(tmp_path / str(turn))
         work = tmp_path / f"work{turn}"
         write_tfrecords(cases, work, preprocessing=EVERYTHING_OPEN, split=split, workers=1)
-        found.append(((work / "preprocessing.json").read_text(), [f.read_bytes() for f in work.glob("train-*")]))
+        (settings,) = work.rglob("preprocessing.json")
+        found.append((settings.read_text(), [path.read_bytes() for path in settings.parent.glob("train-*")]))
     assert found[0] == found[1]
     assert Preprocessing.from_json(found[0][0]).is_fitted
 
@@ -377,7 +378,7 @@ def test_json_holds_plain_values():
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments):
-    with pytest.raises(UsageError, match="xpected|needs"):
+    with pytest.raises(UsageError, match="must be|needs"):
         Preprocessing(**arguments)
 
 

@@ -90,7 +90,7 @@ def test_two_channels_come_from_two_files_or_from_one(write_run, tmp_path):
     with serving_fixture.served(export_saved_model(run, tmp_path / "served").parent, model_name="brain") as address:
         one = client.segment_remote(address, tmp_path / "both.nii.gz", tmp_path / "one.nii.gz", model_name="brain")
         two = client.segment_remote(address, files, tmp_path / "two.nii.gz", model_name="brain")
-        with pytest.raises(errors.UsageError, match="Expected 2 files, one a channel .*Received 3"):
+        with pytest.raises(errors.UsageError, match="Expected 2 files, one per channel .*Received 3"):
             client.segment_remote(address, [*files, files[0]], tmp_path / "three.nii.gz", model_name="brain")
     expected = np.asarray(nib.load(segment(run, files, tmp_path / "here.nii.gz")).dataobj)
     np.testing.assert_array_equal(np.asarray(nib.load(one).dataobj), expected)
