@@ -90,7 +90,9 @@ def _memory(shape, spacing, size, memory_gib):
 
 def _lost(rows, size):
     """Return a warning of foreground that becomes too small to see when a volume is resized to the box."""
-    shares = [(row["foreground_share"] * math.prod(size), row["case"]) for row in rows if row.get("foreground_share")]
+    shares = [
+        (row["foreground_fraction"] * math.prod(size), row["case"]) for row in rows if row.get("foreground_fraction")
+    ]
     few = sorted(pair for pair in shares if pair[0] < _FEW_VOXELS)
     if not few:
         return []
@@ -105,7 +107,7 @@ def _sides(shape):
 
 
 def _loss(rows, cases):
-    shares = [row["foreground_share"] for row in rows if "foreground_share" in row]
+    shares = [row["foreground_fraction"] for row in rows if "foreground_fraction" in row]
     if not shares:
         return []
     middle, empty = float(np.median(shares)), sum(share == 0 for share in shares)

@@ -90,7 +90,8 @@ def examine(case, *, pictures=True, preprocessing=None):
     same = image is not None and classes is not None and classes.shape == image.shape
     if same and classes.any():
         _look_at_background(image.array[..., 0][classes > 0], found)
-        found.row["sides"] = _sides(classes, image.affine)
+        if "class_voxels" in found.row:
+            found.row["sides"] = _sides(classes, image.affine)
     if same and preprocessing is not None and "class_voxels" in found.row:
         found.row["box"] = _cost(case, image, classes, preprocessing)
     if pictures and image is not None:
@@ -190,7 +191,7 @@ def _intensities(values):
 def _look_at_labels(case, labels, classes, found):
     voxels = np.bincount(classes.ravel(order="K"), minlength=len(case.task.labels) + 1)
     found.row["class_voxels"] = [int(count) for count in voxels[1:]]
-    found.row["foreground_share"] = float(voxels[1:].sum() / voxels.sum())
+    found.row["foreground_fraction"] = float(voxels[1:].sum() / voxels.sum())
     if "spacing_mm" in found.row:
         found.row["foreground_ml"] = float(voxels[1:].sum() * np.prod(found.row["spacing_mm"]) / 1000)
     if not voxels[1:].any():

@@ -24,7 +24,7 @@ def case_cells(row):
         row.get("orientation", "-"),
         "; ".join(f"{_short(channel['min'])} to {_short(channel['max'])}" for channel in channels) or "-",
         labels if len(labels) < 100 else f"{labels[:97]}...",
-        f"{100 * row['foreground_share']:.3g}" if "foreground_share" in row else "-",
+        f"{100 * row['foreground_fraction']:.3g}" if "foreground_fraction" in row else "-",
     )
 
 

@@ -12,7 +12,7 @@ from mcc_keras.checks.case import Finding, examine
 from mcc_keras.checks.columns import box_lines, case_lines
 from mcc_keras.checks.whole_set import compare, with_sides
 from mcc_keras.errors import EnvironmentFailure, OutputExistsError, UsageError, printable, raise_all
-from mcc_keras.files import refuse_impossible_output
+from mcc_keras.files import refuse_impossible_output, refuse_output_that_is_input
 from mcc_keras.reporting.plain import columns
 from mcc_keras.task import Task
 
@@ -34,6 +34,7 @@ class CheckReport:
         advice: Sentences.
         thumbnails: Dict case id → JPEG bytes.
         task: `Task` of the cases, with the classes found to be left and right of each other in `sided`.
+        files: The images and masks that were checked.
     """
 
     rows: tuple
@@ -42,6 +43,7 @@ class CheckReport:
     advice: tuple = ()
     thumbnails: dict = field(default_factory=dict, repr=False)
     task: Task = field(default_factory=Task)
+    files: tuple = field(default=(), repr=False)
 
     @property
     def problems(self):
@@ -89,6 +91,7 @@ class CheckReport:
 
         path = Path(path)
         refuse_impossible_output(path)
+        refuse_output_that_is_input(path, self.files)
         if path.exists() and not overwrite:
             raise OutputExistsError(path, "a file", "Choose another name, or allow overwriting.")
         try:
@@ -154,7 +157,8 @@ def check_cases(cases, *, preprocessing=None, accept_loss=False, workers=None, p
         findings += examination.findings
     thumbnails = {one.row["case"]: one.thumbnail for one in found if one.thumbnail}
     ordered = tuple(sorted(findings, key=lambda finding: (_KINDS.index(finding.kind), finding.case_id)))
-    return CheckReport(rows, tuple(errors), ordered, tuple(advise(rows, cases)), thumbnails, task)
+    files = tuple(path for case in cases for path in _files(case))
+    return CheckReport(rows, tuple(errors), ordered, tuple(advise(rows, cases)), thumbnails, task, files)
 
 
 def _examine_all(cases, workers, progress, options):
@@ -167,8 +171,12 @@ def _examine_all(cases, workers, progress, options):
     return found
 
 
+def _files(case):
+    return (*case.images, *([case.mask] if case.mask else []))
+
+
 def _workers(cases):
-    paths = [path for case in cases for path in (*case.images, *([case.mask] if case.mask else []))]
+    paths = [path for case in cases for path in _files(case)]
     mib = sum(path.stat().st_size for path in paths if path.is_file()) / 2**20
     mib += _MIB_PER_SERIES * sum(path.is_dir() for path in paths)
     return int(max(1, min(joblib.cpu_count(), len(cases), 1 + mib // _MIB_PER_WORKER)))
@@ -177,7 +185,7 @@ def _workers(cases):
 def _summary(rows, findings):
     shapes = [row["shape"] for row in rows if "shape" in row]
     spacings = [row["spacing_mm"] for row in rows if "spacing_mm" in row]
-    shares = [100 * row["foreground_share"] for row in rows if "foreground_share" in row]
+    shares = [100 * row["foreground_fraction"] for row in rows if "foreground_fraction" in row]
     counts = {kind: sum(finding.kind == kind for finding in findings) for kind in ("error", "warning")}
     summary = {"cases": str(len(rows)), "patients": str(len({row["group"] for row in rows}))}
     summary |= {"errors": str(counts["error"]), "warnings": str(counts["warning"])}

@@ -96,7 +96,7 @@ def _outliers(rows):
 
 def _missing_labels(rows, task):
     """Return warnings of a class that nearly all masks hold and a few do not; empty masks are reported separately."""
-    counted = {row["case"]: row["labels"] for row in rows if "labels" in row and row.get("foreground_share")}
+    counted = {row["case"]: row["labels"] for row in rows if "labels" in row and row.get("foreground_fraction")}
     findings = []
     for values in task.labels:
         without = [case for case, labels in counted.items() if not set(values) & set(labels)]

@@ -10,7 +10,7 @@ from mcc_keras.augmentation.sides import with_class_numbers
 from mcc_keras.datasets import find_cases
 from mcc_keras.datasets.cases import read_image
 from mcc_keras.errors import CaseError, MCCKerasError, OutputExistsError, UsageError
-from mcc_keras.files import written_aside
+from mcc_keras.files import refuse_output_that_is_input, written_aside
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.prepare import prepare_case
 from mcc_keras.reporting.plots import find_slices, new_figure, plot_slice
@@ -61,7 +61,7 @@ def preview_augmentation(
         The path of the picture.
 
     Raises:
-        UsageError: `augment` is invalid or `False`; an unknown suffix.
+        UsageError: `augment` is invalid or `False`; an unknown suffix; the picture is a file of the case.
         OutputExistsError: The picture exists already.
         CaseError: No such case has a mask.
 
@@ -85,6 +85,7 @@ def preview_augmentation(
     if path.exists() and not overwrite:
         raise OutputExistsError(path, "a file", "Choose another name, or allow overwriting.")
     case = _choose(find_cases(cases) if isinstance(cases, str | Path) else cases, case_id)
+    refuse_output_that_is_input(path, [*case.images, case.mask])
     policy = policy if each_change else with_class_numbers(policy, case.task)
     if preprocessing is None:
         preprocessing = Preprocessing(spacing_mm="median").fit([read_image(case)])

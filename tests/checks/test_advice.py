@@ -45,7 +45,12 @@ def test_the_largest_size_leaves_a_quarter_of_the_memory_and_eight_voxels_more_w
 
 
 def row(share, shape=(240, 240, 160), case="a"):
-    return {"case": case, "canonical_shape": shape, "canonical_spacing_mm": (1.0, 1.0, 1.0), "foreground_share": share}
+    return {
+        "case": case,
+        "canonical_shape": shape,
+        "canonical_spacing_mm": (1.0, 1.0, 1.0),
+        "foreground_fraction": share,
+    }
 
 
 def advice(*shares, labels=((1,),), memory_gib=16, shape=(240, 240, 160)):

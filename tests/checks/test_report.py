@@ -88,7 +88,25 @@ def test_a_mask_of_unexpected_labels_only_is_not_called_empty(tmp_path):
     add(tmp_path, "a", mask=np.full((12, 11, 10), 3, np.uint8))
     report = check(tmp_path)
     assert (len(report.problems), texts(report, "warning")) == (1, ["no mask holds the label 1"])
-    assert "foreground_share" not in report.rows[0] and not any("empty" in sentence for sentence in report.advice)
+    assert "foreground_fraction" not in report.rows[0] and not any("empty" in sentence for sentence in report.advice)
+
+
+def test_a_stray_label_beside_the_organ_is_an_error_like_any_other(tmp_path):
+    mask = np.zeros((12, 11, 10), np.uint8)
+    mask[3:6, 3:6, 3:6], mask[0, 0, 0] = 1, 7
+    add(tmp_path, "a", mask=mask)
+    add(tmp_path, "b")
+    assert [type(error) for error in check(tmp_path, labels=(1,)).errors] == [LabelError]
+
+
+def test_the_page_does_not_overwrite_a_scan(tmp_path):
+    add(tmp_path, "a")
+    scan, link = tmp_path / "a.nii.gz", tmp_path / "page.html"
+    before = scan.read_bytes()
+    link.symlink_to(scan)
+    with pytest.raises(UsageError, match="must not be an input"):
+        check(tmp_path).write_html(link, overwrite=True)
+    assert scan.read_bytes() == before
 
 
 def test_one_error_is_raised_as_itself(tmp_path):

@@ -10,7 +10,7 @@ CHANNEL = {"p1": 0.0, "p99": 100.0, "max": 120.0, "background": 0.0}
 ROW = {
     "group": None,
     "foreground_ml": 10.0,
-    "foreground_share": 0.1,
+    "foreground_fraction": 0.1,
     "spacing_mm": (1.0, 1.0, 2.0),
     "shape": (20, 20, 10),
     "labels": {0: 1, 1: 1, 2: 1},

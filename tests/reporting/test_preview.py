@@ -91,6 +91,16 @@ def test_what_makes_no_sense_is_refused_and_nothing_is_written(source, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_scan_by_another_name_is_not_overwritten(source, tmp_path):
+    case = find_cases(source)[0]
+    link = tmp_path / "page.png"
+    link.hardlink_to(case.images[0])
+    before = case.images[0].read_bytes()
+    with pytest.raises(UsageError, match="must not be an input"):
+        preview_augmentation([case], link, draws=1, overwrite=True)
+    assert case.images[0].read_bytes() == before
+
+
 def test_a_case_that_is_not_there_is_refused(source, tmp_path):
     with pytest.raises(CaseError, match="nobody"):
         preview_augmentation(source, tmp_path / "page.png", case_id="nobody")
