@@ -61,8 +61,8 @@ WAYS = (("ours", 1), ("MONAI", 1), ("MONAI", 2), ("surface-distance", 1))
 def masks(shift):
     """Return two glands of about 40 ml, one moved by a few voxels."""
     x, y, z = np.indices((256, 256, 48))
-    centres = (80, 80 + shift)
-    return np.array([((x - c) / 45) ** 2 + ((y - 128) / 38) ** 2 + ((z - 24) / 13) ** 2 < 1 for c in centres])
+    centers = (80, 80 + shift)
+    return np.array([((x - c) / 45) ** 2 + ((y - 128) / 38) ** 2 + ((z - 24) / 13) ** 2 < 1 for c in centers])
 
 
 def ours(truth, prediction):

@@ -10,7 +10,7 @@ stands beside it, which other programs on the machine disturb less. An epoch is 
 opening the dataset takes part of a second, which counts, and counts more the shorter an epoch is.
 
 `pipeline_memory`: the most memory that an epoch over 200 volumes of 128³ takes, against 20 volumes, each in a process
-of its own that reads batches of 2 and does nothing with them. The records hold int16, as scans that are not normalised
+of its own that reads batches of 2 and does nothing with them. The records hold int16, as scans that are not normalized
 do: 200 of float32 would fill 1.9 GB of disk, and what the pipeline holds, float32 batches, is the same. No
 augmentation, then with "strong"; the larger ratio counts.
 
@@ -40,7 +40,7 @@ SIZE, STEPS, ROUNDS = 64, 40, 5
 LARGE, COUNTS = 128, (20, 200)
 
 
-def write_records(folder, *, count, size, normalise):
+def write_records(folder, *, count, size, normalize):
     """Prepare `count` training cases of size³ noise with a ball as the organ; return the WORK folder."""
     from mcc_keras.datasets import find_cases
     from mcc_keras.preprocessing import Preprocessing
@@ -54,7 +54,7 @@ def write_records(folder, *, count, size, normalise):
     for index in range(count):
         for array, name in ((np.roll(image, index), f"case{index:03d}"), (mask, f"case{index:03d}_mask")):
             nib.save(nib.Nifti1Image(array, np.diag([1.0, 1.0, 1.0, 1.0])), scans / f"{name}.nii")
-    box = Preprocessing(size=size, normalise=normalise, clip_percentiles=None)
+    box = Preprocessing(size=size, normalize=normalize, clip_percentiles=None)
     write_tfrecords(find_cases(scans), folder / "work", preprocessing=box, split=(1.0, 0.0, 0.0), workers=2)
     shutil.rmtree(scans)
     return folder / "work"
@@ -69,7 +69,7 @@ def overhead(folder):
     from mcc_keras.pipeline.dataset import fixed_options, load_dataset
     from mcc_keras.pipeline.throughput import watch
 
-    work = write_records(folder / "small", count=2 * STEPS, size=SIZE, normalise="zscore")
+    work = write_records(folder / "small", count=2 * STEPS, size=SIZE, normalize="zscore")
     data, clock = watch(load_dataset(work, "train", batch_size=2, augment=PRESET))
     batch = next(iter(load_dataset(work, "train", batch_size=2)))
     held = tf.data.Dataset.from_tensors(batch).repeat(STEPS).with_options(fixed_options())
@@ -107,7 +107,7 @@ def print_peak(work, augment):
 
 def memory(folder):
     """Print a line a setting; return the larger ratio of peaks."""
-    works = [write_records(folder / str(n), count=n, size=LARGE, normalise="none") for n in COUNTS]
+    works = [write_records(folder / str(n), count=n, size=LARGE, normalize="none") for n in COUNTS]
     ratios = []
     print(f"\n{'peak, MB':16}" + "".join(f"{count:>6} volumes" for count in COUNTS) + f"{'ratio':>8}")
     for augment in (False, PRESET):

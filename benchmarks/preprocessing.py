@@ -2,7 +2,7 @@
 
     python benchmarks/preprocessing.py     about a minute on two quiet cores
 
-Each form runs in a process of its own: once on the scan's own grid, where voxels are only moved and normalised, and
+Each form runs in a process of its own: once on the scan's own grid, where voxels are only moved and normalized, and
 once to a box of another voxel size. Prints seconds of the clock, seconds of the processor, and the most memory above
 that before the call, when the scan is loaded already.
 """
@@ -44,11 +44,11 @@ def scan():
 def graph_form(image, preprocessing):
     import tensorflow as tf
 
-    from mcc_keras.preprocessing.graph import GraphGrid, normalised_box
+    from mcc_keras.preprocessing.graph import GraphGrid, normalized_box
 
     @tf.function(autograph=False)
     def box_of(image, affine):
-        return normalised_box(image, GraphGrid(image, affine, preprocessing), preprocessing)
+        return normalized_box(image, GraphGrid(image, affine, preprocessing), preprocessing)
 
     arguments = tf.constant(image), tf.constant(AFFINE)
     box_of.get_concrete_function(*arguments)

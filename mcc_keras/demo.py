@@ -56,11 +56,11 @@ class DemoResult:
     new_dice: float
     seconds: dict
 
-    def to_text(self):
+    def __str__(self):
         """Return the table of scores and the paths of what was made."""
         return "\n".join(
             [
-                self.scores.to_text(),
+                str(self.scores),
                 "",
                 f"new scan    {self.scan}",
                 f"its mask    {self.mask} (by the SavedModel, Dice {self.new_dice:.3f})",
@@ -68,8 +68,6 @@ class DemoResult:
                 f"report      {self.scores.report_path}",
             ]
         )
-
-    __str__ = to_text
 
 
 def run_demo(folder, *, seed=7, overwrite=False, progress=None):

@@ -59,11 +59,9 @@ class Environment:
         """Return the first lines of the text: what stands above a table of timings."""
         return "\n".join(self._lines()[:3])
 
-    def to_text(self):
+    def __str__(self):
         """Return one line per subject."""
         return "\n".join(self._lines())
-
-    __str__ = to_text
 
     def to_json(self):
         """Return the fields as JSON."""

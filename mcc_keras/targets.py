@@ -125,7 +125,7 @@ def checked_ignore_class(ignore_class):
 def _labels_fit(labels, classes):
     """Return whether labels are whole numbers of 0 ... classes - 1."""
     if "64" in keras.backend.standardize_dtype(labels.dtype):
-        labels = ops.cast(labels, "float32")  # 2³² must not become 0
+        labels = ops.cast(labels, "float32")  # a GPU has no minimum of 64-bit integers
     elif keras.backend.standardize_dtype(labels.dtype) in ("bool", "uint32"):
         labels = ops.cast(labels, "int32")
     fit = ops.logical_and(ops.min(labels) >= 0, ops.max(labels) < classes)

@@ -63,7 +63,7 @@ class Volume:
 
     @property
     def spacing_mm(self):
-        """The distance between neighbouring voxels along each axis of the array."""
+        """The distance between neighboring voxels along each axis of the array."""
         return tuple(float(step) for step in np.linalg.norm(self.affine[:3, :3], axis=0))
 
 

@@ -29,7 +29,7 @@ CHOICE = {
     "losses and metrics": "",
     "networks": "(do_not_mix or takes_a_step) and not (voxresnet and not deep) and not (mixed and not dense_vnet)",
 }
-# JAX compiles each operation for each shape: optimising what runs once takes longer than running it, and much comes
+# JAX compiles each operation for each shape: optimizing what runs once takes longer than running it, and much comes
 # back, within a run and in the next one.
 QUICK = {
     "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",

@@ -63,7 +63,7 @@ def test_a_second_demo_destroys_nothing_unless_told_to_and_then_gives_the_same_s
     assert result.scores.scores_path.read_bytes() == before
     (folder / "notes.txt").write_text("mine")
     again = demo.run_demo(folder, seed=3, overwrite=True)
-    assert again.scores.to_text() == result.scores.to_text()
+    assert str(again.scores) == str(result.scores)
     assert again.scores.scores_path.read_bytes() == before
     assert (folder / "notes.txt").read_text() == "mine"
 

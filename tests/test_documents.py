@@ -46,7 +46,7 @@ def test_a_document_comes_back_as_the_same_value(tmp_path):
         (b'{"schema": 1, "name": 3}', r"expected `str`, got `int` - at `\$.name`"),
         (b'{"schema": 1, "name": "a", "sizes": [1, "b"]}', r"\$.sizes\[1\]"),
         (b'{"schema": 1, "name": "a", "inner": {"count": 0}}', r"count=0. - at `\$.inner`"),
-        (b'{"schema": 1, "name": "a", "colour": 1}', "found also colour"),
+        (b'{"schema": 1, "name": "a", "color": 1}', "found also color"),
         (b'{"schema": 1, "name": "a", "inner": {"count": 2, "depth": 1}}', "found also depth"),
     ],
 )

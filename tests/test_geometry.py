@@ -23,7 +23,7 @@ AFFINES = st.builds(
     SPACING,
     st.tuples(DEGREES, DEGREES),
 )
-PLAIN = {"clip_percentiles": None, "normalise": "none"}
+PLAIN = {"clip_percentiles": None, "normalize": "none"}
 
 
 def affine_of(axes, signs, spacing, degrees):
@@ -36,15 +36,15 @@ def affine_of(axes, signs, spacing, degrees):
 
 
 def box_geometry(shape, affine, size, spacing_mm):
-    """The affine of a box with the scan's centre and its closest canonical directions."""
+    """The affine of a box with the scan's center and its closest canonical directions."""
     columns, kinds = affine[:3, :3], nib.io_orientation(affine)
     directions = np.zeros((3, 3))
     for stored, (canonical, sign) in enumerate(kinds):
         directions[:, int(canonical)] = sign * columns[:, stored] / np.linalg.norm(columns[:, stored])
     box = np.eye(4)
     box[:3, :3] = directions * spacing_mm
-    centre = affine[:3, :3] @ ((np.array(shape) - 1) / 2) + affine[:3, 3]
-    box[:3, 3] = centre - box[:3, :3] @ ((np.array(size) - 1) / 2)
+    center = affine[:3, :3] @ ((np.array(shape) - 1) / 2) + affine[:3, 3]
+    box[:3, 3] = center - box[:3, :3] @ ((np.array(size) - 1) / 2)
     return box
 
 
@@ -74,7 +74,7 @@ def test_a_scan_thinner_than_a_voxel_of_the_box_is_not_lost(slices):
 
 
 def moved_mm(from_mm, to_mm):
-    """Interpolation is exact; the mean of what is covered counts a voxel cut by the border at its own centre.
+    """Interpolation is exact; the mean of what is covered counts a voxel cut by the border at its own center.
 
     A fraction a of it counts a (1 - a) / 2 <= 1 / 8 of a voxel off, divided by the voxels that are covered.
     """
@@ -177,8 +177,8 @@ def test_no_label_vanishes_that_fills_one_target_voxel(affine, shape, size, spac
     candidates = np.argwhere(well_inside(millimetres(size, box_affine), affine, shape, wide_mm))
     assume(len(candidates))
     voxel = tuple(candidates[pick % len(candidates)])
-    centre = box_affine[:3, :3] @ voxel + box_affine[:3, 3]
-    index = np.linalg.inv(affine[:3, :3]) @ (centre - affine[:3, 3])
+    center = box_affine[:3, :3] @ voxel + box_affine[:3, 3]
+    index = np.linalg.inv(affine[:3, :3]) @ (center - affine[:3, 3])
     reach = np.maximum(1, wide_mm / stored_mm) / 2 + 0.5
     apart = np.abs(np.moveaxis(np.indices(shape), 0, -1) - index)
     mask = np.where((apart < reach).all(-1), 2, np.random.default_rng(0).choice([0, 1, 3], shape)).astype(np.uint8)

@@ -157,7 +157,7 @@ def test_a_path_on_another_machine_is_refused(path):
         read_volume(path)
 
 
-def test_suffixes_are_recognised_in_any_case():
+def test_suffixes_are_recognized_in_any_case():
     assert [suffix_of(name) for name in ("A.NII.GZ", "b.nrrd", "c.gz", "d.nii.gz.txt")] == [".nii.gz", ".nrrd", "", ""]
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# XLA need not optimise what runs once.
+# XLA need not optimize what runs once.
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 CODE = """
 import json, sys

@@ -78,7 +78,7 @@ def random_low_resolution(seed, image, most, *, axes=LAST_TO_FIRST):
 def ghosting(image, strength, *, count, axis):
     """Return the image with `count` ghosts along an axis: every count-th line of k-space is weaker by `strength`.
 
-    The line through the centre of k-space is kept, and with it the mean.
+    The line through the center of k-space is kept, and with it the mean.
     """
     n = image.shape[axis]
     line = tf.minimum(tf.range(n), n - tf.range(n))
@@ -141,7 +141,7 @@ def motion(image, shifts, *, axis):
 def random_motion(seed, image, most, *, spacing_mm):
     """Let the patient move a few times, by up to ± `most` millimetres along each axis.
 
-    Where the centre of k-space is read the patient is in place, so that the mask stays true.
+    Where the center of k-space is read the patient is in place, so that the mask stays true.
     """
     time, place, axis = split(seed, 3)
     moves = uniform(time, (MOVES,))
@@ -171,7 +171,7 @@ def _gaussian(n, deviation, reach):
 
 
 def _thick(n, factor):
-    """(n, n): means over thick slices, read linearly between the slices' centres."""
+    """(n, n): means over thick slices, read linearly between the slices' centers."""
     slices = tf.range(n, dtype=tf.float32)[:, None]
     voxels = tf.range(n, dtype=tf.float32)
     covered = tf.minimum((slices + 1) * factor, voxels + 1) - tf.maximum(slices * factor, voxels)

@@ -3,11 +3,11 @@
 import tensorflow as tf
 
 
-def corner_about(centre, size, shape):
-    """Return the first voxel, integer (3,), of the box whose centre is the point, moved into the volume.
+def corner_about(center, size, shape):
+    """Return the first voxel, integer (3,), of the box whose center is the point, moved into the volume.
 
     Args:
-        centre: (3,), in voxels. A voxel's own coordinates make it the middle one, of an even number the upper of two.
+        center: (3,), in voxels. A voxel's own coordinates make it the middle one, of an even number the upper of two.
         size: (x, y, z) of the box.
         shape: (x, y, z) of the volume, at least as large.
 
@@ -17,14 +17,14 @@ def corner_about(centre, size, shape):
     [3, 2, 0]
     """
     first = tf.floor(
-        centre - centre_of((0, 0, 0), size) + 1e-3
+        center - center_of((0, 0, 0), size) + 1e-3
     )  # a point that was turned there and back is a little off
     most = tf.constant([n - m for n, m in zip(shape, size, strict=True)])
     return tf.clip_by_value(tf.cast(first, tf.int32), 0, most)
 
 
-def centre_of(corner, size):
-    """Return the centre (3,) of the box at a corner, in voxels."""
+def center_of(corner, size):
+    """Return the center (3,) of the box at a corner, in voxels."""
     return tf.cast(corner, tf.float32) + tf.constant([(n - 1) / 2 for n in size], tf.float32)
 
 

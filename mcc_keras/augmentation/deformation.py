@@ -14,7 +14,7 @@ class Deformation:
     Args:
         shape: (x, y, z) of both.
         flips: Three truth values.
-        matrix: (3, 3), or `None` where nothing is affine; in voxels, about the centre.
+        matrix: (3, 3), or `None` where nothing is affine; in voxels, about the center.
         shift: (3,), in voxels.
         bend: (3, n, n, n), shifts of the control points, or `None`.
         bent: Truth value: whether they are shifted at all; `True` itself where nothing is drawn.

@@ -5,7 +5,7 @@ import functools
 import tensorflow as tf
 
 from mcc_keras.augmentation import acquisition, intensity, resampling, spatial
-from mcc_keras.augmentation.boxes import centre_of, corner_about, cut
+from mcc_keras.augmentation.boxes import center_of, corner_about, cut
 from mcc_keras.augmentation.changes import INTENSITIES, SPATIAL
 from mcc_keras.augmentation.deformation import Deformation
 from mcc_keras.augmentation.draws import perhaps, split, uniform
@@ -31,7 +31,7 @@ _INTENSITIES = {
 }
 
 
-def augment(policy, seed, image, mask, *, spacing_mm, patch_size, centre):
+def augment(policy, seed, image, mask, *, spacing_mm, patch_size, center):
     """Apply a policy; see `Augmentation.__call__`."""
     image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
     shape = tuple(image.shape[:3])
@@ -41,10 +41,10 @@ def augment(policy, seed, image, mask, *, spacing_mm, patch_size, centre):
     patch_size = shape if patch_size is None else tuple(patch_size)
     if len(patch_size) != 3 or not all(0 < m <= n for m, n in zip(patch_size, shape, strict=True)):
         raise UsageError(f"Expected a patch within the volume, {shape}. Received: patch_size={patch_size}.")
-    centre = centre_of((0, 0, 0), shape) if centre is None else centre
-    centre, spacing_mm = (tf.cast(tf.convert_to_tensor(each), tf.float32) for each in (centre, spacing_mm))
+    center = center_of((0, 0, 0), shape) if center is None else center
+    center, spacing_mm = (tf.cast(tf.convert_to_tensor(each), tf.float32) for each in (center, spacing_mm))
     # On a CPU the compiled form is many times faster than one kernel per operation; it is compiled once per shape.
-    return compiled(policy, patch_size)(tf.convert_to_tensor(seed), image, mask, spacing_mm, centre)
+    return compiled(policy, patch_size)(tf.convert_to_tensor(seed), image, mask, spacing_mm, center)
 
 
 @functools.lru_cache(maxsize=64)
@@ -52,15 +52,15 @@ def compiled(policy, patch_size):
     """The whole policy as one XLA kernel: equal policies share it."""
 
     @tf.function(jit_compile=True)
-    def apply(seed, image, mask, spacing_mm, centre):
+    def apply(seed, image, mask, spacing_mm, center):
         place, light = split(seed, 2)
-        image, mask = _move(policy, place, image, mask, spacing_mm=spacing_mm, patch_size=patch_size, centre=centre)
+        image, mask = _move(policy, place, image, mask, spacing_mm=spacing_mm, patch_size=patch_size, center=center)
         return _shade(policy, light, image, spacing_mm=spacing_mm), mask
 
     return apply
 
 
-def _move(policy, seed, image, mask, *, spacing_mm, patch_size, centre):
+def _move(policy, seed, image, mask, *, spacing_mm, patch_size, center):
     """Draw a deformation, and read image and mask once where it says."""
     shape = tuple(image.shape[:3])
     deformation = _draw(policy, seed, shape, spacing_mm)
@@ -68,9 +68,9 @@ def _move(policy, seed, image, mask, *, spacing_mm, patch_size, centre):
     if deformation is None and whole:
         return image, mask
     if deformation is None:
-        corner = corner_about(centre, patch_size, shape)
+        corner = corner_about(center, patch_size, shape)
         return cut(image, corner, patch_size), cut(mask, corner, patch_size)
-    corner = (0, 0, 0) if whole else corner_about(deformation.place_of(centre), patch_size, shape)
+    corner = (0, 0, 0) if whole else corner_about(deformation.place_of(center), patch_size, shape)
     points = deformation.points(patch_size, corner)
     outside = background_of(image) if policy.padding == "background" else policy.padding
     mask_outside = "edge" if policy.padding == "edge" else 0

@@ -136,7 +136,7 @@ class Augmentation:
         """
         return parse_document(text, cls, path=path, schema=SCHEMA)
 
-    def __call__(self, seed, image, mask, *, spacing_mm, patch_size=None, centre=None):
+    def __call__(self, seed, image, mask, *, spacing_mm, patch_size=None, center=None):
         """Return the changed image and mask, of the same types.
 
         Args:
@@ -146,8 +146,8 @@ class Augmentation:
             spacing_mm: (3,), voxel sizes.
             patch_size: Three integers: only this patch of the changed volume is computed. Voxels move as they do in the
                 whole; intensities change by what the patch shows. `None`: the whole volume.
-            centre: (3,), in voxels, what is in the middle of the patch: a place in the given volume, which is followed
-                to where the changes move it, as far as the edge of the volume allows. `None`: its centre.
+            center: (3,), in voxels, what is in the middle of the patch: a place in the given volume, which is followed
+                to where the changes move it, as far as the edge of the volume allows. `None`: its center.
 
         Raises:
             UsageError: Shapes that do not fit.
@@ -156,7 +156,7 @@ class Augmentation:
             raise UsageError(f"`swap_labels` must be values of the mask here. Received: {self.swap_labels}.")
         from mcc_keras.augmentation.kernel import augment  # TensorFlow is loaded for this, not for the value
 
-        return augment(self, seed, image, mask, spacing_mm=spacing_mm, patch_size=patch_size, centre=centre)
+        return augment(self, seed, image, mask, spacing_mm=spacing_mm, patch_size=patch_size, center=center)
 
 
 def _number(value, name, *, most):

@@ -1,6 +1,6 @@
 """Reading a volume at points: images linear or cubic, masks nearest or by the largest linear share of a label.
 
-`padding` says what lies outside, half a voxel and more beyond the outer voxels' centres: `"edge"` repeats these voxels;
+`padding` says what lies outside, half a voxel and more beyond the outer voxels' centers: `"edge"` repeats these voxels;
 a number, or one a channel, is put there.
 """
 
@@ -83,7 +83,7 @@ def _taps(volume, points, kernel):
     """For each axis: (weight, place in `_flat`) of the voxels that the kernel reads."""
     taps = []
     for place, n, stride in _axes(volume, points):
-        # The last voxel is the upper neighbour of the one before it, so that no linear read leaves the volume.
+        # The last voxel is the upper neighbor of the one before it, so that no linear read leaves the volume.
         low = tf.minimum(tf.floor(place), max(n - 2.0, 0.0))
         first, taps_here = tf.cast(low, tf.int32), kernel(place - low)
         within = (0, 1) if n > 1 else (0,)

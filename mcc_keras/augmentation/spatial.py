@@ -33,17 +33,17 @@ def draw_flips(seed, axes):
 
 
 def affine(points, matrix, shift, *, shape=None):
-    """Return points moved about the volume's centre: matrix (3, 3) and shift (3,), in voxels."""
-    centre = [(n - 1) / 2 for n in _shape(points, shape)]
-    offset = [place - middle for place, middle in zip(tf.unstack(points), centre, strict=True)]
+    """Return points moved about the volume's center: matrix (3, 3) and shift (3,), in voxels."""
+    center = [(n - 1) / 2 for n in _shape(points, shape)]
+    offset = [place - middle for place, middle in zip(tf.unstack(points), center, strict=True)]
     # Not a matrix product: sums are compiled into the loop that reads the volume, and no point is ever stored.
     return tf.stack(
-        [sum(matrix[row, axis] * offset[axis] for axis in range(3)) + (centre[row] + shift[row]) for row in range(3)]
+        [sum(matrix[row, axis] * offset[axis] for axis in range(3)) + (center[row] + shift[row]) for row in range(3)]
     )
 
 
 def random_affine(seed, points, spacing_mm, **most):
-    """Turn, scale, shear and shift about the centre, as `draw_affine` draws it."""
+    """Turn, scale, shear and shift about the center, as `draw_affine` draws it."""
     return affine(points, *draw_affine(seed, points.shape[1:], spacing_mm, **most))
 
 

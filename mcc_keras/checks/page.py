@@ -14,7 +14,7 @@ from mcc_keras.reporting.html import (
     swatch,
     table,
 )
-from mcc_keras.reporting.thumbnails import class_colour
+from mcc_keras.reporting.thumbnails import class_color
 
 MAX_PICTURES = 300  # about 20 kB each
 MAX_NAMES = 200
@@ -41,7 +41,7 @@ def build_page(report):
 
 _LEGEND = (
     "Axial, coronal and sagittal slice through the middle of the foreground, the first channel, the outline of each "
-    "class in its colour; the patient's right is on the left."
+    "class in its color; the patient's right is on the left."
 )
 
 
@@ -49,7 +49,7 @@ def _classes(report):
     """Which outline is which, where there are several."""
     if len(report.task.labels) == 1:
         return Markup("")
-    return paragraph(join(swatch(class_colour(index), name) for index, name in enumerate(report.task.names)))
+    return paragraph(join(swatch(class_color(index), name) for index, name in enumerate(report.task.names)))
 
 
 def _problem(row):

@@ -65,7 +65,7 @@ class CheckReport:
         ordered = sorted(found.items(), key=lambda item: _KINDS.index(item[0][0]))
         return [(kind, cases, text) for (kind, text), cases in ordered]
 
-    def to_text(self):
+    def __str__(self):
         """Return the report as plain text."""
         lines = [printable(f"{name}: {value}") for name, value in self.summary().items()]
         if len(self.rows) <= _CASES_IN_TEXT:

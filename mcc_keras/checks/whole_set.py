@@ -188,7 +188,7 @@ def _intensity_spread(name, channels):
         return None
     return (
         f"intensities of {name} differ by a factor of {levels.max() / levels.min():,.0f} between cases "
-        f"(maxima from {tops.min():,.6g} to {tops.max():,.10g}): normalise each volume by itself"
+        f"(maxima from {tops.min():,.6g} to {tops.max():,.10g}): normalize each volume by itself"
     )
 
 

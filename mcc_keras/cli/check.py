@@ -28,5 +28,5 @@ def run(source, json, html, workers, overwrite, in_options, accept_loss, **optio
     report = mk.check_cases(cases, **measured, workers=workers, progress=True, pictures=bool(html))
     if html:
         report.write_html(html, overwrite=overwrite)
-    print(report.to_json() if json else in_options(report.to_text()))
+    print(report.to_json() if json else in_options(str(report)))
     return mk.errors.DataError.exit_code if report.problems else 0

@@ -31,6 +31,18 @@ def named_labels(text):
 named_labels.__name__ = "list of labels"
 
 
+def swapped_pair(text):
+    """Return the two labels or names that `L:L` joins.
+
+    Example:
+
+    >>> swapped_pair("1:2"), swapped_pair("left lung:right lung")
+    ((1, 2), ('left lung', 'right lung'))
+    """
+    first, second = text.split(":")
+    return label(first), label(second)
+
+
 def list_of(convert):
     """Return a converter of values separated by commas.
 

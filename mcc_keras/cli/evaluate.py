@@ -18,4 +18,4 @@ def add_arguments(parser):
 
 
 def run(run, **options):
-    print(mk.evaluate(run, **options).to_text())
+    print(mk.evaluate(run, **options))

@@ -11,4 +11,4 @@ def add_arguments(parser):
 
 def run(json):
     environment = mk.describe_environment()
-    print(environment.to_json() if json else environment.to_text())
+    print(environment.to_json() if json else str(environment))

@@ -18,6 +18,7 @@ ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPER
 def main(argv=None):
     """Run one command and return its exit code; only a bug of the package ends with a traceback."""
     argv = sys.argv[1:] if argv is None else argv
+    os.environ["PYTHONSAFEPATH"] = "1"  # worker processes import nothing from the current folder, which may hold scans
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # so that a terminal that is not UTF-8 shows what it can
             stream.reconfigure(errors="backslashreplace")

@@ -145,6 +145,17 @@ def add_measures(parser):
     parser.add_argument("--by", metavar="COLUMN", help="column of the table whose values get means of their own")
 
 
+def add_reading(parser, nonfinite=None):
+    """Add the choices of reading; without defaults they are those of the training."""
+    parser.add_argument("--affine", choices=("sform", "qform"), help="NIfTI affine to use (that of the training)")
+    parser.add_argument(
+        "--nonfinite",
+        choices=("error", "zero"),
+        default=nonfinite,
+        help=f"refuse NaN and infinite voxels, or read them as 0 ({nonfinite or 'as in training'})",
+    )
+
+
 def add_overwrite(parser):
     """Add the permission to replace an earlier output."""
     parser.add_argument("--overwrite", action="store_true", help="replace the output of an earlier call")

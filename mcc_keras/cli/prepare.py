@@ -16,7 +16,7 @@ from mcc_keras.cli.options import (
 
 SUMMARY = "split a data set by patient, preprocess it, write records"
 PREPROCESSING = (
-    *("size", "spacing_mm", "window", "clip_percentiles", "normalise", "statistics", "ignore_background"),
+    *("size", "spacing_mm", "window", "clip_percentiles", "normalize", "statistics", "ignore_background"),
     *("background_value", "crop_margin_mm"),
 )
 
@@ -58,9 +58,9 @@ def _add_intensities(parser):
         metavar="LOW,HIGH",
         help="without a window, clip at these percentiles; or none (1,99)",
     )
-    parser.add_argument("--normalise", choices=("zscore", "minmax", "none"), default="zscore", help="(%(default)s)")
+    parser.add_argument("--normalize", choices=("zscore", "minmax", "none"), default="zscore", help="(%(default)s)")
     parser.add_argument(
-        "--statistics", choices=("volume", "set"), default="volume", help="of each scan, or of all training scans"
+        "--statistics", choices=("volume", "dataset"), default="volume", help="of each scan, or of all training scans"
     )
     parser.add_argument(
         "--ignore-background", action="store_true", help="leave background voxels out of the statistics"

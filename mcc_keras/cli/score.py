@@ -33,4 +33,4 @@ def add_arguments(parser):
 
 
 def run(truth, prediction, output, **options):
-    print(mk.score(truth, prediction, output, **options).to_text())
+    print(mk.score(truth, prediction, output, **options))

@@ -1,7 +1,7 @@
 """`mcc-keras segment`."""
 
 import mcc_keras as mk
-from mcc_keras.cli.options import add_images_and_output, add_largest_component
+from mcc_keras.cli.options import add_images_and_output, add_largest_component, add_reading
 
 SUMMARY = "segment a scan with a run"
 
@@ -9,6 +9,7 @@ SUMMARY = "segment a scan with a run"
 def add_arguments(parser):
     parser.add_argument("--run", required=True, metavar="RUN", help="folder that `train` wrote")
     add_images_and_output(parser)
+    add_reading(parser)
     add_largest_component(parser)
 
 

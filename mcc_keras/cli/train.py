@@ -1,8 +1,10 @@
 """`mcc-keras train`."""
 
+import dataclasses
 from argparse import SUPPRESS
 
 import mcc_keras as mk
+from mcc_keras.cli.converters import list_of, swapped_pair
 from mcc_keras.cli.options import add_augment, read_policy, read_value
 
 SUMMARY = "train a network on records"
@@ -31,8 +33,24 @@ def add_arguments(parser):
     changes.add_argument(
         "--no-augment", dest="augment", action="store_false", default=SUPPRESS, help="train on the cases unchanged"
     )
+    parser.add_argument(
+        "--swap-labels",
+        type=list_of(swapped_pair),
+        metavar="L:L,…",
+        help="labels or names to swap where right and left are flipped, as 1:2",
+    )
+    parser.add_argument("--no-flip", action="store_true", help="do not flip right and left")
     parser.add_argument("--restart", action="store_true", help="begin again; an earlier run is renamed to RUN.1")
     add("--seed", type=int, help="seed of weights, order and augmentation (0)")
+
+
+def _adapted(augment, swap_labels, no_flip):
+    """Return an augmentation with the options on sides, as an `Augmentation` or `None`."""
+    policy = mk.Recipe(augment=augment).augment if not isinstance(augment, mk.Augmentation) else augment
+    if policy is None:
+        return False
+    flip = (False, *policy.flip[1:]) if no_flip else policy.flip
+    return dataclasses.replace(policy, flip=flip, swap_labels=swap_labels or policy.swap_labels)
 
 
 class _Adder:
@@ -45,8 +63,10 @@ class _Adder:
         self.parser.add_argument(*names, default=SUPPRESS, **settings)
 
 
-def run(work, run, recipe=None, **options):
+def run(work, run, swap_labels, no_flip, recipe=None, **options):
     recipe = recipe and read_value(mk.Recipe, recipe)
     read_policy(options)
+    if swap_labels or no_flip:
+        options["augment"] = _adapted(options.get("augment", recipe.augment if recipe else True), swap_labels, no_flip)
     folder = mk.train(work, run, recipe=recipe, **options).folder
     print(f"trained: {folder}\nnext:    mcc-keras evaluate {folder}\n         tensorboard --logdir {folder / 'logs'}")

@@ -14,5 +14,5 @@ def add_arguments(parser):
 
 def run(work, **options):
     found = mk.verify_records(work, **options)
-    print(found.to_text())
+    print(found)
     return mk.errors.DataError.exit_code if found.problems else 0

@@ -256,7 +256,7 @@ def whole_labels(volume):
             volume.path,
             f"expected whole numbers as labels, found {int((apart > RESIDUE).sum())} others, "
             f"like {array[first]:.6g} at {first}",
-            "Was it interpolated? Use nearest neighbour for masks.",
+            "Was it interpolated? Use nearest neighbor for masks.",
         )
     return rounded.astype(np.int64)
 

@@ -50,7 +50,7 @@ class SyntheticVolume:
 def random_volume(seed, *, size=(72, 72, 28), foreground_fraction=0.01, with_organ=True, num_labels=1, num_channels=1):
     """Draw one synthetic scan.
 
-    The organ takes the `n` voxels nearest to its centre, measured in its own lumpy shape, where
+    The organ takes the `n` voxels nearest to its center, measured in its own lumpy shape, where
     `n = foreground_fraction · voxels · factor` and the factor varies between 0.65 and 1.5 from scan to scan.
 
     Args:
@@ -82,8 +82,8 @@ def random_volume(seed, *, size=(72, 72, 28), foreground_fraction=0.01, with_org
     points = _points(shape, affine, middle_mm + rng.uniform(-4, 4, 3))
     signal = _paint_body(rng, points, shape, spacing_mm)
 
-    organ_centre = np.array([rng.uniform(-10, 10), rng.uniform(6, 22), rng.uniform(-15, 15)])
-    distance = _distance(points, organ_centre, rng.uniform(0.85, 1.2, 3), _random_rotation(rng, 40), _bumps(rng))
+    organ_center = np.array([rng.uniform(-10, 10), rng.uniform(6, 22), rng.uniform(-15, 15)])
+    distance = _distance(points, organ_center, rng.uniform(0.85, 1.2, 3), _random_rotation(rng, 40), _bumps(rng))
     factor = np.clip(rng.lognormal(0, 0.2), 0.65, 1.5)
     num_voxels = max(num_labels, round(foreground_fraction * factor * distance[0].size))
     rank = np.argsort(distance.mean(axis=0), axis=None, kind="stable")[:num_voxels]
@@ -91,7 +91,7 @@ def random_volume(seed, *, size=(72, 72, 28), foreground_fraction=0.01, with_org
     speckle = 1 + 0.13 * _texture(rng, shape, spacing_mm, sigma_mm=1.3)
 
     organ = _coverage(distance, radius_mm) if with_organ else np.zeros_like(distance)
-    _paint_distractor(rng, points, signal, organ, shape, spacing_mm, radius_mm, organ_centre)
+    _paint_distractor(rng, points, signal, organ, shape, spacing_mm, radius_mm, organ_center)
     mask = np.zeros(shape, np.uint8)
     if with_organ:
         _paint(signal, organ, "capsule")
@@ -138,12 +138,12 @@ def _random_grid(rng, size):
     return shape, affine.astype(np.float32).astype(np.float64)
 
 
-def _points(shape, affine, centre_mm):
+def _points(shape, affine, center_mm):
     """Where each voxel lies in the body, in millimetres: (3, sub-slices, x, y, z)."""
     i, j, k = (np.arange(n, dtype=np.float32) for n in shape)
     k = k + np.asarray(SUB_SLICES, np.float32)[:, None]
     steps = affine[:3, :3].astype(np.float32)[..., None, None, None, None]
-    start = (affine[:3, 3] - centre_mm).astype(np.float32)[:, None, None, None, None]
+    start = (affine[:3, 3] - center_mm).astype(np.float32)[:, None, None, None, None]
     return start + steps[:, 0] * i[:, None, None] + steps[:, 1] * j[:, None] + steps[:, 2] * k[:, None, None, :]
 
 
@@ -156,10 +156,10 @@ def _bumps(rng, *, count=6, height=0.3):
     return directions / np.linalg.norm(directions, axis=1, keepdims=True), rng.uniform(-height / 2, height, count)
 
 
-def _distance(points, centre_mm, stretch, rotation, bumps=None):
-    """Distance from a centre, measured in an ellipsoid's own axes and, with bumps, in its lumpy radius."""
+def _distance(points, center_mm, stretch, rotation, bumps=None):
+    """Distance from a center, measured in an ellipsoid's own axes and, with bumps, in its lumpy radius."""
     matrix = (rotation.T / np.asarray(stretch, float)[:, None]).astype(np.float32)
-    offset = points - np.asarray(centre_mm, np.float32).reshape(3, 1, 1, 1, 1)
+    offset = points - np.asarray(center_mm, np.float32).reshape(3, 1, 1, 1, 1)
     own = np.einsum("ab,b...->a...", matrix, offset)
     distance = np.sqrt((own**2).sum(axis=0))
     if bumps is not None:
@@ -197,25 +197,25 @@ def _paint_body(rng, points, shape, spacing_mm):
     lobes = 1 / (1 + np.exp(-6 * (_texture(rng, shape, spacing_mm, sigma_mm=6) - 0.3)))
     _paint(signal, inside * lobes, "gland", 1 + 0.12 * _texture(rng, shape, spacing_mm, sigma_mm=1.3))
     for side in (-1, 1):
-        centre = (side * rng.uniform(29, 33), rng.uniform(-10, 4), rng.uniform(-25, 25))
-        bone = _distance(points, centre, (0.8, 0.9, 1.6), _random_rotation(rng, 20))
+        center = (side * rng.uniform(29, 33), rng.uniform(-10, 4), rng.uniform(-25, 25))
+        bone = _distance(points, center, (0.8, 0.9, 1.6), _random_rotation(rng, 20))
         _paint(signal, _coverage(bone, rng.uniform(5, 7)), "bone")
     for _ in range(3):
-        centre = (rng.uniform(-30, 30), rng.uniform(-28, 28), rng.uniform(-30, 30))
-        vessel = _distance(points, centre, (1, 1, 6), _random_rotation(rng, 35))
+        center = (rng.uniform(-30, 30), rng.uniform(-28, 28), rng.uniform(-30, 30))
+        vessel = _distance(points, center, (1, 1, 6), _random_rotation(rng, 35))
         _paint(signal, _coverage(vessel, rng.uniform(1.8, 3)) * inside, "fluid")
     return signal
 
 
-def _paint_distractor(rng, points, signal, organ, shape, spacing_mm, radius_mm, organ_centre):
+def _paint_distractor(rng, points, signal, organ, shape, spacing_mm, radius_mm, organ_center):
     """As bright as the organ and about as large, but smooth, elongated, without a capsule; behind it or beside it."""
     gap_mm = 2.2 * radius_mm
     if rng.random() < 0.6:
-        centre = np.array([rng.uniform(-18, 18), organ_centre[1] - gap_mm - rng.uniform(0, 6), rng.uniform(-15, 15)])
+        center = np.array([rng.uniform(-18, 18), organ_center[1] - gap_mm - rng.uniform(0, 6), rng.uniform(-15, 15)])
     else:
         side = rng.choice((-1, 1))
-        centre = np.array([organ_centre[0] + side * gap_mm, rng.uniform(-10, 14), rng.uniform(-15, 15)])
-    distance = _distance(points, centre, (0.75, 0.75, 1.9), _random_rotation(rng, 20))
+        center = np.array([organ_center[0] + side * gap_mm, rng.uniform(-10, 14), rng.uniform(-15, 15)])
+    distance = _distance(points, center, (0.75, 0.75, 1.9), _random_rotation(rng, 20))
     texture = 1 + 0.03 * _texture(rng, shape, spacing_mm, sigma_mm=3)
     coverage = _coverage(distance, radius_mm * rng.uniform(0.8, 1.1)) * (1 - organ)
     _paint(signal, coverage, "distractor", rng.uniform(0.92, 1.08) * texture)

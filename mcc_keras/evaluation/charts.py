@@ -4,7 +4,7 @@ import numpy as np
 
 from mcc_keras.reporting import plots
 from mcc_keras.reporting.html import picture
-from mcc_keras.reporting.thumbnails import class_colour
+from mcc_keras.reporting.thumbnails import class_color
 
 SIZE = (5.2, 3.2)
 
@@ -33,7 +33,7 @@ def volume_charts(rows):
         figure = plots.new_figure(SIZE)
         ax = figure.subplots()
         for index, name in enumerate(classes):
-            draw(ax, [row for row in rows if row["class"] == name], color=f"#{bytes(class_colour(index)).hex()}")
+            draw(ax, [row for row in rows if row["class"] == name], color=f"#{bytes(class_color(index)).hex()}")
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25)
         yield picture(figure, alt=alt)

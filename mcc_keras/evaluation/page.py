@@ -4,7 +4,7 @@ from mcc_keras.evaluation.charts import learning_curves, volume_charts
 from mcc_keras.evaluation.measures import FALSE_ALARM, MEASURES, MISSED, OUTCOMES
 from mcc_keras.evaluation.scores import CLASS_HEADS, brief_measures, class_lines, describe, head_of
 from mcc_keras.reporting import html
-from mcc_keras.reporting.thumbnails import class_colour, predicted_colour
+from mcc_keras.reporting.thumbnails import class_color, predicted_color
 
 MAX_PICTURES = 300  # about 40 kB each
 _SHOWN = ("loss", "epochs", "minutes", "batch_size", "precision", "seed")
@@ -36,7 +36,7 @@ def build_score_page(scores, *, pictures, run=None):
         note = html.paragraph("On the boxes that the network sees; all other scores are on the scans’ own grids.")
         parts.append(html.section("Learning", html.gallery(learning_curves(run)), note))
     parts.append(html.section("Worst, median and best case", _legend(summary), *_extremes(scores, ordered, pictures)))
-    parts.append(html.section("Volumes", html.gallery(volume_charts(scores)), _colours(summary)))
+    parts.append(html.section("Volumes", html.gallery(volume_charts(scores)), _colors(summary)))
     parts.append(html.section("Case by case", _case_table(scores, anchors), html.paragraph(EMPTY_RULE)))
     if len(shown) < len(ordered):
         parts.append(html.paragraph(f"Pictures of {len(shown)} of {len(ordered)} cases, the worst first."))
@@ -89,20 +89,20 @@ def _legend(summary):
     names = [group.name for group in summary.classes if group.name not in summary.settings.regions]
     if len(names) == 1:
         lines = [
-            html.swatch(class_colour(0), "true"),
-            html.swatch(predicted_colour(0, num_classes=1), "predicted", dashed=True),
+            html.swatch(class_color(0), "true"),
+            html.swatch(predicted_color(0, num_classes=1), "predicted", dashed=True),
         ]
     else:
-        lines = [html.swatch(class_colour(index), name) for index, name in enumerate(names)]
+        lines = [html.swatch(class_color(index), name) for index, name in enumerate(names)]
         lines.append(html.Markup(" · solid true, dashed predicted"))
     note = "Slices through the middle of the organ; the patient’s right is on the left of axial and coronal slices."
     return html.element('<p class="note">{}. {}</p>', html.join(lines), note)
 
 
-def _colours(summary):
+def _colors(summary):
     """Which points of the charts are which class, where there are several."""
     names = [group.name for group in summary.classes]
-    lines = [html.swatch(class_colour(index), name) for index, name in enumerate(names)] if len(names) > 1 else []
+    lines = [html.swatch(class_color(index), name) for index, name in enumerate(names)] if len(names) > 1 else []
     return html.element('<p class="note">{}</p>', html.join(lines))
 
 

@@ -120,15 +120,13 @@ class Scores(list):
         means = [mean for mean in means if mean is not None]
         return sum(means) / len(means) if means else None
 
-    def to_text(self):
+    def __str__(self):
         """Return the scores as a table to read."""
         tables = [_case_table(self), _class_table(self.summary.classes)]
         for value, classes in self.summary.groups.items():
             tables.append([printable(f"{self.summary.by}: {value}"), *_class_table(classes)])
         tables.append(describe(self.summary))
         return "\n\n".join("\n".join(table) for table in tables)
-
-    __str__ = to_text
 
 
 def summarize_rows(rows, *, summary, seed=0):

@@ -5,7 +5,7 @@ metaimage.py      MetaImage: `.mha`, `.mhd` and its data file
 nrrd.py           NRRD
 text_header.py    shared by MetaImage and NRRD: lines of text, and voxels behind or beside them
 dicom.py          a folder of DICOM files of one series
-dicom_tags.py     recognises DICOM files by their first elements
+dicom_tags.py     recognizes DICOM files by their first elements
 dicom_slices.py   decodes and orders the slices, in a process of its own
 geometry.py       affines: which one a NIfTI header means, and how far two of them are apart
 streams.py        plain and gzip files, read in pieces and within limits

@@ -1,6 +1,6 @@
 """A folder of DICOM files, one slice per file, as one volume.
 
-`dicom_tags` recognises the files of the series, `dicom_slices` decodes them with SimpleITK (GDCM). Damaged files can
+`dicom_tags` recognizes the files of the series, `dicom_slices` decodes them with SimpleITK (GDCM). Damaged files can
 crash the native decoder, so it runs in a process of its own.
 """
 
@@ -46,7 +46,7 @@ def read_series(folder, *, max_voxels, max_ratio):
     Voxels are the stored values times the rescale slope plus the intercept, whatever a display would make of them.
 
     Raises:
-        VolumeError: No DICOM files, several series, colours, several frames per file, or a file that is no slice.
+        VolumeError: No DICOM files, several series, colors, several frames per file, or a file that is no slice.
         GeometryError: Slices of several orientations or sizes, without a position, two at one position, or a gap.
     """
     paths = _slices_in(folder)

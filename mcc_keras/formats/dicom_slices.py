@@ -41,7 +41,7 @@ class Slice:
         size: Columns, rows and frames.
         channels: Numbers per voxel.
         origin: Position of the first voxel.
-        steps: One row per axis, from a voxel to its neighbour.
+        steps: One row per axis, from a voxel to its neighbor.
     """
 
     path: Path
@@ -209,7 +209,7 @@ def _refuse_other_kinds(one, first):
     if one.size[2] != 1:
         raise VolumeError(one.path, f"expected one slice per file, found {one.size[2]} frames ({one.kind})", _CONVERT)
     if one.channels != 1:
-        raise VolumeError(one.path, f"expected one number per voxel, found {one.channels} (colours)", _CONVERT)
+        raise VolumeError(one.path, f"expected one number per voxel, found {one.channels} (colors)", _CONVERT)
     absent = [name for name in ("position", "orientation") if not one.tags[name]]
     if absent:
         problem = f"expected a slice in space, found a file without {' and '.join(absent)} ({one.kind})"

@@ -1,6 +1,6 @@
-"""The first elements of a DICOM file, parsed without a decoder: enough to recognise a file before it is decoded.
+"""The first elements of a DICOM file, parsed without a decoder: enough to recognize a file before it is decoded.
 
-Files are recognised with the preamble (`DICM` at byte 128) or without it, as old scanners and planning systems wrote
+Files are recognized with the preamble (`DICM` at byte 128) or without it, as old scanners and planning systems wrote
 them. A damaged header ends the search; it never raises.
 """
 

@@ -18,7 +18,7 @@ nib = lazy.load("nibabel")
 _HEADER_BYTES = {348: "Nifti1Header", 540: "Nifti2Header"}
 # Where the magic stands and what it is in a single file; a pair has "i" for "+".
 _MAGIC = {"Nifti1Header": (344, b"n+1\0"), "Nifti2Header": (4, b"n+2\0\r\n\x1a\n")}
-# Codes of the NIfTI standard: integers of 8 to 64 bits, float32 and float64. Complex and colour voxels are refused.
+# Codes of the NIfTI standard: integers of 8 to 64 bits, float32 and float64. Complex and color voxels are refused.
 _DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 
 

@@ -171,9 +171,9 @@ def _affine(fields, spatial, path):
 
 
 def _axes_alone(fields, rank, path):
-    """Return the step and the first voxel's centre along each axis that has no direction.
+    """Return the step and the first voxel's center along each axis that has no direction.
 
-    `axis mins` and `axis maxs` are edges of voxels, or centres where `centers` says node.
+    `axis mins` and `axis maxs` are edges of voxels, or centers where `centers` says node.
     """
     sizes = np.array(whole_numbers(fields["sizes"], "sizes", path), float)
     words = fields.get("centers", fields.get("centerings", "")).lower().split()

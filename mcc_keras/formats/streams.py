@@ -1,4 +1,4 @@
-"""Bytes on disk: regular files only, gzip recognised by its first bytes, read in pieces whatever the file's size.
+"""Bytes on disk: regular files only, gzip recognized by its first bytes, read in pieces whatever the file's size.
 
 Sizes that a header promises are compared with what the file can hold before memory is allocated. A compressed stream is
 read to its end, so that its checksum and length are compared.

@@ -18,7 +18,7 @@ class TverskyLoss(VolumeLoss):
 
     Args:
         alpha: Weight of false positives, 0 or more; with 0.5 and 0.5 (and γ = 1, ε = 0) it is `DiceLoss`.
-        beta: Weight of false negatives, 0 or more; above α it favours sensitivity.
+        beta: Weight of false negatives, 0 or more; above α it favors sensitivity.
         gamma: Exponent, above 0. Under 1 the gradient grows towards a perfect prediction, above 1 it fades.
         smooth: ε, 0 or more, in voxels.
         from_logits, pool, class_weights, include_background, ignore_class, reduction, name, dtype: As in `MCCLoss`

@@ -8,7 +8,7 @@ A surface consists of elements of one of two kinds:
 | "area" | a place between 2 × 2 × 2 voxels that are not all on one side | its area in mm² | surface-distance |
 
 "area" gives flat pieces of a surface a weight independent of the resolution, which matters where slices are thick.
-Everything beyond the array is outside. Distances are between the centres of the elements. They are computed in the
+Everything beyond the array is outside. Distances are between the centers of the elements. They are computed in the
 bounding box of both masks, with one distance transform per mask, or none where the surfaces are close to each other.
 
 Distances are infinite if one mask is empty and 0 if both are, see `mcc_keras.metrics.EMPTY`; MONAI and surface-distance
@@ -227,10 +227,10 @@ def _ascending(size, other, spacing):
 def _look_around(here, other, spacing):
     """Return the distance from each place to the nearest of the other surface, NaN where it is farther than one looks.
 
-    Surfaces that are compared mostly lie a few voxels apart. Looking at the neighbours in the order of their distance
+    Surfaces that are compared mostly lie a few voxels apart. Looking at the neighbors in the order of their distance
     finds those at once; it ends before it takes as long as the distance transform, which then has the rest.
     """
-    offsets, lengths = _neighbours(spacing, other.shape)
+    offsets, lengths = _neighbors(spacing, other.shape)
     margin = np.abs(offsets).max(axis=0)
     padded = np.pad(other, [(length, length) for length in margin])
     strides = np.array(padded.strides)
@@ -249,8 +249,8 @@ def _look_around(here, other, spacing):
     return distance
 
 
-def _neighbours(spacing, shape):
-    """Return the offsets of the neighbours within `REACH` of the shortest edges, and their distances, ascending."""
+def _neighbors(spacing, shape):
+    """Return the offsets of the neighbors within `REACH` of the shortest edges, and their distances, ascending."""
     reach = REACH * spacing.min()
     most = [min(int(reach / step), length - 1) for step, length in zip(spacing, shape, strict=True)]
     offsets = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in most), indexing="ij"), axis=-1)

@@ -29,7 +29,7 @@ def voxel_elements(mask):
 
 
 def area_elements(mask, spacing_mm):
-    """Return the area in mm² (in the plane: the length in mm) of the surface between neighbouring voxels.
+    """Return the area in mm² (in the plane: the length in mm) of the surface between neighboring voxels.
 
     The places are those between voxels, where 2 × 2 × 2 of them meet: one more along each axis than the mask has. What
     lies there is the piece that marching cubes draws through the middle of the edges between inside and outside. Where

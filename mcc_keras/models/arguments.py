@@ -6,17 +6,17 @@ import keras
 
 from mcc_keras.errors import UsageError
 
-NORMALISATIONS = ("batch", "group", "instance")
+NORMALIZATIONS = ("batch", "group", "instance")
 
 
-def check_network(input_shape, num_classes, *, multiple, activation, normalisation, foreground_fraction, width):
-    """Check the arguments of all networks and return the input shape as a tuple; `normalisation` may be None."""
+def check_network(input_shape, num_classes, *, multiple, activation, normalization, foreground_fraction, width):
+    """Check the arguments of all networks and return the input shape as a tuple; `normalization` may be None."""
     input_shape = check_input_shape(input_shape)
     check_sides(input_shape[:3], multiple)
     check_count("num_classes", num_classes)
     check_activation(activation)
-    if normalisation is not None:
-        check_choice("normalisation", normalisation, NORMALISATIONS)
+    if normalization is not None:
+        check_choice("normalization", normalization, NORMALIZATIONS)
     check_foreground_fraction(foreground_fraction)
     check_width(width)
     return input_shape

@@ -1,10 +1,10 @@
-"""Building blocks of the networks: convolutions with normalisation and ReLU."""
+"""Building blocks of the networks: convolutions with normalization and ReLU."""
 
 import math
 
 import keras
 
-from mcc_keras.models.arguments import NORMALISATIONS, check_choice
+from mcc_keras.models.arguments import NORMALIZATIONS, check_choice
 from mcc_keras.models.convolution import Convolution
 from mcc_keras.models.resampling import CropLike, PadToMultiple
 
@@ -13,18 +13,18 @@ KERNEL_INITIALIZER = "he_normal"
 MOMENTUM, EPSILON = 0.9, 1e-5
 
 
-def normalisation_layer(channels, normalisation, **kwargs):
-    """Build a layer that normalises by `batch`, `group` (up to 8 groups) or `instance`, with 2 weights per channel."""
-    check_choice("normalisation", normalisation, NORMALISATIONS)
-    if normalisation == "batch":
+def normalization_layer(channels, normalization, **kwargs):
+    """Build a layer that normalizes by `batch`, `group` (up to 8 groups) or `instance`, with 2 weights per channel."""
+    check_choice("normalization", normalization, NORMALIZATIONS)
+    if normalization == "batch":
         return keras.layers.BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON, **kwargs)
-    groups = channels if normalisation == "instance" else math.gcd(channels, 8)
+    groups = channels if normalization == "instance" else math.gcd(channels, 8)
     return keras.layers.GroupNormalization(groups, epsilon=EPSILON, **kwargs)
 
 
-def normalise(x, normalisation, *, name):
-    """Normalise by `batch`, `group` or `instance`."""
-    return normalisation_layer(x.shape[-1], normalisation, name=name)(x)
+def normalize(x, normalization, *, name):
+    """Normalize by `batch`, `group` or `instance`."""
+    return normalization_layer(x.shape[-1], normalization, name=name)(x)
 
 
 def conv(x, filters, *, name, kernel_size=3, strides=1, dilation=1, use_bias=False):
@@ -42,14 +42,14 @@ def conv(x, filters, *, name, kernel_size=3, strides=1, dilation=1, use_bias=Fal
     return layer(x)
 
 
-def norm_relu(x, *, name, normalisation):
-    """Normalise and apply ReLU."""
-    return keras.layers.ReLU(name=f"{name}_relu")(normalise(x, normalisation, name=f"{name}_norm"))
+def norm_relu(x, *, name, normalization):
+    """Normalize and apply ReLU."""
+    return keras.layers.ReLU(name=f"{name}_relu")(normalize(x, normalization, name=f"{name}_norm"))
 
 
-def conv_norm_relu(x, filters, *, name, normalisation, **conv_arguments):
-    """Convolve, normalise and apply ReLU."""
-    return norm_relu(conv(x, filters, name=f"{name}_conv", **conv_arguments), name=name, normalisation=normalisation)
+def conv_norm_relu(x, filters, *, name, normalization, **conv_arguments):
+    """Convolve, normalize and apply ReLU."""
+    return norm_relu(conv(x, filters, name=f"{name}_conv", **conv_arguments), name=name, normalization=normalization)
 
 
 def is_padded(volume, multiple):

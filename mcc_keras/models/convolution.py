@@ -54,8 +54,8 @@ class NarrowConvolution(Convolution):
     def call(self, inputs, training=False):
         *window, channels, filters = self.kernel.shape
         kernel = ops.reshape(ops.transpose(self.kernel, (0, 1, 3, 2, 4)), (*window[:2], 1, channels, 3 * filters))
-        before, centre, after = ops.split(convolve(inputs, kernel, training=bool(training)), 3, axis=-1)
+        before, center, after = ops.split(convolve(inputs, kernel, training=bool(training)), 3, axis=-1)
         flat = [(0, 0)] * 3
-        x = ops.pad(before[:, :, :, :-1], [*flat, (1, 0), (0, 0)]) + centre
+        x = ops.pad(before[:, :, :, :-1], [*flat, (1, 0), (0, 0)]) + center
         x = x + ops.pad(after[:, :, :, 1:], [*flat, (0, 1), (0, 0)])
         return x + ops.cast(self.bias, x.dtype) if self.use_bias else x

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from mcc_keras.models.arguments import check_choice, check_count, check_rate
-from mcc_keras.models.blocks import KERNEL_INITIALIZER, NORMALISATIONS, normalisation_layer
+from mcc_keras.models.blocks import KERNEL_INITIALIZER, NORMALIZATIONS, normalization_layer
 from mcc_keras.models.convolution import convolve
 from mcc_keras.models.resampling import PACKAGE
 
@@ -27,7 +27,7 @@ class DenseBlock(keras.layers.Layer):
         depth: Layers.
         growth_rate: Channels that each layer adds.
         dilation: Dilation rate of each convolution.
-        normalisation: `"batch"`, `"group"` or `"instance"`.
+        normalization: `"batch"`, `"group"` or `"instance"`.
         dropout: Batch-wise spatial dropout: fraction of the output channels of each layer set to zero in training,
             the same channels in every volume of the batch.
         seed: Seed of the dropout.
@@ -45,17 +45,17 @@ class DenseBlock(keras.layers.Layer):
         Gibson et al., *Automatic Multi-Organ Segmentation on Abdominal CT With Dense V-Networks*, IEEE TMI 37(8), 2018.
     """
 
-    def __init__(self, depth, growth_rate, *, dilation=1, normalisation="batch", dropout=0.0, seed=None, **kwargs):
+    def __init__(self, depth, growth_rate, *, dilation=1, normalization="batch", dropout=0.0, seed=None, **kwargs):
         super().__init__(**kwargs)
         check_count("depth", depth)
         check_count("growth_rate", growth_rate)
         check_count("dilation", dilation)
-        check_choice("normalisation", normalisation, NORMALISATIONS)
+        check_choice("normalization", normalization, NORMALIZATIONS)
         check_rate("dropout", dropout)
         self.depth, self.growth_rate, self.dilation = depth, growth_rate, dilation
-        self.normalisation, self.dropout, self.seed = normalisation, dropout, seed
+        self.normalization, self.dropout, self.seed = normalization, dropout, seed
         self.norms = [
-            normalisation_layer(growth_rate, normalisation, name=f"layer{layer}_norm", dtype=self.dtype_policy)
+            normalization_layer(growth_rate, normalization, name=f"layer{layer}_norm", dtype=self.dtype_policy)
             for layer in range(1, depth + 1)
         ]
         self.seed_generator = keras.random.SeedGenerator(seed) if dropout else None
@@ -109,5 +109,5 @@ class DenseBlock(keras.layers.Layer):
         return (*input_shape[:-1], input_shape[-1] + self.depth * self.growth_rate)
 
     def get_config(self):
-        names = ("depth", "growth_rate", "dilation", "normalisation", "dropout", "seed")
+        names = ("depth", "growth_rate", "dilation", "normalization", "dropout", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

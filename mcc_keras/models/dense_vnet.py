@@ -3,7 +3,7 @@
 import keras
 
 from mcc_keras.models.arguments import check_count, check_counts, check_network, check_rate, scaled
-from mcc_keras.models.blocks import KERNEL_INITIALIZER, conv, conv_norm_relu, cropped, normalise, padded
+from mcc_keras.models.blocks import KERNEL_INITIALIZER, conv, conv_norm_relu, cropped, normalize, padded
 from mcc_keras.models.convolution import Convolution, NarrowConvolution
 from mcc_keras.models.dense_block import VECTOR_CHANNELS, DenseBlock
 from mcc_keras.models.head import bias_initializer, output_activation
@@ -25,7 +25,7 @@ def DenseVNet(
     dilation_rates=(1, 1, 1),
     dropout=0.0,
     prior_size=None,
-    normalisation="batch",
+    normalization="batch",
     width=1.0,
     foreground_fraction=None,
     name="dense_vnet",
@@ -44,7 +44,7 @@ def DenseVNet(
         dropout: Batch-wise spatial dropout: fraction of the channels of each dense layer that is set to zero in
             training, the same channels for the whole batch.
         prior_size: Side of a trained spatial prior, one channel per class, that is added to the logits; None for none.
-        normalisation: `"batch"`, `"group"` or `"instance"`.
+        normalization: `"batch"`, `"group"` or `"instance"`.
         width: Factor on all of these channel counts.
         foreground_fraction: Initial output of the network, by the bias of its head; None for a bias of 0.
         name: Name of the model.
@@ -68,7 +68,7 @@ def DenseVNet(
         num_classes,
         multiple=MULTIPLE,
         activation=activation,
-        normalisation=normalisation,
+        normalization=normalization,
         foreground_fraction=foreground_fraction,
         width=width,
     )
@@ -85,23 +85,23 @@ def DenseVNet(
     volume = keras.Input(input_shape, name="image")
     x = padded(volume, MULTIPLE)
     pooled = Float32AveragePooling(3, strides=2, padding="same", name="input_pool")(x)
-    pooled = normalise(pooled, normalisation, name="input_norm")
+    pooled = normalize(pooled, normalization, name="input_norm")
     x = conv(x, first, name="initial_conv", kernel_size=5, strides=2)
-    x = keras.layers.Concatenate(name="initial_concat")([normalise(x, normalisation, name="initial_norm"), pooled])
+    x = keras.layers.Concatenate(name="initial_concat")([normalize(x, normalization, name="initial_norm"), pooled])
 
     branches = []
     for level in range(3):
         if level:
-            x = conv_norm_relu(x, first, name=f"down{level}", normalisation=normalisation, strides=2)
+            x = conv_norm_relu(x, first, name=f"down{level}", normalization=normalization, strides=2)
         x = DenseBlock(
             depths[level],
             growth_rates[level],
             dilation=dilation_rates[level],
-            normalisation=normalisation,
+            normalization=normalization,
             dropout=dropout,
             name=f"block{level + 1}",
         )(x)
-        skip = conv_norm_relu(x, skip_channels[level], name=f"skip{level + 1}", normalisation=normalisation)
+        skip = conv_norm_relu(x, skip_channels[level], name=f"skip{level + 1}", normalization=normalization)
         branches.append(TrilinearUpsampling(2**level, name=f"skip{level + 1}_up")(skip) if level else skip)
 
     x = keras.layers.Concatenate(name="final_concat")([*branches, pooled])

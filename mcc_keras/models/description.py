@@ -122,7 +122,7 @@ def _multiply_adds(layer, input_shape, output_shape):
 
 def _values(layer, input_shape, output_shape):
     if isinstance(layer, DenseBlock):
-        # Each layer makes a convolution, its normalised form, its positive part, and joins it to all before it.
+        # Each layer makes a convolution, its normalized form, its positive part, and joins it to all before it.
         new, known = layer.growth_rate, input_shape[4]
         return math.prod(output_shape[1:4]) * sum(known + (3 + i) * new for i in range(1, layer.depth + 1))
     if isinstance(layer, TrilinearUpsampling) and layer.factor > 1:
@@ -132,7 +132,7 @@ def _values(layer, input_shape, output_shape):
 
 
 def _reach(layer, way):
-    """Carry (receptive field, distance of neighbouring voxels), both in voxels of the input, through a layer."""
+    """Carry (receptive field, distance of neighboring voxels), both in voxels of the input, through a layer."""
     field, step = way
     if isinstance(layer, DenseBlock):
         return field + round(2 * layer.dilation * layer.depth * step), step

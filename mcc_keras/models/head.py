@@ -43,7 +43,7 @@ class LogOdds(keras.initializers.Initializer):
 
 
 def bias_initializer(foreground_fraction):
-    """Return the initialiser of a head's bias: zeros, or the log-odds of the foreground fraction."""
+    """Return the initializer of a head's bias: zeros, or the log-odds of the foreground fraction."""
     return "zeros" if foreground_fraction is None else LogOdds(foreground_fraction)
 
 

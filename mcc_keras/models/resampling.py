@@ -10,14 +10,14 @@ PACKAGE = "mcc_keras"
 
 
 def _tent_matrix(size, new_size):
-    """Weights `(new_size, size)` of linear interpolation with half-voxel centres and the border repeated."""
+    """Weights `(new_size, size)` of linear interpolation with half-voxel centers and the border repeated."""
     if isinstance(size, int) and isinstance(new_size, int):  # one constant instead of 25 operations to trace
-        centre = np.clip((np.arange(new_size) + 0.5) * (size / new_size) - 0.5, 0, size - 1)
-        return ops.convert_to_tensor(np.maximum(1 - np.abs(centre[:, None] - np.arange(size)), 0).astype("float32"))
+        center = np.clip((np.arange(new_size) + 0.5) * (size / new_size) - 0.5, 0, size - 1)
+        return ops.convert_to_tensor(np.maximum(1 - np.abs(center[:, None] - np.arange(size)), 0).astype("float32"))
     scale = ops.cast(size, "float32") / ops.cast(new_size, "float32")
-    centre = (ops.arange(new_size, dtype="float32") + 0.5) * scale - 0.5
-    centre = ops.clip(centre, 0.0, ops.cast(size - 1, "float32"))
-    distance = ops.abs(centre[:, None] - ops.arange(size, dtype="float32")[None, :])
+    center = (ops.arange(new_size, dtype="float32") + 0.5) * scale - 0.5
+    center = ops.clip(center, 0.0, ops.cast(size - 1, "float32"))
+    distance = ops.abs(center[:, None] - ops.arange(size, dtype="float32")[None, :])
     return ops.maximum(1.0 - distance, 0.0)
 
 

@@ -17,7 +17,7 @@ def UNet3D(
     *,
     activation="auto",
     channels=(64, 128, 256, 512),
-    normalisation="batch",
+    normalization="batch",
     width=1.0,
     foreground_fraction=None,
     name="unet3d",
@@ -30,7 +30,7 @@ def UNet3D(
         activation: `"auto"`, None for logits, or the name of a Keras activation.
         channels: Channels of the four levels, from fine to coarse; the first of two convolutions on the way down has
             half of them.
-        normalisation: `"batch"`, `"group"` or `"instance"`.
+        normalization: `"batch"`, `"group"` or `"instance"`.
         width: Factor on the channel counts.
         foreground_fraction: Initial output of the network, by the bias of its head; None for a bias of 0.
         name: Name of the model.
@@ -54,7 +54,7 @@ def UNet3D(
         num_classes,
         multiple=MULTIPLE,
         activation=activation,
-        normalisation=normalisation,
+        normalization=normalization,
         foreground_fraction=foreground_fraction,
         width=width,
     )
@@ -66,17 +66,17 @@ def UNet3D(
     for level, filters in enumerate(channels, 1):
         if level > 1:
             x = Float32MaxPooling(2, name=f"down{level - 1}_pool")(x)
-        x = _pair(x, (max(1, filters // 2), filters), normalisation, name=f"left{level}")
+        x = _pair(x, (max(1, filters // 2), filters), normalization, name=f"left{level}")
         skips.append(x)
     for level in (3, 2, 1):
         x = Deconvolution(x.shape[-1], 2, name=f"up{level}_conv")(x)
         x = keras.layers.Concatenate(name=f"right{level}_concat")([x, skips[level - 1]])
-        x = _pair(x, (channels[level - 1],) * 2, normalisation, name=f"right{level}")
+        x = _pair(x, (channels[level - 1],) * 2, normalization, name=f"right{level}")
     x = classifier(x, num_classes, foreground_fraction=foreground_fraction)
     return keras.Model(volume, output_activation(cropped(x, volume, MULTIPLE), activation), name=name)
 
 
-def _pair(x, filters, normalisation, *, name):
+def _pair(x, filters, normalization, *, name):
     for layer, count in enumerate(filters, 1):
-        x = conv_norm_relu(x, count, name=f"{name}_layer{layer}", normalisation=normalisation, use_bias=True)
+        x = conv_norm_relu(x, count, name=f"{name}_layer{layer}", normalization=normalization, use_bias=True)
     return x

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from mcc_keras.models.arguments import check_count, check_counts, check_network, check_rate, scaled
-from mcc_keras.models.blocks import conv, cropped, normalise, padded
+from mcc_keras.models.blocks import conv, cropped, normalize, padded
 from mcc_keras.models.deconvolution import Deconvolution
 from mcc_keras.models.head import classifier, output_activation
 from mcc_keras.models.resampling import PACKAGE
@@ -47,7 +47,7 @@ def VNet(
     activation="auto",
     channels=(16, 32, 64, 128, 256),
     dropout=0.0,
-    normalisation=None,
+    normalization=None,
     width=1.0,
     foreground_fraction=None,
     name="vnet",
@@ -60,7 +60,7 @@ def VNet(
         activation: `"auto"`, None for logits, or the name of a Keras activation.
         channels: Channels of the five levels, from fine to coarse.
         dropout: Fraction of the values set to zero after each stage in training.
-        normalisation: None as in the paper, `"batch"`, `"group"` or `"instance"`.
+        normalization: None as in the paper, `"batch"`, `"group"` or `"instance"`.
         width: Factor on the channel counts.
         foreground_fraction: Initial output of the network, by the bias of its head; None for a bias of 0.
         name: Name of the model.
@@ -85,13 +85,13 @@ def VNet(
         num_classes,
         multiple=MULTIPLE,
         activation=activation,
-        normalisation=normalisation,
+        normalization=normalization,
         foreground_fraction=foreground_fraction,
         width=width,
     )
     check_rate("dropout", dropout)
     channels = scaled(check_counts("channels", channels, 5), width)
-    stage = _Stages(dropout, normalisation)
+    stage = _Stages(dropout, normalization)
 
     volume = keras.Input(input_shape, name="image")
     x = padded(volume, MULTIPLE)
@@ -112,10 +112,10 @@ def VNet(
 
 
 class _Stages:
-    """Builds the stages of a V-Net, all with the same dropout and normalisation."""
+    """Builds the stages of a V-Net, all with the same dropout and normalization."""
 
-    def __init__(self, dropout, normalisation):
-        self.dropout, self.normalisation = dropout, normalisation
+    def __init__(self, dropout, normalization):
+        self.dropout, self.normalization = dropout, normalization
 
     def __call__(self, x, filters, depth, *, name):
         first = x if x.shape[-1] == filters else TileChannels(filters, name=f"{name}_tile")(x)
@@ -127,6 +127,6 @@ class _Stages:
         return keras.layers.Dropout(self.dropout, name=f"{name}_dropout")(x) if self.dropout else x
 
     def activate(self, x, name):
-        if self.normalisation is not None:
-            x = normalise(x, self.normalisation, name=f"{name}_norm")
+        if self.normalization is not None:
+            x = normalize(x, self.normalization, name=f"{name}_norm")
         return keras.layers.PReLU(shared_axes=(1, 2, 3), name=f"{name}_prelu")(x)

@@ -22,7 +22,7 @@ def VoxResNet(
     head_channels=4,
     deep_supervision=False,
     auxiliary_weights=(1.0, 1.0, 1.0, 1.0),
-    normalisation="batch",
+    normalization="batch",
     width=1.0,
     foreground_fraction=None,
     name="voxresnet",
@@ -42,7 +42,7 @@ def VoxResNet(
             Metrics, `predict` and exports use the sum only.
         auxiliary_weights: Weights of the losses of the four heads, from the finest grid to the coarsest. Defaults to 1,
             the paper's initial value.
-        normalisation: `"batch"`, `"group"` or `"instance"`.
+        normalization: `"batch"`, `"group"` or `"instance"`.
         width: Factor on the channel counts.
         foreground_fraction: Initial output of the network, by the biases of its heads; None for biases of 0.
         name: Name of the model.
@@ -66,7 +66,7 @@ def VoxResNet(
         num_classes,
         multiple=MULTIPLE,
         activation=activation,
-        normalisation=normalisation,
+        normalization=normalization,
         foreground_fraction=foreground_fraction,
         width=width,
     )
@@ -77,13 +77,13 @@ def VoxResNet(
 
     volume = keras.Input(input_shape, name="image")
     x = conv(padded(volume, MULTIPLE), fine, name="conv1", use_bias=True)
-    x = conv(norm_relu(x, name="conv1", normalisation=normalisation), fine, name="conv2", use_bias=True)
+    x = conv(norm_relu(x, name="conv1", normalization=normalization), fine, name="conv2", use_bias=True)
     features = [x]
     for level in (1, 2, 3):
-        x = norm_relu(x, name=f"level{level}", normalisation=normalisation)
+        x = norm_relu(x, name=f"level{level}", normalization=normalization)
         x = conv(x, coarse, name=f"down{level}", strides=2, use_bias=True)
         for block in (1, 2):
-            x = _voxres(x, normalisation, name=f"level{level}_block{block}")
+            x = _voxres(x, normalization, name=f"level{level}_block{block}")
         features.append(x)
 
     heads = []
@@ -110,10 +110,10 @@ def _enlarged(x, filters, kernel, stride, *, name):
     return Deconvolution(filters, kernel, name=name)(x)
 
 
-def _voxres(x, normalisation, *, name):
-    """Add to the input the output of two convolutions, each preceded by normalisation and ReLU."""
+def _voxres(x, normalization, *, name):
+    """Add to the input the output of two convolutions, each preceded by normalization and ReLU."""
     y = x
     for layer in (1, 2):
-        y = norm_relu(y, name=f"{name}_layer{layer}", normalisation=normalisation)
+        y = norm_relu(y, name=f"{name}_layer{layer}", normalization=normalization)
         y = conv(y, x.shape[-1], name=f"{name}_layer{layer}_conv", use_bias=True)
     return keras.layers.Add(name=f"{name}_add")([x, y])

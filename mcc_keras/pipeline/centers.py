@@ -9,7 +9,7 @@ Contract: mask integer (x, y, z, 1); points float32 (3,); corner integer (3,); s
 
 import tensorflow as tf
 
-from mcc_keras.augmentation.boxes import centre_of
+from mcc_keras.augmentation.boxes import center_of
 
 
 def draw_centers(patches, seed, mask, *, classes):
@@ -28,7 +28,7 @@ def draw_centers(patches, seed, mask, *, classes):
         kind, there, anywhere = tf.unstack(tf.random.split(tf.random.fold_in(seed, number), 3))
         found, voxel = draw(there)
         wanted = tf.random.stateless_uniform((), kind, alg="philox") < patches.foreground_fraction
-        elsewhere = centre_of(random_corner(anywhere, patches.size, mask.shape[:3]), patches.size)
+        elsewhere = center_of(random_corner(anywhere, patches.size, mask.shape[:3]), patches.size)
         centers.append(tf.where(wanted & found, tf.cast(voxel, tf.float32), elsewhere))
     return centers
 

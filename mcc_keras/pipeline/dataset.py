@@ -193,12 +193,12 @@ class _Maker:
     def _patches_of(self, change, place, image, mask, *, spacing_mm):
         size, shown = self.patches.size, []
         image, mask = pad(image, size), pad(mask, size, value=0)
-        for number, centre in enumerate(draw_centers(self.patches, place, mask, classes=self.classes)):
+        for number, center in enumerate(draw_centers(self.patches, place, mask, classes=self.classes)):
             if self.policy is not None:
-                seed, where = tf.random.fold_in(change, number), {"patch_size": size, "centre": centre}
+                seed, where = tf.random.fold_in(change, number), {"patch_size": size, "center": center}
                 shown.append(self.policy(seed, image, mask, spacing_mm=spacing_mm, **where))
             else:
-                corner = corner_about(centre, size, mask.shape[:3])
+                corner = corner_about(center, size, mask.shape[:3])
                 shown.append((cut(image, corner, size), cut(mask, corner, size)))
         return tuple(tf.stack(part) for part in zip(*shown, strict=True))
 

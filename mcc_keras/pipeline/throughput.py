@@ -25,7 +25,7 @@ class Throughput:
 
     Example:
 
-    >>> print(Throughput(steps=10, volumes=20, seconds=4.0, seconds_waiting=1.0).to_text())
+    >>> print(Throughput(steps=10, volumes=20, seconds=4.0, seconds_waiting=1.0))
     5.00 volumes/s (20 volumes in 10 steps, 4.0 s); waiting for data: 25% of a step.
     """
 
@@ -58,7 +58,7 @@ class Throughput:
         """Return what `to_dict` described."""
         return cls(**{field.name: field.type(numbers[field.name]) for field in dataclasses.fields(cls)})
 
-    def to_text(self):
+    def __str__(self):
         """Return one line."""
         done = f"{self.volumes} volumes in {self.steps} steps, {self.seconds:.1f} s"
         return (

@@ -27,7 +27,7 @@ class Estimate:
         crop = self.preprocessing.crop_of(volume) or [(0, n) for n in volume.shape]
         self.counts.append([crop[axis][1] - crop[axis][0] for axis in axes])
         self.spacings.append([volume.spacing_mm[axis] for axis in axes])
-        if self.preprocessing.statistics == "set":
+        if self.preprocessing.statistics == "dataset":
             image = np.asarray(volume.array, np.float32)
             self.samples.append([_sample(values) for values in self.preprocessing.voxels_of(image)])
 
@@ -42,7 +42,7 @@ class Estimate:
         if preprocessing.size is None:
             extents = np.ceil(np.multiply(self.counts, self.spacings) / spacing_mm - 1e-6).max(axis=0)
             found["size"] = tuple(int(MULTIPLE * np.ceil(n / MULTIPLE)) for n in extents)
-        if preprocessing.statistics == "set":
+        if preprocessing.statistics == "dataset":
             found["statistics"] = tuple(self._scaling(channel) for channel in zip(*self.samples, strict=True))
         return found
 
@@ -52,7 +52,7 @@ class Estimate:
             raise UsageError("Expected voxels that are not background in the training volumes, found none.")
         settings = self.preprocessing
         low, high, shift, scale = scaling_of(
-            values, window=settings.window, clip_percentiles=settings.clip_percentiles, normalise=settings.normalise
+            values, window=settings.window, clip_percentiles=settings.clip_percentiles, normalize=settings.normalize
         )
         unbounded = (settings.window or settings.clip_percentiles) is None
         return (None, None, shift, scale) if unbounded else (low, high, shift, scale)

@@ -1,7 +1,7 @@
 """`Preprocessing` as a TensorFlow graph: the formulas of `preprocessing` a second time, for scans of any size.
 
 Few and large operations: all three axes are computed as one batch, since each operation costs the start of a process
-its share. `tests/preprocessing/test_graph.py` holds both forms together: normalised voxels agree to 1e-5.
+its share. `tests/preprocessing/test_graph.py` holds both forms together: normalized voxels agree to 1e-5.
 """
 
 import itertools
@@ -9,7 +9,7 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
-from mcc_keras.preprocessing.graph_intensity import normalised
+from mcc_keras.preprocessing.graph_intensity import normalized
 from mcc_keras.preprocessing.grid import EDGE, FIRST_PICK, PICK_DIGITS, SAME_SPACING, WHOLE
 from mcc_keras.preprocessing.intensity import BACKGROUND_SHARE
 
@@ -57,7 +57,7 @@ class GraphGrid:
         return tf.ensure_shape(tf.pad(part, around), (None, None, None, box.shape[-1]))
 
 
-def normalised_box(image, grid, preprocessing):
+def normalized_box(image, grid, preprocessing):
     """Return the box (*size, channels) that the network sees.
 
     Args:
@@ -70,7 +70,7 @@ def normalised_box(image, grid, preprocessing):
         share = grid.to_box(tf.cast(image != _background(image, preprocessing), tf.float32))
         counts = tf.unstack((share >= BACKGROUND_SHARE) & grid.inside)
     channels = enumerate(zip(tf.unstack(box), counts, strict=True))
-    return tf.stack([normalised(voxels, where, preprocessing, channel) for channel, (voxels, where) in channels], -1)
+    return tf.stack([normalized(voxels, where, preprocessing, channel) for channel, (voxels, where) in channels], -1)
 
 
 def orientation(affine):

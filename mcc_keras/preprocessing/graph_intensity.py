@@ -13,8 +13,8 @@ CHUNK = 1 << 22  # voxels: 32 MB in float64
 _HALF = 1 << 16  # values of half of the 32 bits of a voxel
 
 
-def normalised(box, counts, preprocessing, channel):
-    """Return a channel of the box (x, y, z) clipped and normalised; what does not count becomes its lowest value.
+def normalized(box, counts, preprocessing, channel):
+    """Return a channel of the box (x, y, z) clipped and normalized; what does not count becomes its lowest value.
 
     Args:
         box: float32 (x, y, z), of a static shape.
@@ -144,10 +144,10 @@ def _scaling(voxels, preprocessing, channel):
         low, high = (tf.constant(end, tf.float64) for end in preprocessing.window)
     elif preprocessing.clip_percentiles is not None:
         low, high = voxels.percentiles(preprocessing.clip_percentiles)
-    if preprocessing.normalise == "none":
+    if preprocessing.normalize == "none":
         return low, high, zero, one
-    if preprocessing.normalise == "minmax" and preprocessing.window is not None:
+    if preprocessing.normalize == "minmax" and preprocessing.window is not None:
         return low, high, low, high - low
     least, most = (tf.clip_by_value(tf.cast(end, tf.float64), low, high) for end in (voxels.least, voxels.most))
-    shift, scale = voxels.moments(low, high) if preprocessing.normalise == "zscore" else (least, most - least)
+    shift, scale = voxels.moments(low, high) if preprocessing.normalize == "zscore" else (least, most - least)
     return low, high, shift, tf.where(scale <= FLAT * tf.maximum(tf.abs(least), tf.abs(most)), zero, scale)

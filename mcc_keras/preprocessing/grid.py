@@ -23,7 +23,7 @@ _TURNS = tuple(itertools.permutations(range(3)))
 class Grid:
     """The way from one scan's grid to the box and back.
 
-    The box shares the centre of the scan, or of what `crop` leaves of it, and its closest canonical directions (RAS+).
+    The box shares the center of the scan, or of what `crop` leaves of it, and its closest canonical directions (RAS+).
 
     Args:
         shape: (x, y, z) of the scan, stored order.
@@ -87,7 +87,7 @@ class Grid:
 
     @functools.cached_property
     def inside(self):
-        """(*size) bool, which voxels of the box have their centre inside the scan."""
+        """(*size) bool, which voxels of the box have their center inside the scan."""
         x, y, z = (resampling_matrix(*step)[1] for step in self.steps)
         return x[:, None, None] & y[:, None] & z
 
@@ -192,12 +192,12 @@ def with_margin(box, margin_mm, *, shape, spacing_mm):
 
 @functools.lru_cache(maxsize=64)
 def resampling_matrix(n_from, n_to, scale, *, covering=False):
-    """Return the matrix that resamples one axis, and which target voxels have their centre inside the source.
+    """Return the matrix that resamples one axis, and which target voxels have their center inside the source.
 
-    Both grids share their centre (to the next whole voxel at scale 1, so that cropping and padding move no voxel; to
+    Both grids share their center (to the next whole voxel at scale 1, so that cropping and padding move no voxel; to
     half a voxel of the coarser where the finer is thinner than one of it, so that the thin one is not lost). With
     scale > 1 a target voxel is the mean of what it covers (which may lie up to an eighth of a source voxel from its
-    centre, where it cuts voxels), else it is interpolated linearly between the two nearest voxel centres.
+    center, where it cuts voxels), else it is interpolated linearly between the two nearest voxel centers.
 
     Args:
         n_from: Voxels of the source axis.
@@ -214,14 +214,14 @@ def resampling_matrix(n_from, n_to, scale, *, covering=False):
     [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
     """
     start, scale = _start(n_from, n_to, scale)
-    centre = start + (np.arange(n_to) + 0.5) * scale
-    inside = (centre > -EDGE) & (centre < n_from + EDGE)
+    center = start + (np.arange(n_to) + 0.5) * scale
+    inside = (center > -EDGE) & (center < n_from + EDGE)
     voxel = np.arange(n_from)
     if scale > 1 or covering:
-        low, high = centre[:, None] - scale / 2, centre[:, None] + scale / 2
+        low, high = center[:, None] - scale / 2, center[:, None] + scale / 2
         weights = np.maximum(np.minimum(high, voxel + 1) - np.maximum(low, voxel), 0)
     else:
-        nearest = np.clip(centre - 0.5, 0, n_from - 1)
+        nearest = np.clip(center - 0.5, 0, n_from - 1)
         weights = np.maximum(1 - np.abs(nearest[:, None] - voxel), 0)
     total = weights.sum(axis=1, keepdims=True)
     weights = np.where(inside[:, None], weights / np.where(total > 0, total, 1), 0).astype(np.float32)

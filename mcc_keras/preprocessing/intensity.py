@@ -38,7 +38,7 @@ def background_of(image, value=None):
     return np.sort(corners, axis=0)[3].astype(np.float32)
 
 
-def scaling_of(values, *, window, clip_percentiles, normalise):
+def scaling_of(values, *, window, clip_percentiles, normalize):
     """Return (low, high, shift, scale) for some voxels; scale 0 says that they are constant.
 
     Args:
@@ -46,11 +46,11 @@ def scaling_of(values, *, window, clip_percentiles, normalise):
         window: (low, high) to clip to, in the image's own units, or `None`. It takes the place of the percentiles, and
             `"minmax"` takes its ends to 0 and 1.
         clip_percentiles: (low, high) in [0, 100] to clip at, or `None`.
-        normalise: `"zscore"`, `"minmax"` or `"none"`.
+        normalize: `"zscore"`, `"minmax"` or `"none"`.
 
     Example:
 
-    >>> scaling_of(np.array([0.0, 1, 2, 3, 10]), window=None, clip_percentiles=(0, 75), normalise="minmax")
+    >>> scaling_of(np.array([0.0, 1, 2, 3, 10]), window=None, clip_percentiles=(0, 75), normalize="minmax")
     (0.0, 3.0, 0.0, 3.0)
     """
     low, high = -np.inf, np.inf
@@ -58,13 +58,13 @@ def scaling_of(values, *, window, clip_percentiles, normalise):
         low, high = window
     elif clip_percentiles is not None:
         low, high = _percentiles(values, clip_percentiles)
-    if normalise == "none":
+    if normalize == "none":
         return low, high, 0.0, 1.0
-    if normalise == "minmax" and window is not None:
+    if normalize == "minmax" and window is not None:
         return low, high, low, high - low
     least, most = (float(np.clip(np.float64(end), low, high)) for end in (values.min(), values.max()))
     shift, scale = least, most - least
-    if normalise == "zscore":
+    if normalize == "zscore":
         values = _clipped(values, low, high)
         shift = float(values.mean())
         values -= shift
@@ -84,7 +84,7 @@ def rescaled(values, scaling):
     """
     low, high, shift, scale = scaling
     if scale == 0:
-        warnings.warn("The image is constant: its normalised voxels are all 0.", stacklevel=5)
+        warnings.warn("The image is constant: its normalized voxels are all 0.", stacklevel=5)
         return np.zeros(values.shape)
     result = _clipped(values, low, high)
     result -= shift

@@ -12,15 +12,15 @@ from mcc_keras.preprocessing import grid as grids
 from mcc_keras.preprocessing import intensity
 from mcc_keras.preprocessing.fitting import Estimate
 
-SCHEMA = 2
-NORMALISATIONS = ("zscore", "minmax", "none")
+SCHEMA = 3
+NORMALIZATIONS = ("zscore", "minmax", "none")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocessing:
     """What is done to a scan before the network sees it; a value that travels with the records, the run and the export.
 
-    In this order: turn to the closest canonical orientation (RAS+), crop, resample onto the box, clip, normalise. Only
+    In this order: turn to the closest canonical orientation (RAS+), crop, resample onto the box, clip, normalize. Only
     `fit` estimates numbers from several scans, and it is given training scans only.
 
     Args:
@@ -32,8 +32,8 @@ class Preprocessing:
             place of `clip_percentiles`; `"minmax"` then takes its ends to 0 and 1.
         clip_percentiles: Two floats in [0, 100], the percentiles to which intensities are clipped (1 and 99 as in
             NiftyNet's Dense V-Net), or `None`.
-        normalise: `"zscore"` (zero mean, unit variance), `"minmax"` (to [0, 1]) or `"none"`; per channel.
-        statistics: `"volume"`: percentiles, mean and range are those of each scan's own box. `"set"`: those of the
+        normalize: `"zscore"` (zero mean, unit variance), `"minmax"` (to [0, 1]) or `"none"`; per channel.
+        statistics: `"volume"`: percentiles, mean and range are those of each scan's own box. `"dataset"`: those of the
             training scans together (`fit`), where intensities are comparable (CT). A tuple is what `fit` found.
         ignore_background: Percentiles, mean and range without the voxels that equal the background; these become the
             lowest of the others, as what lies outside the scan does. For masked scans (skull-stripped MRI).
@@ -57,7 +57,7 @@ class Preprocessing:
     spacing_mm: tuple | float | str | None = None
     window: tuple | None = None
     clip_percentiles: tuple | None = (1.0, 99.0)
-    normalise: str = "zscore"
+    normalize: str = "zscore"
     statistics: tuple | str = "volume"
     ignore_background: bool = False
     background_value: float | None = None
@@ -79,9 +79,9 @@ class Preprocessing:
         }
         if checked["window"] is not None:
             checked["clip_percentiles"] = None
-        if self.normalise not in NORMALISATIONS:
+        if self.normalize not in NORMALIZATIONS:
             raise UsageError(
-                f"`normalise` must be one of {', '.join(NORMALISATIONS)}. Received: normalise={self.normalise!r}."
+                f"`normalize` must be one of {', '.join(NORMALIZATIONS)}. Received: normalize={self.normalize!r}."
             )
         if not isinstance(self.ignore_background, bool):
             raise UsageError(
@@ -106,7 +106,7 @@ class Preprocessing:
     @property
     def is_fitted(self):
         """Is every number known, so that nothing is left to `fit`?"""
-        return self.size is not None and self.spacing_mm != "median" and self.statistics != "set"
+        return self.size is not None and self.spacing_mm != "median" and self.statistics != "dataset"
 
     def fit(self, volumes):
         """Return a copy with everything estimated that was left open.
@@ -167,7 +167,7 @@ class Preprocessing:
             if self.ignore_background:
                 image_share = grid.to_box(image[..., channel] != background[channel])
                 counts = counts & (image_share >= intensity.BACKGROUND_SHARE)
-            box[..., channel] = self._normalised(grid.to_box(image[..., channel]), counts, channel)
+            box[..., channel] = self._normalized(grid.to_box(image[..., channel]), counts, channel)
         return box
 
     def apply_mask(self, mask, grid, *, num_labels):
@@ -223,9 +223,9 @@ class Preprocessing:
         spacing_mm = np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)
         return box and grids.with_margin(box, self.crop_margin_mm, shape=shape, spacing_mm=spacing_mm)
 
-    def _normalised(self, box, counts, channel):
+    def _normalized(self, box, counts, channel):
         if not counts.any():
-            warnings.warn("The scan is all background: its normalised voxels are all 0.", stacklevel=3)
+            warnings.warn("The scan is all background: its normalized voxels are all 0.", stacklevel=3)
             return np.zeros(box.shape, np.float32)
         everywhere = counts.all()
         values = box if everywhere else box[counts]
@@ -239,7 +239,7 @@ class Preprocessing:
     def _scaling(self, values, channel):
         if self.statistics == "volume":
             return intensity.scaling_of(
-                values, window=self.window, clip_percentiles=self.clip_percentiles, normalise=self.normalise
+                values, window=self.window, clip_percentiles=self.clip_percentiles, normalize=self.normalize
             )
         if channel >= len(self.statistics):
             raise UsageError(
@@ -281,11 +281,11 @@ def _number(value, least, name):
 
 
 def _statistics(value):
-    if isinstance(value, str) and value in ("volume", "set"):
+    if isinstance(value, str) and value in ("volume", "dataset"):
         return value
     rows = () if isinstance(value, str) or np.isscalar(value) or value is None else tuple(value)
     if not rows or not all(_is_scaling(row) for row in rows):
-        raise UsageError(f'`statistics` must be "volume" or "set". Received: statistics={value!r}.')
+        raise UsageError(f'`statistics` must be "volume" or "dataset". Received: statistics={value!r}.')
     return tuple(tuple(None if number is None else float(number) for number in row) for row in rows)
 
 

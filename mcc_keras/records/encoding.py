@@ -1,6 +1,6 @@
 """A prepared case as the bytes of its record; runs in worker processes, so it never imports TensorFlow.
 
-Voxels are stored in the smallest type that holds them exactly: whole numbers, as of `normalise="none"` on a scan that
+Voxels are stored in the smallest type that holds them exactly: whole numbers, as of `normalize="none"` on a scan that
 was not resampled, as uint8, int16 or uint16; anything else as float32. Masks are uint8.
 """
 

@@ -21,7 +21,7 @@ class Verification:
 
     Example:
 
-    >>> print(Verification(Path("work"), "3 shards", ()).to_text())
+    >>> print(Verification(Path("work"), "3 shards", ()))
     work: checked 3 shards: all as written.
     """
 
@@ -33,7 +33,7 @@ class Verification:
         """Raise the problem, or `DataErrors` for several."""
         raise_all(self.problems)
 
-    def to_text(self):
+    def __str__(self):
         """Return one line per problem, or one that lists what was compared."""
         if self.problems:
             return "\n".join(str(problem) for problem in self.problems)

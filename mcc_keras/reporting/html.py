@@ -203,9 +203,9 @@ def folded(title, *parts):
     return element("<details><summary>{}</summary>{}</details>", title, join(parts, "\n"))
 
 
-def swatch(colour, text, *, dashed=False):
-    """Return a piece of line in a colour (red, green, blue) with its meaning."""
-    style = f"border-color:#{bytes(colour).hex()}" + (";border-top-style:dashed" if dashed else "")
+def swatch(color, text, *, dashed=False):
+    """Return a piece of line in a color (red, green, blue) with its meaning."""
+    style = f"border-color:#{bytes(color).hex()}" + (";border-top-style:dashed" if dashed else "")
     return element('<span class="swatch" style="{}"></span>{}', style, text)
 
 

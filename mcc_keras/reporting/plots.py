@@ -9,9 +9,9 @@ from typing import NamedTuple
 import nibabel
 import numpy as np
 
-from mcc_keras.reporting.thumbnails import COLOURS, class_colour, predicted_colour
+from mcc_keras.reporting.thumbnails import COLORS, class_color, predicted_color
 
-TRUE_COLOUR, PREDICTED_COLOUR = (f"#{bytes(rgb).hex()}" for rgb in COLOURS[:2])
+TRUE_COLOR, PREDICTED_COLOR = (f"#{bytes(rgb).hex()}" for rgb in COLORS[:2])
 # Orientation of the slice, canonical axis perpendicular to it, and the letters at its left, right, bottom and top edge.
 ORIENTATIONS = (("axial", 2, "RLPA"), ("coronal", 1, "RLIS"), ("sagittal", 0, "PAIS"))
 
@@ -77,7 +77,7 @@ def find_slices(image, affine, *, truth=None, predicted=None):
 
 
 def plot_slice(slice_, *, window=None, ax=None):
-    """Draw one slice with the true outlines solid and the predicted ones dashed, each class in its colour.
+    """Draw one slice with the true outlines solid and the predicted ones dashed, each class in its color.
 
     Args:
         slice_: A `Slice`.
@@ -99,12 +99,12 @@ def plot_slice(slice_, *, window=None, ax=None):
     highest = max((int(mask.max()) for mask, _ in masks), default=0)
     for mask, predicted in masks:
         for label in np.unique(mask[mask > 0]).tolist():
-            rgb = predicted_colour(label - 1, num_classes=highest) if predicted else class_colour(label - 1)
-            colour, style = f"#{bytes(rgb).hex()}", ("solid", "dashed")[predicted]
+            rgb = predicted_color(label - 1, num_classes=highest) if predicted else class_color(label - 1)
+            color, style = f"#{bytes(rgb).hex()}", ("solid", "dashed")[predicted]
             # One pixel of background around closes an outline that touches the edge of the scan.
             padded = np.pad(mask == label, 1).astype(float)
             where = (np.arange(-1, n + 1) for n in mask.shape)
-            ax.contour(*where, padded.T, levels=[0.5], colors=colour, linewidths=1.4, linestyles=style)
+            ax.contour(*where, padded.T, levels=[0.5], colors=color, linewidths=1.4, linestyles=style)
     width, height = slice_.image.shape
     sides = (-0.5, width - 0.5)
     ax.set_xlim(sides[::-1] if letters[0] == "R" else sides)
@@ -151,7 +151,7 @@ def plot_history(history, *, names=("loss", "val_loss"), ylabel=None, best_epoch
 
     Args:
         history: List of dicts, one per epoch, each with `epoch` and the numbers below (missing ones are skipped).
-        names: Numbers to draw; those that begin with `val_` are drawn in the second colour and labeled validation.
+        names: Numbers to draw; those that begin with `val_` are drawn in the second color and labeled validation.
         ylabel: Label of the vertical axis; by default the first name.
         best_epoch: Epoch to mark, or None.
         ax: Matplotlib axes, or None for new ones.
@@ -165,10 +165,10 @@ def plot_history(history, *, names=("loss", "val_loss"), ylabel=None, best_epoch
         if not points:
             continue
         validation = name.startswith("val_")
-        colour = PREDICTED_COLOUR if validation else "#33658a"
+        color = PREDICTED_COLOR if validation else "#33658a"
         marker = "o" if len(points) < 3 else ""
         ax.plot(
-            *zip(*points, strict=True), color=colour, marker=marker, label="validation" if validation else "training"
+            *zip(*points, strict=True), color=color, marker=marker, label="validation" if validation else "training"
         )
     if best_epoch is not None:
         ax.axvline(best_epoch, color="#888888", linewidth=1, linestyle="dotted", label=f"kept: epoch {best_epoch:g}")

@@ -8,32 +8,32 @@ import numpy as np
 HEIGHT, WIDTH = 230, 480
 GAP = 4
 PAPER = (16, 18, 22)
-COLOURS = ((25, 184, 224), (255, 140, 26), (126, 211, 33), (208, 70, 180), (250, 220, 60), (120, 120, 255))
+COLORS = ((25, 184, 224), (255, 140, 26), (126, 211, 33), (208, 70, 180), (250, 220, 60), (120, 120, 255))
 DASH = 4  # pixels
 _GOLDEN = 0.618034  # of the circle of hues: no two of the first dozens of classes come close
 
 
-def class_colour(index):
-    """Return the colour of class 0, 1, … as (red, green, blue) from 0 to 255; no two classes share one.
+def class_color(index):
+    """Return the color of class 0, 1, … as (red, green, blue) from 0 to 255; no two classes share one.
 
     Example:
 
-    >>> class_colour(0), class_colour(6)
+    >>> class_color(0), class_color(6)
     ((25, 184, 224), (230, 48, 48))
     """
-    if index < len(COLOURS):
-        return COLOURS[index]
-    hue = (index - len(COLOURS)) * _GOLDEN % 1
+    if index < len(COLORS):
+        return COLORS[index]
+    hue = (index - len(COLORS)) * _GOLDEN % 1
     return tuple(round(255 * value) for value in colorsys.hsv_to_rgb(hue, 0.79, 0.9))
 
 
-def predicted_colour(index, *, num_classes):
-    """Return the colour of a predicted outline: of its class, or where there is one class another than the truth's."""
-    return COLOURS[1] if num_classes == 1 else class_colour(index)
+def predicted_color(index, *, num_classes):
+    """Return the color of a predicted outline: of its class, or where there is one class another than the truth's."""
+    return COLORS[1] if num_classes == 1 else class_color(index)
 
 
 def draw(slices, *, size=(WIDTH, HEIGHT), num_classes=2):
-    """Return JPEG bytes of three slices in one scale of mm, with the outline of each class in its colour.
+    """Return JPEG bytes of three slices in one scale of mm, with the outline of each class in its color.
 
     The slices are placed side by side. Where it makes them larger, as for a stack of few slices, the second one is
     above the third.
@@ -42,7 +42,7 @@ def draw(slices, *, size=(WIDTH, HEIGHT), num_classes=2):
         slices: `mcc_keras.reporting.plots.Slice`s, three. The patient's right is on the left.
             Outlines of the truth are solid, those of the prediction dashed.
         size: Largest width and height in pixels.
-        num_classes: Foreground classes; with one, truth and prediction have two colours.
+        num_classes: Foreground classes; with one, truth and prediction have two colors.
     """
     from PIL import Image
 
@@ -98,9 +98,9 @@ def _panel(slice_, width, height, window, num_classes):
         for label in np.unique(mask[mask > 0]).tolist():
             line = _outline(mask == label)
             if predicted:
-                picture[line & dash] = predicted_colour(label - 1, num_classes=num_classes)
+                picture[line & dash] = predicted_color(label - 1, num_classes=num_classes)
             else:
-                picture[line] = class_colour(label - 1)
+                picture[line] = class_color(label - 1)
     if slice_.orientation != "sagittal":
         picture = picture[::-1]
     return picture.transpose(1, 0, 2)[::-1]

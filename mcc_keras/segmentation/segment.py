@@ -65,7 +65,7 @@ def segment_volume(segmenter, volume, *, largest_component=False):
 
 
 def keep_largest_component(mask):
-    """Return the mask with only the largest connected component (26 neighbours) of every label.
+    """Return the mask with only the largest connected component (26 neighbors) of every label.
 
     Args:
         mask: (x, y, z) unsigned integer, 0 is background.

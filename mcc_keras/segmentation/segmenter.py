@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mcc_keras.errors import RunError, UsageError
-from mcc_keras.preprocessing.graph import GraphGrid, normalised_box
+from mcc_keras.preprocessing.graph import GraphGrid, normalized_box
 from mcc_keras.runs.run import AGAIN, DATA, MODEL, PREPROCESSING, RECIPE, RESULT, read_run
 from mcc_keras.segmentation.model_file import refuse_large_model
 from mcc_keras.task import Task
@@ -58,7 +58,7 @@ class Segmenter(tf.Module):
         image = tf.debugging.assert_all_finite(image, "image must be finite")
         affine = tf.debugging.assert_all_finite(tf.ensure_shape(affine, (4, 4)), "affine must be finite")
         grid = GraphGrid(image, tf.cast(affine, tf.float64), self.preprocessing)
-        box = normalised_box(image, grid, self.preprocessing)
+        box = normalized_box(image, grid, self.preprocessing)
         probability = self._restore(self._predict(box), grid)
         return {"mask": self._mask(probability), "probability": probability}
 

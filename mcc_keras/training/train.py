@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from mcc_keras.augmentation.sides import refuse_sided_flip
 from mcc_keras.errors import UsageError
 from mcc_keras.losses import LOSSES
 from mcc_keras.models import MODELS
@@ -64,6 +65,7 @@ def train(work, run, *, recipe=None, restart=False, verbose="auto", **changes):
         if verbose:
             sys.stdout.write(f"{run}: this training is finished.\n")
         return read_run(run)
+    refuse_sided_flip(recipe.augment, manifest.task)
     from mcc_keras.training.fit import fit  # here, so that no refusal above waits for TensorFlow
 
     return fit(manifest, run, recipe=recipe, verbose=verbose, **given)

@@ -58,8 +58,8 @@ def test_thick_slices_are_means_that_are_read_linearly(factor):
     for line, result in zip(image.reshape(-1, 12), found.reshape(-1, 12), strict=True):
         total = np.interp(edges, np.arange(13), np.concatenate([[0], np.cumsum(line)]))
         means = np.diff(total) / np.diff(edges)
-        centres = (np.arange(len(means)) + 0.5) * factor - 0.5
-        assert np.allclose(result, np.interp(np.arange(12), centres, means), atol=1e-5)
+        centers = (np.arange(len(means)) + 0.5) * factor - 0.5
+        assert np.allclose(result, np.interp(np.arange(12), centers, means), atol=1e-5)
 
 
 @pytest.mark.parametrize(("axis", "count"), [(0, 2), (1, 3), (2, 5)])

@@ -24,10 +24,10 @@ def test_a_flip_reads_from_the_other_end():
     assert np.array_equal(points, [8 - x, y, 6 - z])
 
 
-def test_a_matrix_turns_about_the_centre_and_then_shifts():
-    points, centre = Deformation(SHAPE, NO_FLIP, **TURN).points(SHAPE, (0, 0, 0)), (np.array(SHAPE) - 1) / 2
-    away = np.moveaxis(grid(), 0, -1) - centre
-    expected = away @ TURN["matrix"].numpy().T + centre + TURN["shift"].numpy()
+def test_a_matrix_turns_about_the_center_and_then_shifts():
+    points, center = Deformation(SHAPE, NO_FLIP, **TURN).points(SHAPE, (0, 0, 0)), (np.array(SHAPE) - 1) / 2
+    away = np.moveaxis(grid(), 0, -1) - center
+    expected = away @ TURN["matrix"].numpy().T + center + TURN["shift"].numpy()
     assert np.allclose(np.moveaxis(points.numpy(), 0, -1), expected, atol=1e-5)
 
 

@@ -55,8 +55,8 @@ def test_a_patch_is_the_patch_of_the_whole_changed_volume(settings):
     policy, (image, mask), size = Augmentation(**{**STILL, **settings}), coordinates(), (4, 5, 6)
     for seed in range(3):
         whole, whole_mask = policy((5, seed), image, mask, spacing_mm=SPACING)
-        centre = np.random.default_rng(seed).uniform(0, SHAPE)
-        patch, patch_mask = policy((5, seed), image, mask, spacing_mm=SPACING, patch_size=size, centre=centre)
+        center = np.random.default_rng(seed).uniform(0, SHAPE)
+        patch, patch_mask = policy((5, seed), image, mask, spacing_mm=SPACING, patch_size=size, center=center)
         windows = np.lib.stride_tricks.sliding_window_view(whole_mask.numpy()[..., 0], size)
         corners = np.argwhere((windows == patch_mask.numpy()[..., 0]).all((3, 4, 5)))
         assert len(corners) >= 1
@@ -65,13 +65,13 @@ def test_a_patch_is_the_patch_of_the_whole_changed_volume(settings):
 
 
 @pytest.mark.parametrize("settings", [{}, FLIP, SPATIAL[-2]])
-def test_a_patch_follows_its_centre_to_where_the_changes_move_it(settings):
+def test_a_patch_follows_its_center_to_where_the_changes_move_it(settings):
     policy, shape, size = Augmentation(**{**STILL, **settings}), (24, 24, 24), (5, 5, 5)
     grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
     labels, off = np.arange(24**3, dtype=np.int32).reshape(*shape, 1), []
     for seed in range(8):
         voxel = np.random.default_rng(seed).integers(8, 16, 3)
-        moved = policy((6, seed), grid.astype(np.float32), labels, spacing_mm=SPACING, patch_size=size, centre=voxel)
+        moved = policy((6, seed), grid.astype(np.float32), labels, spacing_mm=SPACING, patch_size=size, center=voxel)
         middle = np.array(np.unravel_index(moved[1].numpy()[2, 2, 2, 0], shape))
         off.append(np.abs(middle - voxel).max())
     assert max(off) <= (0 if settings in ({}, FLIP) else 2)
@@ -93,14 +93,14 @@ def test_a_patch_sees_what_turns_into_it():
 
 def test_a_patch_without_changes_is_cut_out_bit_for_bit():
     image, mask = volume(channels=2), coordinates()[1]
-    found = Augmentation(**STILL)((1, 2), image, mask, spacing_mm=SPACING, patch_size=(4, 3, 2), centre=(7, 7, 4))
+    found = Augmentation(**STILL)((1, 2), image, mask, spacing_mm=SPACING, patch_size=(4, 3, 2), center=(7, 7, 4))
     assert np.array_equal(found[0], image[5:9, 6:9, 3:5])
     assert np.array_equal(found[1], mask[5:9, 6:9, 3:5])
 
 
 def test_a_patch_of_what_lies_at_the_edge_stays_in_the_volume():
     image, mask = coordinates()
-    found = Augmentation(**STILL)((1, 2), image, mask, spacing_mm=SPACING, patch_size=(4, 3, 2), centre=(0, 9, 8))
+    found = Augmentation(**STILL)((1, 2), image, mask, spacing_mm=SPACING, patch_size=(4, 3, 2), center=(0, 9, 8))
     assert np.array_equal(found[0], image[:4, 7:, 6:])
 
 

@@ -41,7 +41,7 @@ def test_inverse_is_numpys():
     assert np.allclose(augmentation.spatial.inverse(tf.constant(matrix)), np.linalg.inv(matrix), atol=1e-4)
 
 
-def test_affine_is_scipys_about_the_centre():
+def test_affine_is_scipys_about_the_center():
     image, matrix = volume((15, 15, 15)), Rotation.from_euler("z", 30, degrees=True).as_matrix()
     points = augmentation.affine(
         augmentation.identity_points((15, 15, 15)), tf.constant(matrix, tf.float32), tf.constant([1.0, 0.0, -0.5])

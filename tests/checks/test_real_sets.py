@@ -37,4 +37,4 @@ def test_a_real_set_raises_no_false_alarm_and_its_oddities_are_reported(name):
     found = [row for row in report.table() if "strong anisotropy" not in row[2]]
     assert len(found) == len(EXPECTED[name])
     for kind, cases, words in EXPECTED[name]:
-        assert any(row[0] == kind and row[1] == [cases] and words in row[2] for row in found), report.to_text()
+        assert any(row[0] == kind and row[1] == [cases] and words in row[2] for row in found), str(report)

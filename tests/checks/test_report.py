@@ -44,7 +44,7 @@ def test_a_good_set_has_no_problems(tmp_path):
         add(tmp_path, f"case{index}")
     report = check(tmp_path).raise_for_errors()
     assert (report.problems, texts(report, "warning")) == ((), [])
-    assert "No problems found." in report.to_text()
+    assert "No problems found." in str(report)
 
 
 def test_every_problem_of_every_case_is_reported_at_once(tmp_path):
@@ -113,7 +113,7 @@ def test_one_error_is_raised_as_itself(tmp_path):
 def test_what_is_odd_but_works_is_a_warning(tmp_path, case, expected):
     add(tmp_path, "a", **case)
     report = check(tmp_path).raise_for_errors()
-    assert any(expected in text for text in texts(report, "warning")), report.to_text()
+    assert any(expected in text for text in texts(report, "warning")), str(report)
 
 
 def test_the_same_scan_under_two_patients_is_an_error_and_under_one_a_warning(tmp_path):
@@ -179,7 +179,7 @@ def test_a_constant_background_and_spread_intensities_are_noted(tmp_path):
         add(tmp_path, f"case{index}", image=image)
     notes = " ".join(texts(check(tmp_path), "note"))
     assert "one constant that is not 0 (-3) in 2 cases" in notes
-    assert "normalise each volume by itself" in notes
+    assert "normalize each volume by itself" in notes
 
 
 def test_the_numbers_of_a_row_are_those_of_the_files(tmp_path):
@@ -238,7 +238,7 @@ def test_the_page_holds_all_it_shows_and_escapes_what_it_is_given(tmp_path):
         report.write_html(tmp_path / "check.html")
 
 
-def test_the_page_shows_which_colour_is_which_of_several_classes(tmp_path):
+def test_the_page_shows_which_color_is_which_of_several_classes(tmp_path):
     add(tmp_path, "a")
     page = check(tmp_path, labels=(1, (2, 3))).write_html(tmp_path / "check.html").read_text("utf-8")
     assert re.findall(r'#(.{6})"></span>([^<]*?)\s*<', page) == [("19b8e0", "1"), ("ff8c1a", "2+3")]

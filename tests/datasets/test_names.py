@@ -46,7 +46,7 @@ def test_names_of_classes_and_channels_are_printable_text(arguments):
 def test_a_column_with_control_characters_is_spelled_out_in_the_report(tmp_path):
     write_volume(np.arange(64.0).reshape(4, 4, 4), tmp_path / "a.nii", affine=np.eye(4))
     (tmp_path / "t.csv").write_bytes(b"case,image,si\x1bte\nx,a.nii,R\n")
-    text = check_cases(find_cases(tmp_path), workers=1, pictures=False).to_text()
+    text = str(check_cases(find_cases(tmp_path), workers=1, pictures=False))
     assert "\x1b" not in text and "si\\x1bte" in text
 
 

@@ -63,9 +63,9 @@ def test_labels_are_nested_and_take_equal_shares():
     scan = random_volume(2, size=(48, 48, 24), foreground_fraction=0.05, num_labels=3)
     counts = np.bincount(scan.mask.ravel(), minlength=4)[1:]
     assert counts.max() - counts.min() <= 1
-    centre = np.argwhere(scan.mask == 3).mean(axis=0)
+    center = np.argwhere(scan.mask == 3).mean(axis=0)
     spacing_mm = np.linalg.norm(scan.affine[:3, :3], axis=0)
-    reach = [np.linalg.norm((np.argwhere(scan.mask == k) - centre) * spacing_mm, axis=1).mean() for k in (1, 2, 3)]
+    reach = [np.linalg.norm((np.argwhere(scan.mask == k) - center) * spacing_mm, axis=1).mean() for k in (1, 2, 3)]
     assert reach[0] > reach[1] > reach[2]
 
 

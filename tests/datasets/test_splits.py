@@ -252,7 +252,7 @@ def test_a_column_of_many_numbers_is_ordered_and_not_named():
     ages = {case.case_id: float(case.columns["age"]) for case in cases}
     means = [np.mean([ages[name] for name in split[part]]) for part in PARTS[:2]]
     assert counts(split) == [15, 15, 0]
-    assert abs(means[0] - means[1]) <= 1  # pairs of neighbours are parted
+    assert abs(means[0] - means[1]) <= 1  # pairs of neighbors are parted
 
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are():

@@ -104,7 +104,7 @@ def test_a_score_stands_beside_what_the_box_allows_at_best(run, scans):
     back = run.preprocessing.restore(in_box[..., None].astype(np.float32), grid)[..., 0] >= 0.5
     assert scores[0]["box_dice"] == pytest.approx(2 * (truth * back).sum() / (truth.sum() + back.sum()))
     assert 0.5 < scores[0]["box_dice"] < 1
-    assert scores.to_text().splitlines()[0].split()[:4] == ["case", "class", "Dice", "box"]
+    assert str(scores).splitlines()[0].split()[:4] == ["case", "class", "Dice", "box"]
 
 
 def test_means_leave_out_the_cases_without_the_organ_and_count_them(run, others):
@@ -177,7 +177,7 @@ def test_classes_kept_apart_have_a_row_each_with_their_name(two_classes, tmp_pat
     ]  # fmt: skip
     assert [group.name for group in scores.summary.classes] == ["lung", "heart"]
     assert scores.mean() == pytest.approx(np.mean([row["dice"] for row in scores]))
-    for text in (scores.to_text(), scores.report_path.read_text(), scores.scores_path.read_text()):
+    for text in (str(scores), scores.report_path.read_text(), scores.scores_path.read_text()):
         assert "heart" in text
 
 
@@ -194,7 +194,7 @@ def test_a_region_merges_classes_by_their_labels(two_classes, tmp_path):
 def test_the_values_of_a_column_have_means_of_their_own(run, others, tmp_path):
     scores = evaluate(run, source=others, by="site")
     assert {value: classes[0].cases for value, classes in scores.summary.groups.items()} == {"A": 2, "B": 2}
-    assert "site: A" in scores.to_text()
+    assert "site: A" in str(scores)
     with pytest.raises(UsageError, match="by='city'. The columns are .*site"):
         evaluate(run, source=others, by="city", output=tmp_path / "other")
 
@@ -269,7 +269,7 @@ def test_names_can_neither_move_a_cursor_nor_be_a_formula(run, others):
     scores = evaluate(run, source=source, by="site", output=run.folder / "hostile")
     source.unlink()
     assert "'=HYPERLINK(1)" in scores.scores_path.read_text()
-    for text in (scores.to_text(), scores.scores_path.read_text(), scores.report_path.read_text()):
+    for text in (str(scores), scores.scores_path.read_text(), scores.report_path.read_text()):
         assert "\x1b" not in text and "\\x1b[2JA" in text
 
 

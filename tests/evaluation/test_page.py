@@ -12,7 +12,7 @@ from mcc_keras.evaluation.case import Settings, score_case
 from mcc_keras.evaluation.page import MAX_PICTURES, build_score_page, worst_first
 from mcc_keras.evaluation.scores import Scores, Summary, describe_class, describe_masks, summarize_rows
 from mcc_keras.reporting import html as report
-from mcc_keras.reporting.thumbnails import class_colour
+from mcc_keras.reporting.thumbnails import class_color
 from mcc_keras.runs.recipe import Recipe
 from mcc_keras.runs.run import Run, RunResult
 
@@ -126,12 +126,12 @@ def test_blank_scores_are_dashes(document):
     assert "None" not in document
 
 
-def test_each_class_has_a_colour_of_its_own():
+def test_each_class_has_a_color_of_its_own():
     classes = {f"class {index}": (index,) for index in range(1, 9)}
     page = score_page([scored("a", classes=classes), scored("b", classes=classes)])
     for index in range(8):
-        assert f"#{bytes(class_colour(index)).hex()}" in page
-    assert len({class_colour(index) for index in range(255)}) == 255
+        assert f"#{bytes(class_color(index)).hex()}" in page
+    assert len({class_color(index) for index in range(255)}) == 255
 
 
 def test_a_page_of_very_many_cases_shows_the_worst():
@@ -178,7 +178,7 @@ def test_the_options_behind_the_masks_are_in_the_text(options, text):
 
 
 def test_every_mean_has_its_number_of_cases():
-    text = scores_of([scored("a"), scored("b", predicted=False)]).to_text()
+    text = str(scores_of([scored("a"), scored("b", predicted=False)]))
     lines = [line.split() for line in text.splitlines() if line.startswith("liver")]
     assert [(line[1], line[-1]) for line in lines if line[1] in ("Dice", "prec.")] == [("Dice", "2"), ("prec.", "1")]
 

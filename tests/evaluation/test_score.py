@@ -65,8 +65,8 @@ def test_a_truth_without_prediction_is_an_empty_mask_and_named(folders):
         ("b", "missed", 0),
     ]
     assert scores.summary.without_prediction == ("b",)
-    assert "No prediction, counted as an empty mask: b." in scores.to_text()
-    assert "No truth, not scored: " in scores.to_text() and "c_seg.nii" in scores.to_text()
+    assert "No prediction, counted as an empty mask: b." in str(scores)
+    assert "No truth, not scored: " in str(scores) and "c_seg.nii" in str(scores)
     with pytest.raises(CaseError, match="b: expected a prediction, found none"):
         mk.score(*folders, missing="error")
 

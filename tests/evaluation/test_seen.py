@@ -53,7 +53,7 @@ def test_cases_of_another_data_set_that_were_trained_on_are_in_no_mean(run, scan
     unseen = [row["dice"] for row in scores if not row["note"]]
     assert scores.summary.classes[0].measures["dice"].n == 2
     assert scores.mean() == pytest.approx(np.mean(unseen))
-    for text in (scores.to_text(), scores.report_path.read_text()):
+    for text in (str(scores), scores.report_path.read_text()):
         assert "In no mean, since the run saw them (trained on): renamed0, renamed1." in text
 
 
@@ -72,8 +72,8 @@ def test_a_part_says_what_its_cases_were_used_for(run, scans, tmp_path, part, ke
     assert own.mean() == source.mean()
     for scores in (own, source):
         assert scores.summary.classes[0].measures["dice"].n == len(kept)
-        assert warning in scores.to_text() and warning in scores.report_path.read_text()
-    assert ("These" in own.to_text()) == bool(warning)
+        assert warning in str(scores) and warning in scores.report_path.read_text()
+    assert ("These" in str(own)) == bool(warning)
 
 
 def test_another_scan_of_a_patient_is_marked_where_the_patient_is_named(run, scans, tmp_path):

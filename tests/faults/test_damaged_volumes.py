@@ -168,13 +168,13 @@ def test_the_limit_of_voxels_is_an_option(tmp_path, name):
 
 
 @pytest.mark.parametrize("code", [128, 32, 1536, 1, 0, 2304])
-def test_colours_and_complex_numbers_are_refused(tmp_path, code):
+def test_colors_and_complex_numbers_are_refused(tmp_path, code):
     patch(save(tmp_path / "a.nii", voxels()), datatype=code)
     with pytest.raises(VolumeError, match=f"found data type {code}"):
         read_volume(tmp_path / "a.nii")
 
 
-@pytest.mark.parametrize("bits", [0, 8, 15, 32])
+@pytest.mark.parametrize("bits", [8, 15, 32])
 def test_a_header_whose_bits_are_not_those_of_its_type_is_refused(tmp_path, bits):
     patch(save(tmp_path / "a.nii", voxels()), bitpix=bits)
     with pytest.raises(VolumeError, match=f"expected 16 bits per voxel for int16, found {bits}"):

@@ -202,8 +202,8 @@ def test_verify_reports_what_it_checked_of_a_whole_set(write_pairs, tmp_path):
     manifest = write_tfrecords(find_cases(write_pairs(count=10)), tmp_path / "work", preprocessing=box, workers=1)
     found = verify_records(tmp_path / "work", sources=True)
     assert found.problems == ()
-    assert "10 cases" in found.to_text()
-    assert "20 source files" in found.to_text()
+    assert "10 cases" in str(found)
+    assert "20 source files" in str(found)
     manifest.cases("train")[0].mask.write_bytes(b"other")
     (problem,) = verify_records(tmp_path / "work", sources=True).problems
     assert str(manifest.cases("train")[0].mask) in str(problem)

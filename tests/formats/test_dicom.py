@@ -147,7 +147,7 @@ def test_several_series_are_refused_with_their_ids_and_numbers(tmp_path):
         read_volume(tmp_path / "mr")
 
 
-def test_a_missing_slice_is_reported_with_its_neighbours(tmp_path):
+def test_a_missing_slice_is_reported_with_its_neighbors(tmp_path):
     voxels = np.zeros((5, 4, 6), np.int16)
     with pytest.raises(GeometryError, match=r"expected slices 3 mm apart, found 6 mm between 017\.dcm and 031\.dcm"):
         read_volume(write_series(tmp_path / "mr", voxels, skip=(3,)))
@@ -178,10 +178,10 @@ def test_several_frames_in_a_file_are_refused(tmp_path):
         read_volume(tmp_path)
 
 
-def test_colours_are_refused(tmp_path):
+def test_colors_are_refused(tmp_path):
     image = sitk.GetImageFromArray(np.zeros((4, 5, 3), np.uint8), isVector=True)
     sitk.WriteImage(image, str(tmp_path / "a.dcm"))
-    with pytest.raises(VolumeError, match="found 3 \\(colours\\)"):
+    with pytest.raises(VolumeError, match="found 3 \\(colors\\)"):
         read_volume(tmp_path)
 
 

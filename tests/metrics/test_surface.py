@@ -6,9 +6,9 @@ from mcc_keras.errors import UsageError
 from mcc_keras.metrics import EMPTY, empty, surface
 
 
-def ball(centre, radius, size=99):
+def ball(center, radius, size=99):
     x, y, z = np.indices((size, size, size))
-    return (x - centre) ** 2 + (y - centre) ** 2 + (z - centre) ** 2 <= radius**2
+    return (x - center) ** 2 + (y - center) ** 2 + (z - center) ** 2 <= radius**2
 
 
 def brute_force(truth, prediction, spacing):
@@ -58,7 +58,7 @@ def test_distances_near_and_far_are_those_of_all_pairs(gap):
     np.testing.assert_allclose(found.to_truth_mm, np.sort(backward), rtol=1e-12)
 
 
-def test_a_straight_neighbour_is_nearer_than_a_diagonal_one_of_fewer_voxels():
+def test_a_straight_neighbor_is_nearer_than_a_diagonal_one_of_fewer_voxels():
     truth, prediction = np.zeros((2, 400, 400), bool)
     truth[0, 0] = prediction[10, 10] = prediction[12, 0] = True
     truth[399, 399] = prediction[399, 399] = True

@@ -12,7 +12,7 @@ SHARED = {
     "input_shape": [*SHAPES, (1, 16, 16, 16, 1), None, "16"],
     "num_classes": [0, -1, 1.5, None, True, "2"],
     "activation": ["no such", 7],
-    "normalisation": ["no such", 1],
+    "normalization": ["no such", 1],
     "width": [0, -1, NAN, float("inf"), None, "2"],
     "foreground_fraction": [0, 1, NAN, "0.5"],
 }
@@ -53,8 +53,8 @@ def test_values_out_of_range_are_refused_with_the_rule_and_what_was_received(net
     assert message.endswith(f"Received: {name}={value!r}")
 
 
-def test_vnet_alone_takes_no_normalisation_at_all():
-    assert VNet((16, 16, 16, 1), width=0.0625, normalisation=None).output is not None
+def test_vnet_alone_takes_no_normalization_at_all():
+    assert VNet((16, 16, 16, 1), width=0.0625, normalization=None).output is not None
     for network in (DenseVNet, VoxResNet, UNet3D):
-        with pytest.raises(UsageError, match="Received: normalisation=None"):
-            network((16, 16, 16, 1), normalisation=None)
+        with pytest.raises(UsageError, match="Received: normalization=None"):
+            network((16, 16, 16, 1), normalization=None)

@@ -107,7 +107,7 @@ image = np.random.default_rng(0).normal(size=(4, 8, 8, 8, 1)).astype("float32")
 def run(strategy):
     with strategy.scope():
         keras.utils.set_random_seed(3)
-        model = mk.VoxResNet((8, 8, 8, 1), 1, width=0.0625, deep_supervision=True, normalisation="group")
+        model = mk.VoxResNet((8, 8, 8, 1), 1, width=0.0625, deep_supervision=True, normalization="group")
         model.compile(keras.optimizers.SGD(0.1), mk.MCCLoss(), jit_compile=False)
     arrays = image, (image > 0).astype("float32")
     history = model.fit(*arrays, batch_size=4, epochs=2, shuffle=False, verbose=0).history

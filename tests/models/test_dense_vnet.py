@@ -8,7 +8,7 @@ import pytest
 from mcc_keras.errors import UsageError
 from mcc_keras.models import DenseVNet
 
-# layer: (resolution divisor of its output, output channels, convolution weights, trainable normalisation weights)
+# layer: (resolution divisor of its output, output channels, convolution weights, trainable normalization weights)
 TABLE = {
     "input_pool": (2, 1, 0, 2),
     "initial": (2, 24, 3_000, 48),

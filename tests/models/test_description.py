@@ -74,7 +74,7 @@ def test_dilation_widens_the_receptive_field_at_the_same_parameters_and_memory()
         near.multiply_adds,
         near.activation_bytes,
     )
-    assert f"receptive field    {far.receptive_field} voxels a side" in str(far)
+    assert f"receptive field    {far.receptive_field} voxels per side" in str(far)
 
 
 def test_open_sides_are_asked_for():

@@ -29,7 +29,7 @@ NETWORKS = {
 ROOT = Path(__file__).parents[2]
 PYTHON = os.environ.get("MCC_KERAS_PEERS_PYTHON", sys.executable)
 BACKEND = keras.backend.backend()
-# XLA need not optimise what runs once.
+# XLA need not optimize what runs once.
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="SavedModel and reload are tested with TensorFlow")
 STEPS = 60
@@ -207,9 +207,9 @@ def test_it_overfits_one_tiny_volume(network):
     assert loss < 0.5 * constant, "no better than half the loss of a constant answer"
 
 
-@pytest.mark.parametrize("normalisation", ["batch", "group", "instance"])
-def test_every_normalisation_trains(network, normalisation):
-    model = build(network, normalisation=normalisation)
+@pytest.mark.parametrize("normalization", ["batch", "group", "instance"])
+def test_every_normalization_trains(network, normalization):
+    model = build(network, normalization=normalization)
     model.compile("sgd", "binary_crossentropy")
     assert np.isfinite(model.train_on_batch(volume(batch=1), ball(), return_dict=True)["loss"])
 

@@ -16,7 +16,7 @@ def noise(*shape, seed=0):
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
-def test_upsampling_is_linear_interpolation_between_voxel_centres(factor):
+def test_upsampling_is_linear_interpolation_between_voxel_centers(factor):
     x = noise(1, 3, 4, 5, 2)
     axes = [np.clip((np.arange(side * factor) + 0.5) / factor - 0.5, 0, side - 1) for side in x.shape[1:4]]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"))

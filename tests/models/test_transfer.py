@@ -70,7 +70,7 @@ def test_a_file_gives_the_same_as_its_model(tmp_path):
 
 def test_a_file_that_is_missing_or_no_model_is_named(tmp_path):
     target = build(NETWORKS["unet3d"])
-    with pytest.raises(DataError, match=r"missing\.keras: expected a `\.keras` file, found nothing there"):
+    with pytest.raises(DataError, match=r"missing\.keras: expected a `\.keras` file, found none"):
         transfer_weights(tmp_path / "missing.keras", target)
     (tmp_path / "other.keras").write_text("no model")
     with pytest.raises(DataError, match=r"other\.keras: expected a `\.keras` file that Keras can read"):

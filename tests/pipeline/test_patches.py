@@ -22,7 +22,7 @@ def corners(patches, mask, *, seeds, classes=1):
     @tf.function
     def drawn(seed):
         return [
-            corner_about(centre, patches.size, SHAPE) for centre in draw_centers(patches, seed, mask, classes=classes)
+            corner_about(center, patches.size, SHAPE) for center in draw_centers(patches, seed, mask, classes=classes)
         ]
 
     return np.concatenate([np.stack(drawn(tf.constant([0, seed]))) for seed in range(seeds)])
@@ -36,7 +36,7 @@ def test_patches_anywhere_reach_every_corner_equally_often():
     assert counts == pytest.approx([100] * 4, abs=30)  # 400 draws: 3.5 standard deviations
 
 
-def test_patches_around_foreground_are_centred_on_it_as_far_as_the_edge_allows():
+def test_patches_around_foreground_are_centered_on_it_as_far_as_the_edge_allows():
     mask = masked({(6, 5, 4): 1})
     assert (corners(Patches(size=(4, 4, 4), foreground_fraction=1), mask, seeds=3) == [4, 3, 2]).all()
     mask = masked({(0, 9, 4): 1})
@@ -46,8 +46,8 @@ def test_patches_around_foreground_are_centred_on_it_as_far_as_the_edge_allows()
 def test_the_share_around_foreground_is_the_one_that_was_asked_for():
     mask = masked({(6, 5, 4): 1})
     found = corners(Patches(size=(4, 4, 4), per_volume=20, foreground_fraction=0.3), mask, seeds=30)
-    centred = (found == [4, 3, 2]).all(axis=1).mean()
-    assert centred == pytest.approx(0.3 + 0.7 / (9 * 7 * 5), abs=0.065)  # 600 draws: 3.5 standard errors
+    centered = (found == [4, 3, 2]).all(axis=1).mean()
+    assert centered == pytest.approx(0.3 + 0.7 / (9 * 7 * 5), abs=0.065)  # 600 draws: 3.5 standard errors
 
 
 @pytest.mark.parametrize(("foreground_by", "share"), [("voxel", 2 / 10), ("class", 1 / 2)])

@@ -46,7 +46,7 @@ def test_more_steps_than_a_pass_has_begin_the_next_and_warm_up_does_not_count():
 
 
 def test_the_text_says_both_in_one_line():
-    text = Throughput(steps=4, volumes=8, seconds=2.0, seconds_waiting=0.5).to_text()
+    text = str(Throughput(steps=4, volumes=8, seconds=2.0, seconds_waiting=0.5))
     assert text == "4.00 volumes/s (8 volumes in 4 steps, 2.0 s); waiting for data: 25% of a step."
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.preprocessing.graph import GraphGrid, normalised_box
+from mcc_keras.preprocessing.graph import GraphGrid, normalized_box
 from mcc_keras.preprocessing.graph_intensity import CHUNK
 from mcc_keras.preprocessing.grid import Grid
 
@@ -45,7 +45,7 @@ SETTINGS = st.fixed_dictionaries(
         "spacing_mm": st.none() | THREE | st.sampled_from((1.0, 2.0)),
         "window": st.none() | st.just((40.0, 120.0)),
         "clip_percentiles": st.none() | st.sampled_from(((1, 99), (0, 75))),
-        "normalise": st.sampled_from(("zscore", "minmax", "none")),
+        "normalize": st.sampled_from(("zscore", "minmax", "none")),
         "statistics": st.just("volume") | st.just(((0.0, 150.0, 90.0, 25.0), (None, None, 9e4, 3e4))),
         "ignore_background": st.booleans(),
         "background_value": st.none() | st.just(-3.25),
@@ -62,7 +62,7 @@ def both(preprocessing, image, affine):
         expected = preprocessing.apply(image, grid)
         assert np.array_equal(image, before)
     of_graph = GraphGrid(tf.constant(image), tf.constant(affine, tf.float64), preprocessing)
-    return (grid, expected), (of_graph, normalised_box(tf.constant(image), of_graph, preprocessing).numpy())
+    return (grid, expected), (of_graph, normalized_box(tf.constant(image), of_graph, preprocessing).numpy())
 
 
 @settings(max_examples=70)
@@ -79,7 +79,7 @@ def test_the_box_and_the_way_back_agree_for_every_setting(chosen, shape, turn, s
     image, affine = masked_scan(shape, seed), oblique(turn, spacing, degrees)
     (grid, expected), (of_graph, found) = both(preprocessing, image, affine)
     assert np.array_equal(of_graph.inside, grid.inside)
-    scale = 1 if preprocessing.normalise != "none" else max(1, np.abs(image).max())
+    scale = 1 if preprocessing.normalize != "none" else max(1, np.abs(image).max())
     assert np.abs(found - expected).max() <= 1e-5 * max(scale, np.abs(expected).max())
     probability = np.random.default_rng(1).uniform(0, 1, expected.shape).astype(np.float32)
     back = of_graph.from_box(tf.constant(probability)).numpy()
@@ -100,7 +100,7 @@ def test_the_crop_is_found_in_a_graph_that_was_traced_once():
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 2)), tf.TensorSpec((4, 4), tf.float64)])
     def box_of(image, affine):
-        return normalised_box(image, GraphGrid(image, affine, preprocessing), preprocessing)
+        return normalized_box(image, GraphGrid(image, affine, preprocessing), preprocessing)
 
     for shape, seed in (((9, 12, 7), 0), ((20, 5, 11), 1)):
         image = masked_scan(shape, seed)
@@ -139,11 +139,11 @@ def test_percentiles_and_moments_are_those_of_numpy(name):
     assert np.abs(twin[..., 0] - expected).max() <= 1e-5 * max(1, np.abs(expected).max())
 
 
-def test_a_box_of_several_chunks_is_normalised_as_a_whole():
+def test_a_box_of_several_chunks_is_normalized_as_a_whole():
     image = noise((170, 170, 150)) ** 3
     assert CHUNK < image.size < 2 * CHUNK
     grid = GraphGrid(tf.constant(image[..., None]), tf.eye(4, dtype=tf.float64), Preprocessing(size=image.shape))
-    found = normalised_box(tf.constant(image[..., None]), grid, Preprocessing(size=image.shape)).numpy()
+    found = normalized_box(tf.constant(image[..., None]), grid, Preprocessing(size=image.shape)).numpy()
     assert np.abs(found[..., 0] - by_numpy(image)).max() <= 1e-5
 
 
@@ -151,7 +151,7 @@ def test_a_box_of_several_chunks_is_normalised_as_a_whole():
 @pytest.mark.parametrize("degrees", [0, 12])
 def test_voxels_are_moved_bit_for_bit_where_nothing_is_resampled(shape, degrees):
     image, affine = noise(shape), oblique(((1, 2, 0), np.array([-1, 1, -1])), 1.0, degrees).astype(np.float64)
-    preprocessing = Preprocessing(size=(8, 9, 8), spacing_mm=1.0, clip_percentiles=None, normalise="none")
+    preprocessing = Preprocessing(size=(8, 9, 8), spacing_mm=1.0, clip_percentiles=None, normalize="none")
     grid = Grid(shape=shape, affine=affine, size=(8, 9, 8), target_mm=(1.0, 1.0, 1.0))
     of_graph = GraphGrid(tf.constant(image[..., None]), tf.constant(affine), preprocessing)
     box = of_graph.to_box(tf.constant(image[..., None]))

@@ -74,7 +74,7 @@ def test_a_mask_comes_back_bit_for_bit_where_nothing_is_resampled(turn, shape, s
 def test_cropping_and_padding_move_no_voxel(turn, shape, odd):
     affine = affine_of(*turn, (1.5, 1.5, 1.5), 11)
     image = random_image(shape)
-    preprocessing = Preprocessing(size=(9 + odd,) * 3, spacing_mm=1.5, clip_percentiles=None, normalise="none")
+    preprocessing = Preprocessing(size=(9 + odd,) * 3, spacing_mm=1.5, clip_percentiles=None, normalize="none")
     box = to_box(preprocessing, image, affine)
     assert np.isin(box, image).all()
     assert np.array_equal(to_scan(preprocessing, box, shape, affine), image)
@@ -84,7 +84,7 @@ def test_the_box_is_in_ras_order():
     image = np.zeros((4, 5, 6, 1), np.float32)
     image[0, 0, 0] = 1
     affine = affine_of((2, 0, 1), (1, -1, 1))
-    box = to_box(Preprocessing(size=(6, 4, 5), clip_percentiles=None, normalise="none"), image, affine)
+    box = to_box(Preprocessing(size=(6, 4, 5), clip_percentiles=None, normalize="none"), image, affine)
     assert np.argwhere(box[..., 0]).tolist() == [[0, 3, 0]]
 
 
@@ -94,7 +94,7 @@ def test_a_point_in_millimetres_stays_where_it_is():
     point = np.array([25.0, 12.0, 8.0])
     grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
     blob = np.exp(-(((grid - point) * (0.7, 1.3, 2.9)) ** 2).sum(-1) / 30)[..., None]
-    preprocessing = Preprocessing(size=(32, 24, 32), spacing_mm=1.5, clip_percentiles=None, normalise="none")
+    preprocessing = Preprocessing(size=(32, 24, 32), spacing_mm=1.5, clip_percentiles=None, normalize="none")
     box = to_box(preprocessing, blob, affine)[..., 0]
     centroid = (np.stack(np.meshgrid(*map(np.arange, box.shape), indexing="ij"), -1) * box[..., None]).sum((0, 1, 2))
     axes, flips = orientation(affine)
@@ -108,7 +108,7 @@ def test_a_point_in_millimetres_stays_where_it_is():
 
 def test_finer_voxels_are_those_of_simpleitk_linear_interpolation():
     image = random_image((12, 10, 8))
-    preprocessing = Preprocessing(size=(20, 18, 16), spacing_mm=0.5, clip_percentiles=None, normalise="none")
+    preprocessing = Preprocessing(size=(20, 18, 16), spacing_mm=0.5, clip_percentiles=None, normalize="none")
     box = to_box(preprocessing, image, np.eye(4))[..., 0]
     source = sitk.GetImageFromArray(image[..., 0].T)
     start = (np.array(image.shape[:3]) - 0.5 * np.array(box.shape)) / 2 - 0.5 + 0.25
@@ -121,7 +121,7 @@ def test_finer_voxels_are_those_of_simpleitk_linear_interpolation():
 
 def test_coarser_voxels_are_means_of_what_they_cover():
     image = random_image((8, 6, 4))
-    box = to_box(Preprocessing(size=(4, 2, 2), clip_percentiles=None, normalise="none"), image, np.eye(4))
+    box = to_box(Preprocessing(size=(4, 2, 2), clip_percentiles=None, normalize="none"), image, np.eye(4))
     assert np.allclose(box, image.reshape(4, 2, 2, 3, 2, 2, 1).mean((1, 3, 5)), rtol=1e-5)
 
 
@@ -146,7 +146,7 @@ def test_a_ball_comes_back_within_half_a_voxel_of_its_surface():
     assert abs(int(back.sum()) - int(mask.sum())) < 0.02 * mask.sum()
 
 
-def test_normalised_voxels_have_mean_zero_and_unit_variance_in_every_channel():
+def test_normalized_voxels_have_mean_zero_and_unit_variance_in_every_channel():
     image = np.concatenate([random_image((8, 8, 8)), 1000 * random_image((8, 8, 8), seed=1)], -1)
     box = to_box(Preprocessing(size=8), image, np.eye(4))
     assert box.mean((0, 1, 2)) == pytest.approx([0, 0], abs=1e-5)
@@ -155,12 +155,12 @@ def test_normalised_voxels_have_mean_zero_and_unit_variance_in_every_channel():
 
 def test_intensities_are_clipped_at_the_percentiles():
     image = np.arange(1000.0).reshape(10, 10, 10, 1)
-    box = to_box(Preprocessing(size=10, clip_percentiles=(10, 90), normalise="none"), image, np.eye(4))
+    box = to_box(Preprocessing(size=10, clip_percentiles=(10, 90), normalize="none"), image, np.eye(4))
     assert (box.min(), box.max()) == pytest.approx((99.9, 899.1))
 
 
 def test_minmax_fills_zero_to_one():
-    box = to_box(Preprocessing(size=8, normalise="minmax"), random_image((8, 8, 8)), np.eye(4))
+    box = to_box(Preprocessing(size=8, normalize="minmax"), random_image((8, 8, 8)), np.eye(4))
     assert (box.min(), box.max()) == (0, 1)
 
 
@@ -201,7 +201,7 @@ def test_box_spacing_follows_the_field_of_view():
 
 def test_a_window_takes_the_place_of_percentiles_and_its_ends_are_zero_and_one():
     image = np.array([-1000.0, -160, 40, 240, 3000, 0, 0, 0]).reshape(2, 2, 2, 1)
-    box = to_box(Preprocessing(size=2, window=(-160, 240), normalise="minmax"), image, np.eye(4))
+    box = to_box(Preprocessing(size=2, window=(-160, 240), normalize="minmax"), image, np.eye(4))
     assert box.ravel().tolist() == pytest.approx([0, 0, 0.5, 1, 1, 0.4, 0.4, 0.4])
 
 
@@ -224,7 +224,7 @@ def test_statistics_leave_a_background_out_that_need_not_be_zero(background):
 def test_percentiles_are_those_of_what_is_not_background():
     image = skull_stripped()
     box = to_box(
-        Preprocessing(size=6, ignore_background=True, clip_percentiles=(10, 90), normalise="none"), image, np.eye(4)
+        Preprocessing(size=6, ignore_background=True, clip_percentiles=(10, 90), normalize="none"), image, np.eye(4)
     )
     low, high = np.percentile(image[1:4, 2:5, 1:3, 1].astype(np.float64), (10, 90))
     assert (box[..., 1].min(), box[..., 1].max()) == pytest.approx((low, high))
@@ -240,7 +240,7 @@ def test_the_crop_is_the_box_of_what_is_not_background_with_a_margin(margin, exp
 
 def test_the_crop_fills_the_box_and_the_way_back_fills_the_scan():
     image = skull_stripped()
-    preprocessing = Preprocessing(size=(3, 3, 2), crop_margin_mm=0, clip_percentiles=None, normalise="none")
+    preprocessing = Preprocessing(size=(3, 3, 2), crop_margin_mm=0, clip_percentiles=None, normalize="none")
     grid = preprocessing.grid(image, np.eye(4))
     assert np.array_equal(preprocessing.apply(image, grid), image[1:4, 2:5, 1:3])
     back = preprocessing.restore(np.ones((3, 3, 2, 1)), grid)[..., 0]
@@ -265,7 +265,7 @@ def test_the_median_spacing_is_that_of_the_canonical_axes():
 def test_statistics_of_the_set_are_those_of_all_training_voxels_in_every_channel():
     rng = np.random.default_rng(0)
     images = [rng.normal((0, 100), (1, 5), (8, 8, 8, 2)).astype(np.float32) for _ in range(3)]
-    fitted = Preprocessing(size=8, statistics="set", clip_percentiles=(5, 95)).fit(
+    fitted = Preprocessing(size=8, statistics="dataset", clip_percentiles=(5, 95)).fit(
         Volume(image, np.eye(4)) for image in images
     )
     for channel, row in enumerate(fitted.statistics):
@@ -282,12 +282,12 @@ def test_one_scan_does_not_fit_what_another_scan_is_for():
         to_box(Preprocessing(spacing_mm=1.0), np.ones((4, 4, 4, 1)), np.eye(4))
     with pytest.raises(UsageError, match="none"):
         Preprocessing(spacing_mm="median").fit([])
-    fitted = Preprocessing(size=4, statistics="set").fit([Volume(random_image((4, 4, 4)), np.eye(4))])
+    fitted = Preprocessing(size=4, statistics="dataset").fit([Volume(random_image((4, 4, 4)), np.eye(4))])
     with pytest.raises(UsageError, match="channels"):
         to_box(fitted, random_image((4, 4, 4), channels=2), np.eye(4))
 
 
-EVERYTHING_OPEN = Preprocessing(spacing_mm="median", statistics="set", crop_margin_mm=2, ignore_background=True)
+EVERYTHING_OPEN = Preprocessing(spacing_mm="median", statistics="dataset", crop_margin_mm=2, ignore_background=True)
 
 
 def test_validation_and_test_scans_have_no_influence(tmp_path):
@@ -320,7 +320,7 @@ def test_validation_and_test_scans_have_no_influence(tmp_path):
     "preprocessing",
     [
         Preprocessing(size=8),
-        Preprocessing(size=(8, 9, 10), spacing_mm=0.5, clip_percentiles=None, normalise="none"),
+        Preprocessing(size=(8, 9, 10), spacing_mm=0.5, clip_percentiles=None, normalize="none"),
         EVERYTHING_OPEN,
         Preprocessing(size=8, window=(-160, 240), crop_margin_mm=3, background_value=-1000),
         Preprocessing(size=8, statistics=((0.1, 2.5, 1.0, 0.3), (None, None, 5.0, 0.0))),
@@ -330,7 +330,7 @@ def test_json_brings_back_the_same_value(preprocessing):
     assert Preprocessing.from_json(preprocessing.to_json()) == preprocessing
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 99}', '{"schema": 1, "size": 8, "colour": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 99}', '{"schema": 1, "size": 8, "color": 1}'])
 def test_json_of_something_else_is_an_error_that_names_the_file(text):
     with pytest.raises(DataError, match="preprocessing.json"):
         Preprocessing.from_json(text)
@@ -339,11 +339,11 @@ def test_json_of_something_else_is_an_error_that_names_the_file(text):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('{"schema": 3, "size": 8}', "schema 2, found 3. A newer mcc_keras"),
+        ('{"schema": 4, "size": 8}', "schema 3, found 4. A newer mcc_keras"),
         ('{"schema": true, "size": 8}', "found True"),
-        ('{"schema": 2, "size": 8, "colour": 1}', "found also colour"),
-        ('{"schema": 2, "size": -8}', "size=-8"),
-        ('{"schema": 2, "size": 8, "statistics": [[1, 2]]}', "statistics"),
+        ('{"schema": 3, "size": 8, "color": 1}', "found also color"),
+        ('{"schema": 3, "size": -8}', "size=-8"),
+        ('{"schema": 3, "size": 8, "statistics": [[1, 2]]}', "statistics"),
     ],
 )
 def test_json_that_this_version_does_not_understand_is_refused_with_the_reason(text, told):
@@ -365,7 +365,7 @@ def test_json_holds_plain_values():
         {"size": 8, "spacing_mm": -1},
         {"size": 8, "spacing_mm": float("nan")},
         {"size": 8, "clip_percentiles": (99, 1)},
-        {"size": 8, "normalise": "histogram"},
+        {"size": 8, "normalize": "histogram"},
         {"size": 8, "window": (240, -160)},
         {"size": 8, "window": 5},
         {"size": 8, "window": (0, float("inf"))},

@@ -35,7 +35,7 @@ def test_the_smallest_type_that_is_exact_is_chosen(values, dtype):
 
 
 def test_voxels_that_nothing_changes_are_stored_as_they_were(case):
-    encoded = encode_case(case, Preprocessing(size=4, normalise="none", clip_percentiles=None))
+    encoded = encode_case(case, Preprocessing(size=4, normalize="none", clip_percentiles=None))
     assert (encoded.image_dtype, encoded.shape) == ("uint8", (4, 4, 4, 1))
     assert encoded.image == bytes(range(64))
     assert encoded.mask == bytes([0] * 10 + [1] * 54)

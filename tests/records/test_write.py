@@ -229,7 +229,7 @@ def test_another_split_moves_records_and_prepares_nothing(work, tmp_path):
     assert all_bytes(work) == all_bytes(tmp_path / "fresh")
 
 
-@pytest.mark.parametrize("change", [{"preprocessing": Preprocessing(size=8, normalise="minmax")}, {"labels": ((2,),)}])
+@pytest.mark.parametrize("change", [{"preprocessing": Preprocessing(size=8, normalize="minmax")}, {"labels": ((2,),)}])
 def test_other_preprocessing_or_labels_make_every_record_anew(write_pairs, tmp_path, change):
     cases = find_cases(write_pairs(count=3))
     write_tfrecords(cases, tmp_path / "work", preprocessing=BOX, split=(1, 0, 0), workers=1)
@@ -338,7 +338,7 @@ def test_whole_numbers_are_stored_small_and_read_back_bit_for_bit(tmp_path, dtyp
     (tmp_path / "pairs").mkdir()
     nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "pairs" / "a.nii.gz")
     nib.save(nib.Nifti1Image((voxels > 1).astype(np.uint8), np.eye(4)), tmp_path / "pairs" / "a_mask.nii.gz")
-    plain = Preprocessing(size=8, normalise="none", clip_percentiles=None)
+    plain = Preprocessing(size=8, normalize="none", clip_percentiles=None)
     manifest = write_tfrecords(
         find_cases(tmp_path / "pairs"),
         tmp_path / "work",

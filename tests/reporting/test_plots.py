@@ -4,7 +4,7 @@ import pytest
 
 from mcc_keras.datasets.phantom import random_volume
 from mcc_keras.reporting import plots
-from mcc_keras.reporting.thumbnails import class_colour
+from mcc_keras.reporting.thumbnails import class_color
 
 AFFINE = np.diag([0.5, 1.0, 4.0, 1.0])
 
@@ -68,12 +68,12 @@ def test_outlines_run_half_a_voxel_outside_the_mask_and_close_at_the_edge_of_the
     assert np.array_equal(path.vertices[0], path.vertices[-1])
 
 
-def test_true_and_predicted_outlines_differ_in_colour_and_dash():
+def test_true_and_predicted_outlines_differ_in_color_and_dash():
     image = np.random.default_rng(0).random((8, 8, 8))
     masks = {"truth": box(image.shape, (1, 1, 1), (4, 4, 4)), "predicted": box(image.shape, (2, 2, 2), (5, 5, 5))}
     true, predicted = plots.plot_case(image, AFFINE, **masks)[0].collections
-    assert matplotlib.colors.to_hex(true.get_edgecolor()[0]) == plots.TRUE_COLOUR
-    assert matplotlib.colors.to_hex(predicted.get_edgecolor()[0]) == plots.PREDICTED_COLOUR
+    assert matplotlib.colors.to_hex(true.get_edgecolor()[0]) == plots.TRUE_COLOR
+    assert matplotlib.colors.to_hex(predicted.get_edgecolor()[0]) == plots.PREDICTED_COLOR
     assert true.get_linestyle() != predicted.get_linestyle()
 
 
@@ -105,11 +105,11 @@ def test_the_axis_of_epochs_shows_whole_numbers(epochs):
     assert shown and all(tick == int(tick) for tick in shown)
 
 
-def test_the_outlines_of_several_classes_have_the_colours_of_the_thumbnails():
+def test_the_outlines_of_several_classes_have_the_colors_of_the_thumbnails():
     mask = box((8, 8, 8), (1, 1, 1), (4, 4, 4)) + 2 * box((8, 8, 8), (5, 5, 1), (7, 7, 4))
     ax = plots.plot_case(np.random.default_rng(0).random((8, 8, 8)), AFFINE, truth=mask, predicted=mask)[0]
-    colours = [matplotlib.colors.to_hex(line.get_edgecolor()[0]) for line in ax.collections]
-    assert colours == [f"#{bytes(class_colour(index)).hex()}" for index in (0, 1, 0, 1)]
+    colors = [matplotlib.colors.to_hex(line.get_edgecolor()[0]) for line in ax.collections]
+    assert colors == [f"#{bytes(class_color(index)).hex()}" for index in (0, 1, 0, 1)]
 
 
 def test_a_history_without_validation_has_one_curve_and_an_empty_one_none():

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from mcc_keras.reporting import plots
-from mcc_keras.reporting.thumbnails import COLOURS, GAP, HEIGHT, PAPER, WIDTH, draw
+from mcc_keras.reporting.thumbnails import COLORS, GAP, HEIGHT, PAPER, WIDTH, draw
 
 
 def picture(array, affine, mask=None):
@@ -40,9 +40,9 @@ def test_the_right_side_of_the_patient_is_on_the_left_whatever_the_order_of_the_
         assert axial[:, : side // 8].mean() > 200 > 50 > axial[:, side // 2 :].mean()
 
 
-def test_each_class_has_an_outline_of_its_colour():
+def test_each_class_has_an_outline_of_its_color():
     mask = np.zeros((16, 16, 16), np.uint8)
     mask[3:8, 4:12, 4:12], mask[8:13, 4:12, 4:12] = 1, 2
     drawn = picture(np.full((16, 16, 16), 7.0), np.eye(4), mask).astype(int)
-    for colour in COLOURS[:2]:
-        assert (np.abs(drawn - colour).sum(axis=-1) < 60).sum() > 50
+    for color in COLORS[:2]:
+        assert (np.abs(drawn - color).sum(axis=-1) < 60).sum() > 50

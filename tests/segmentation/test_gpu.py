@@ -25,7 +25,7 @@ def traced(request):
     inputs = keras.Input((8, 8, 8, 2))
     network = keras.Model(inputs, keras.layers.Conv3D(3, 1, activation="softmax")(inputs))
     settings = {"ignore_background": True, "crop_margin_mm": 1.0} if request.param == "zscore" else {"spacing_mm": 2.0}
-    preprocessing = Preprocessing(size=8, normalise=request.param, **settings)
+    preprocessing = Preprocessing(size=8, normalize=request.param, **settings)
     segmenter = Segmenter(network, preprocessing, task=Task(labels=((1,), (2,))), flip_axes=(0,))
     with gpu_operations.deterministic():
         return segmenter.segment.get_concrete_function()

@@ -25,7 +25,7 @@ def bright_voxels_run(write_run):
     """Return a function that writes a run whose network finds the brighter voxels of the first channel."""
 
     def write(folder, channels=1, **settings):
-        box = Preprocessing(size=(8, 10, 12), clip_percentiles=None, normalise="minmax")
+        box = Preprocessing(size=(8, 10, 12), clip_percentiles=None, normalize="minmax")
         return write_run(folder, bright_voxels_network(channels), box, **settings).folder
 
     return write

@@ -14,7 +14,7 @@ OBLIQUE = np.array([[0.3, -1.1, 0.1, 4], [-0.9, -0.2, 0.3, -7], [0.2, 0.1, 2.5, 
 
 
 def network(channels=1, classes=1):
-    """Any function of the voxel itself: fixed weights, no neighbourhood."""
+    """Any function of the voxel itself: fixed weights, no neighborhood."""
     inputs = keras.Input((None, None, None, channels))
     outputs = keras.layers.Conv3D(classes, 1, activation="sigmoid" if classes == 1 else "softmax")(inputs)
     model = keras.Model(inputs, outputs)
@@ -39,8 +39,8 @@ def by_numpy(model, preprocessing, image, affine, flip_axes=()):
 
 SETTINGS = [
     Preprocessing(size=(16, 20, 8)),
-    Preprocessing(size=(16, 16, 16), spacing_mm=(2.0, 1.0, 1.5), normalise="minmax"),
-    Preprocessing(size=(24, 16, 8), spacing_mm=1.0, clip_percentiles=None, normalise="none"),
+    Preprocessing(size=(16, 16, 16), spacing_mm=(2.0, 1.0, 1.5), normalize="minmax"),
+    Preprocessing(size=(24, 16, 8), spacing_mm=1.0, clip_percentiles=None, normalize="none"),
 ]
 
 
@@ -57,14 +57,14 @@ def test_the_graph_agrees_with_the_numpy_form(preprocessing, affine):
 
 
 @pytest.mark.parametrize("preprocessing", SETTINGS)
-def test_normalised_voxels_agree_with_the_numpy_form(preprocessing):
+def test_normalized_voxels_agree_with_the_numpy_form(preprocessing):
     image = volume() * 1000
     segmenter = Segmenter(network(), preprocessing)
     seen = []
     segmenter._predict = lambda box: seen.append(box) or box
     segmenter._segment(tf.constant(image), tf.constant(OBLIQUE, tf.float32))
     expected = preprocessing.apply(image, preprocessing.grid(image, OBLIQUE.astype(np.float32)))
-    scale = 1 if preprocessing.normalise != "none" else np.abs(expected).max()
+    scale = 1 if preprocessing.normalize != "none" else np.abs(expected).max()
     assert np.abs(seen[0] - expected).max() <= 1e-5 * scale
 
 
@@ -95,7 +95,7 @@ def test_an_identity_network_returns_the_volume_bit_for_bit_in_any_orientation(a
     affine = np.eye(4, dtype=np.float32)
     affine[:3, :3] = np.diag([-1, 1, -1]) @ np.eye(3)[list(axes)]
     preprocessing = Preprocessing(
-        size=tuple(image.shape[axis] for axis in axes), clip_percentiles=None, normalise="none"
+        size=tuple(image.shape[axis] for axis in axes), clip_percentiles=None, normalize="none"
     )
     answer = Segmenter(identity, preprocessing).segment(image, affine)
     assert np.array_equal(answer["probability"], image)

@@ -105,7 +105,7 @@ def test_dense_vnet_passes_the_checks_of_the_export(tmp_path):
 
 
 def test_a_run_folder_is_exported_with_a_card_of_what_it_is(write_run, tmp_path):
-    preprocessing = Preprocessing(size=16, normalise="minmax")
+    preprocessing = Preprocessing(size=16, normalize="minmax")
     folder = write_run(tmp_path / "run", network(), preprocessing).folder
     version = export_saved_model(folder, tmp_path / "served")
     card = json.loads((version / "assets.extra" / "mcc_keras.json").read_text())

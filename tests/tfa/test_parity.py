@@ -92,7 +92,7 @@ def test_on_one_sigmoid_channel_theirs_says_0_of_a_perfect_prediction_and_ours_1
 
 
 @pytest.mark.parametrize(("theirs_name", "groups"), [("GroupNormalization", 2), ("InstanceNormalization", -1)])
-def test_normalisation_by_groups_is_in_keras(theirs_name, groups, given, theirs):
+def test_normalization_by_groups_is_in_keras(theirs_name, groups, given, theirs):
     ours = keras.layers.GroupNormalization(groups=groups)(given["features"])
     np.testing.assert_allclose(ours, theirs[theirs_name], atol=1e-6)
 

@@ -163,7 +163,7 @@ def test_other_settings_are_refused_with_the_differences(work, stopped, changes,
 
 def test_records_that_have_changed_are_refused(work, stopped, tmp_path):
     cases = mk.find_cases(work.parent / "scans")
-    other = mk.Preprocessing(size=(16, 16, 8), normalise="minmax")
+    other = mk.Preprocessing(size=(16, 16, 8), normalize="minmax")
     mk.write_tfrecords(cases, tmp_path / "other", preprocessing=other, split=(0.6, 0.3, 0.1), workers=1)
     with pytest.raises(UsageError, match="have changed since"):
         train(tmp_path / "other", stopped, model=network(), **SETTINGS)

@@ -1,6 +1,6 @@
 """The first epochs of Dense V-Net on rare foreground, with and without the bias of its head at the log-odds.
 
-    python benchmarks/initialisation.py     about three minutes on two quiet cores
+    python benchmarks/initialization.py     about three minutes on two quiet cores
 
 Synthetic scans of 32³ voxels, 1 % of them organ: 24 to train on, 8 to judge by. Half as wide a network is trained with
 Adam under MCC, Dice and cross-entropy, once as it is and once with `foreground_fraction=0.01`, from the same weights
