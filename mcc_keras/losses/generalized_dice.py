@@ -1,4 +1,4 @@
-"""The generalised Dice loss: one Dice of all classes, weighted against their size."""
+"""The generalized Dice loss: one Dice of all classes, weighted against their size."""
 
 import keras
 from keras import ops
@@ -9,7 +9,7 @@ from mcc_keras.losses.volume_loss import VolumeLoss, checked_smooth
 
 @keras.saving.register_keras_serializable(package="mcc_keras")
 class GeneralizedDiceLoss(VolumeLoss):
-    """One minus the generalised Dice coefficient, whose overlaps and sizes are weighted by class.
+    """One minus the generalized Dice coefficient, whose overlaps and sizes are weighted by class.
 
         loss = 1 - (2 Σ_l w_l Σ y_l p_l + ε) / (Σ_l w_l Σ (y_l + p_l) + ε)        w_l = (v / Σ y_l)²
 

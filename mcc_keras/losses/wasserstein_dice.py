@@ -1,4 +1,4 @@
-"""The generalised Wasserstein Dice loss, with a distance between classes."""
+"""The generalized Wasserstein Dice loss, with a distance between classes."""
 
 import keras
 import numpy as np
