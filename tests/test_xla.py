@@ -26,10 +26,12 @@ def head(channels):
     inputs = keras.Input((6, 5, 4, 1))
     features = keras.layers.Conv3D(2, 3, padding="same")(inputs)
     activation = "sigmoid" if channels == 1 else "softmax"
-    heads = {name: keras.layers.Conv3D(channels, 1, activation=activation, name=name)(features) for name in LOSSES}
+    classes = {path: name for name, (path, _) in reversed(LOSSES.items())}
+    names = LOSSES if channels == 1 else classes.values()  # of several channels each class once
+    heads = {name: keras.layers.Conv3D(channels, 1, activation=activation, name=name)(features) for name in names}
     model = keras.Model(inputs, heads)
     chosen = scores() if channels == 1 else scores()[-2:]
-    return model, {name: get_loss(name) for name in LOSSES}, {"mcc": chosen}, (6, 5, 4, 1)
+    return model, {name: get_loss(name) for name in names}, {"mcc": chosen}, (6, 5, 4, 1)
 
 def network(build, side, **arguments):
     return build((side,) * 3 + (1,), **arguments), mk.MCCLoss(), [metrics.DiceScore(pool="all")], (side,) * 3 + (1,)

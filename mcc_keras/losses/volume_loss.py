@@ -1,5 +1,6 @@
 """The abstract loss of volumes: common arguments, weights, pooling, and one value per sample."""
 
+import inspect
 from collections.abc import Mapping
 
 import keras
@@ -27,6 +28,14 @@ class VolumeLoss(keras.losses.Loss):
     A weight for each voxel goes inside the sums of the loss: 0 leaves the voxel out as if it were cut away. A weight
     for each sample multiplies its value; with `pool="batch"` there is one value, so it goes inside the sums as well.
     """
+
+    def __init_subclass__(cls, **kwargs):
+        """Show the arguments that a subclass passes on in its signature, for `help` and `inspect`."""
+        super().__init_subclass__(**kwargs)
+        own, common = (inspect.signature(x.__init__).parameters for x in (cls, VolumeLoss))
+        parameters = [*own.values(), *(value for name, value in common.items() if name not in own)]
+        parameters = [p for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
+        cls.__signature__ = inspect.Signature(parameters)
 
     def __init__(
         self,

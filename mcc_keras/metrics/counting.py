@@ -1,5 +1,7 @@
 """The abstract streaming metric: exact confusion counts, pooled or per volume."""
 
+import inspect
+
 import keras
 import numpy as np
 from keras import ops
@@ -33,6 +35,14 @@ class CountingMetric(keras.metrics.Metric):
     """
 
     _direction = "up"  # where Keras' callbacks look in mode="auto"
+
+    def __init_subclass__(cls, **kwargs):
+        """Show the arguments that a subclass passes on in its signature, for `help` and `inspect`."""
+        super().__init_subclass__(**kwargs)
+        own, common = (inspect.signature(x.__init__).parameters for x in (cls, CountingMetric))
+        parameters = [*own.values(), *(value for name, value in common.items() if name not in own)]
+        parameters = [p for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
+        cls.__signature__ = inspect.Signature(parameters)
 
     def __init__(
         self,

@@ -3,6 +3,8 @@
 Runs on the backend that KERAS_BACKEND names; tests/test_backends.py runs it on the others.
 """
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -194,6 +196,21 @@ def test_it_comes_back_from_its_config(name):
     metric = build(name, pool="sample", threshold=0.3, empty=0.5, ignore_class=7, per_class=True, name="mine")
     again = keras.metrics.deserialize(keras.metrics.serialize(metric))
     assert again.get_config() == metric.get_config()
+
+
+@every_metric
+def test_the_signature_lists_every_argument(name):
+    arguments = {
+        "pool",
+        "threshold",
+        "from_logits",
+        "include_background",
+        "per_class",
+        "empty",
+        "ignore_class",
+        "dtype",
+    }
+    assert arguments <= set(inspect.signature(getattr(metrics, name)).parameters)
 
 
 @every_metric
