@@ -75,3 +75,14 @@ def test_weights_that_are_not_finite_are_refused(write_run, tmp_path, value):
     run = write_run(tmp_path / "run", model, Preprocessing(size=4))
     with pytest.raises(RunError, match=r"model.keras: expected finite weights, found NaN or infinite ones in .*bias"):
         load_segmenter(run)
+
+
+def test_code_in_a_model_file_is_never_run(write_run, tmp_path):
+    marker = tmp_path / "was_run"
+    inputs = keras.Input((4, 4, 4, 1))
+    code = keras.layers.Lambda(eval(f"lambda x: [x, open({str(marker)!r}, 'a').close()][0]"))
+    run = write_run(tmp_path / "run", keras.Model(inputs, code(inputs)), Preprocessing(size=4)).folder
+    marker.unlink()  # building the network ran it
+    with pytest.raises(RunError, match="Lambda"):
+        load_segmenter(run)
+    assert not marker.exists()
