@@ -31,7 +31,7 @@ MASK_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 _OTHER = "Convert it first; for DICOM files name the folder."
 # TensorFlow's kernels flush smaller float32 numbers to 0. Flushed on reading, they are 0 for NumPy as well.
 _SMALLEST = np.finfo(np.float32).tiny
-_NONFINITE = 'Repair the file, or read them as 0 with --nonfinite zero (nonfinite="zero" in Python).'
+_NONFINITE = 'Repair the file, or read them as 0 with nonfinite="zero".'
 _SMALLER = "Crop or downsample it, or use a machine with more memory."
 
 

@@ -11,7 +11,7 @@ from mcc_keras.errors import GeometryError
 nib = lazy.load("nibabel")
 
 SAME_FORMS, NEAR_FORMS = 0.01, 0.3  # voxels; direction cosines of three digits move the corner of 512 voxels by 0.3
-_CHOOSE = 'See which one is right and choose it with --affine sform or --affine qform (affine="sform" in Python).'
+_CHOOSE = 'See which one is right and choose it with affine="sform" or affine="qform".'
 _REPAIR = "Repair the header, or convert the scan from its source again."
 _QUATERNION_STEP = 1e-6
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}

@@ -110,7 +110,7 @@ def test_forms_that_rounding_moved_apart_give_the_sform_with_a_warning(tmp_path,
 @pytest.mark.parametrize("moved", [0.16, 0.25, 40.0])
 def test_forms_further_apart_are_refused_until_one_is_chosen(tmp_path, moved):
     path = save(tmp_path / "a.nii", moved=moved)
-    with pytest.raises(GeometryError, match=f"{moved / 0.5:.3g} voxels apart.*--affine sform or --affine qform"):
+    with pytest.raises(GeometryError, match=f'{moved / 0.5:.3g} voxels apart.*affine="sform" or affine="qform"'):
         read_volume(path)
     assert read_volume(path, affine="sform").affine[0, 3] == 0
     assert read_volume(path, affine="qform").affine[0, 3] == pytest.approx(moved)
