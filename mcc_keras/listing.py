@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from mcc_keras.documents import read_document, write_document
 from mcc_keras.errors import DataError
 
-LIST = ".mcc-keras.json"
+LISTING = ".mcc-keras.json"
 SCHEMA = 1
 
 
@@ -43,16 +43,16 @@ def write_listing(folder, *, command, files=None):
     ('scores.csv',)
     """
     listing = Listing(command=command, files=tuple(find_files(folder) if files is None else files))
-    write_document(listing, folder / LIST, schema=SCHEMA)
+    write_document(listing, folder / LISTING, schema=SCHEMA)
     return listing
 
 
 def read_listing(folder, *, command):
     """Return the `Listing` that a command left in a folder; `None` where there is none, or another command's."""
-    if not (folder / LIST).is_file():
+    if not (folder / LISTING).is_file():
         return None
     try:
-        listing = read_document(folder / LIST, Listing, schema=SCHEMA)
+        listing = read_document(folder / LISTING, Listing, schema=SCHEMA)
     except DataError:
         return None
     return listing if listing.command == command else None
@@ -69,7 +69,7 @@ def remove_listed(folder, listing):
             (folder / name).unlink(missing_ok=True)
     left = find_files(folder)
     if not left:
-        (folder / LIST).unlink(missing_ok=True)
+        (folder / LISTING).unlink(missing_ok=True)
     for path, _, _ in os.walk(folder, topdown=False):
         with contextlib.suppress(OSError):  # not empty
             os.rmdir(path)
@@ -82,7 +82,7 @@ def find_files(folder):
     for path, folders, files in os.walk(folder):
         links = [name for name in folders if os.path.islink(os.path.join(path, name))]
         found += [Path(path, name).relative_to(folder).as_posix() for name in (*files, *links)]
-    return sorted(name for name in found if name != LIST)
+    return sorted(name for name in found if name != LISTING)
 
 
 def _inside(folder, name):

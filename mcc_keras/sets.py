@@ -17,7 +17,7 @@ from pathlib import Path
 from mcc_keras.documents import read_document, write_document
 from mcc_keras.errors import OutputExistsError, RecordError, disk_failure
 from mcc_keras.files import flush, is_leftover, remove, remove_leftovers, rename
-from mcc_keras.listing import LIST, read_listing, remove_listed, write_listing
+from mcc_keras.listing import LISTING, read_listing, remove_listed, write_listing
 from mcc_keras.locks import lock_file, owned
 
 POINTER, SETS, LOCK, UNFINISHED = "current.json", "sets", ".lock", ".unfinished"
@@ -142,7 +142,7 @@ def publish_set(folder, *, name, command, confirm):
 def sets_named(folder, name):
     """Return the folders of whole sets that `publish_set` gave a name, the newest last."""
     found = [path for path in (Path(folder) / SETS).glob(f"{name}*") if path.name.partition("-")[0] == name]
-    return sorted((path for path in found if (path / LIST).is_file()), key=lambda path: (len(path.name), path.name))
+    return sorted((path for path in found if (path / LISTING).is_file()), key=lambda path: (len(path.name), path.name))
 
 
 def point_to(path, *, command):

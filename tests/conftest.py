@@ -1,5 +1,6 @@
 """What every test may use: a quiet and fast TensorFlow, seeds, and a tiny data set on disk."""
 
+import locale
 import os
 import sys
 
@@ -21,6 +22,12 @@ def pytest_runtest_setup():
     """Seed what draws without a seed of its own, such as a layer's weights; before any fixture, whatever its scope."""
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(0)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    """Undo what some readers of SimpleITK leave behind: the locale C, in which Python's text files are ASCII."""
+    locale.setlocale(locale.LC_CTYPE, "")
 
 
 @pytest.fixture

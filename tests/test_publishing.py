@@ -4,7 +4,7 @@ import pytest
 
 from mcc_keras import publishing
 from mcc_keras.errors import BusyError, EnvironmentFailure, OutputExistsError, UsageError
-from mcc_keras.listing import LIST
+from mcc_keras.listing import LISTING
 from mcc_keras.publishing import complete_exchange, exchange, replaced_folder
 
 
@@ -30,7 +30,7 @@ def names(folder):
 def test_a_folder_is_replaced_whole(system, tmp_path):
     write(tmp_path / "test", "one")
     write(tmp_path / "test", "two", overwrite=True)
-    assert names(tmp_path) == [f"test/{LIST}", "test/pictures/two.png", "test/scores.csv"]
+    assert names(tmp_path) == [f"test/{LISTING}", "test/pictures/two.png", "test/scores.csv"]
     assert (tmp_path / "test" / "scores.csv").read_text() == "two"
 
 
@@ -59,7 +59,7 @@ def test_a_file_that_somebody_has_added_moves_to_the_new_folder(system, tmp_path
     for name in ("notes.txt", "pictures/mine.png"):
         (tmp_path / "test" / name).write_text("mine")
     write(tmp_path / "test", "two", overwrite=True)
-    assert names(tmp_path / "test") == [LIST, "notes.txt", "pictures/mine.png", "pictures/two.png", "scores.csv"]
+    assert names(tmp_path / "test") == [LISTING, "notes.txt", "pictures/mine.png", "pictures/two.png", "scores.csv"]
     assert [path.name for path in tmp_path.iterdir()] == ["test"]
 
 
@@ -117,5 +117,5 @@ def test_an_exchange_that_stops_between_its_renames_is_completed(tmp_path, monke
         exchange(aside, tmp_path / "test")
     monkeypatch.setattr(publishing, "rename", rename)
     complete_exchange(tmp_path / "test", command="evaluate")
-    assert names(tmp_path) == [f"test/{LIST}", "test/scores.csv"]
+    assert names(tmp_path) == [f"test/{LISTING}", "test/scores.csv"]
     assert (tmp_path / "test" / "scores.csv").read_text() == "two"

@@ -81,7 +81,17 @@ class BestModel(keras.callbacks.Callback):
             return
         self.epoch, self.value = epoch + 1, value
         with written_aside(self.path) as aside:
-            self.model.save(aside, include_optimizer=False)
+            save_network(self.model, aside)
+
+
+def save_network(model, path):
+    """Save a compiled model alone: its optimizer takes twice as much, and that of float16 cannot be loaded again."""
+    optimizer, compiled = model.optimizer, model.compiled
+    model.optimizer, model.compiled = None, False
+    try:
+        model.save(path)
+    finally:
+        model.optimizer, model.compiled = optimizer, compiled
 
 
 class SpeedLog(keras.callbacks.Callback):

@@ -45,5 +45,5 @@ def test_a_folder_of_several_cases_is_refused(tmp_path):
 
 
 def test_another_number_of_files_is_refused(files):
-    with pytest.raises(UsageError, match=r"3 files, one a channel \(a, b, c\). Received 2"):
+    with pytest.raises(UsageError, match=r"3 files, one per channel \(a, b, c\). Received 2"):
         read_scan(files, ("a", "b", "c"))

@@ -12,6 +12,7 @@ from mcc_keras.evaluation.evaluate import evaluate, name_scores
 from mcc_keras.evaluation.measures import MEASURES
 from mcc_keras.evaluation.output import write_scores
 from mcc_keras.evaluation.scores import SCHEMA, Summary
+from mcc_keras.listing import LISTING
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.manifest import read_manifest
 from mcc_keras.records.write import write_tfrecords
@@ -132,7 +133,8 @@ def test_the_files_hold_what_is_returned(run):
     assert read_document(scores.folder / "summary.json", Summary, schema=SCHEMA) == scores.summary
     page = scores.report_path.read_text(encoding="utf-8")
     assert all(row["case"] in page for row in scores.rows)
-    assert sorted(path.name for path in scores.folder.iterdir()) == ["report.html", "scores.csv", "summary.json"]
+    files = {path.name for path in scores.folder.iterdir()}
+    assert files == {LISTING, "report.html", "scores.csv", "summary.json"}
     assert scores.folder == run.folder / "test"
 
 

@@ -17,6 +17,7 @@ from mcc_keras.errors import (
     UsageError,
     VolumeError,
 )
+from mcc_keras.listing import LISTING
 from mcc_keras.volumes import write_volume
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
@@ -162,7 +163,8 @@ def test_folders_without_pairs_are_refused(folders, tmp_path):
 
 def test_the_files_are_those_of_evaluate_and_never_among_the_masks(folders, tmp_path):
     scores = mk.score(*folders, tmp_path / "scores")
-    assert sorted(path.name for path in scores.folder.iterdir()) == ["report.html", "scores.csv", "summary.json"]
+    files = {path.name for path in scores.folder.iterdir()}
+    assert files == {LISTING, "report.html", "scores.csv", "summary.json"}
     with open(scores.scores_path, newline="") as file:
         assert [row["dice"] for row in csv.DictReader(file)] == ["0.5", "1"]
     with pytest.raises(OutputExistsError, match="earlier evaluation"):

@@ -13,7 +13,13 @@ def prepare(write_pairs, tmp_path):
     def run(name, **settings):
         cases = find_cases(write_pairs(tmp_path / f"{name}-pairs"))
         return write_tfrecords(
-            cases, tmp_path / name, preprocessing=Preprocessing(size=8), split=(1, 0, 0), workers=1, **settings
+            cases,
+            tmp_path / name,
+            preprocessing=Preprocessing(size=8),
+            split=(1, 0, 0),
+            workers=1,
+            accept_loss=True,
+            **settings,
         )
 
     return run

@@ -73,7 +73,7 @@ def several(tmp_path_factory):
 @pytest.fixture(scope="module")
 def work_of_several(several, tmp_path_factory):
     work = tmp_path_factory.mktemp("several") / "work"
-    write_tfrecords(several, work, preprocessing=BOX, split=(0.5, 0.5, 0), workers=1)
+    write_tfrecords(several, work, preprocessing=BOX, split=(0.5, 0.5, 0), workers=1, accept_loss=True)
     return work
 
 
@@ -271,7 +271,7 @@ def test_groups_of_cases_come_equally_often(work):
 @pytest.mark.parametrize("compression", [None, "gzip"])
 def test_a_copy_in_memory_or_on_disk_gives_the_same_batches(tmp_path, several, compression):
     work = tmp_path / "work"
-    write_tfrecords(several, work, preprocessing=BOX, workers=1, compression=compression)
+    write_tfrecords(several, work, preprocessing=BOX, workers=1, accept_loss=True, compression=compression)
     plain = one_pass(load_dataset(work, "train", augment=True))
     for cache in ("memory", "disk", "auto"):
         cached = load_dataset(work, "train", augment=True, cache=cache)
