@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mcc_keras.listing import LIST, read_listing, remove_listed, write_listing
+from mcc_keras.listing import LISTING, read_listing, remove_listed, write_listing
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_files_that_came_later_stay_with_the_list(folder):
     for name in ("thesis.tex", "deep/b.txt"):
         (folder / name).write_text("mine")
     assert remove_listed(folder, read_listing(folder, command="evaluate")) == ["deep/b.txt", "thesis.tex"]
-    assert sorted(path.name for path in folder.rglob("*")) == [LIST, "b.txt", "deep", "thesis.tex"]
+    assert sorted(path.name for path in folder.rglob("*")) == [LISTING, "b.txt", "deep", "thesis.tex"]
 
 
 def test_the_list_of_another_command_is_none(folder):
@@ -34,13 +34,13 @@ def test_the_list_of_another_command_is_none(folder):
 
 @pytest.mark.parametrize("name", ["../mine.txt", "/etc/hostname", "deep/../../mine.txt", ".", ""])
 def test_a_list_that_names_files_elsewhere_is_none(folder, name):
-    (folder / LIST).write_text(json.dumps({"schema": 1, "command": "evaluate", "files": [name]}))
+    (folder / LISTING).write_text(json.dumps({"schema": 1, "command": "evaluate", "files": [name]}))
     assert read_listing(folder, command="evaluate") is None
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[" * 5000, '{"schema": 2, "command": "evaluate", "files": []}'])
 def test_a_damaged_list_is_none(folder, text):
-    (folder / LIST).write_text(text)
+    (folder / LISTING).write_text(text)
     assert read_listing(folder, command="evaluate") is None
 
 
