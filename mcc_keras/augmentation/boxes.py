@@ -30,7 +30,7 @@ def center_of(corner, size):
 
 def cut(volume, corner, size):
     """Return the box of `size` at a corner from a volume (x, y, z, channels)."""
-    # Not `tf.slice`, for which XLA compiles anew at every other corner.
+    # Not `tf.slice`, which XLA compiles again for every other corner.
     for axis, n in enumerate(size):
         volume = tf.gather(volume, corner[axis] + tf.range(n), axis=axis)
     return volume

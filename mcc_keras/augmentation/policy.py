@@ -18,8 +18,8 @@ INTERPOLATIONS, MASK_INTERPOLATIONS, PADDINGS = ("linear", "cubic"), ("nearest",
 class Augmentation:
     """What may happen to a training volume; call it with a seed, an image and its mask.
 
-    Every number is the most that happens, and 0 means never (then it costs nothing). All spatial changes are composed
-    into one resampling. Draws are uniform unless said otherwise, for each channel anew where they concern intensities.
+    Each value is the maximum strength of a transform; 0 disables it. All spatial transforms are composed into one
+    resampling. Strengths are drawn uniformly unless noted, and per channel where they change intensities.
 
     Args:
         flip: For each axis (right–left, anterior–posterior, inferior–superior), whether it is flipped half of the time.

@@ -60,7 +60,7 @@ def _spelled(value):
 def list_problems(error):
     """Return one line per problem of a `DataErrors`, in the order of their paths; equal problems share a line.
 
-    What stands in parentheses, such as a number of voxels, does not tell problems apart.
+    What stands in parentheses, such as a number of voxels, does not make two problems different.
 
     Example:
 

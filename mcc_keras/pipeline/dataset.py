@@ -1,8 +1,8 @@
 """`load_dataset`: prepared records → shuffled, augmented, batched `tf.data.Dataset` of fixed shapes.
 
-Case numbers are shuffled and not volumes: a case is read from its place in the shard when its turn comes. Every random
-draw is stateless, keyed on (seed, epoch, case, visit, patch); one pass over the dataset is one epoch, and the next pass
-draws anew. So the batches are the same on a rerun, in another process and with any number of parallel calls.
+Shuffling acts on case indices, so no volumes are buffered; a case is read from its place in the shard when it is due.
+Every random draw is stateless, keyed on (seed, epoch, case, visit, patch); one pass over the dataset is one epoch, and
+the next pass draws other values. So the batches are the same on a rerun, in another process and with any number of parallel calls.
 """
 
 import joblib
@@ -78,7 +78,7 @@ def load_dataset(
     Raises:
         RecordError: `work` holds no records, or damaged ones.
         EnvironmentFailure: The cache takes more than half of the free memory or disk.
-        UsageError: A part without cases, or an argument that makes no sense.
+        UsageError: The part has no cases, or an argument is invalid.
 
     Example:
 

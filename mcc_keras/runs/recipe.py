@@ -1,4 +1,4 @@
-"""`Recipe`: everything that a training is told, as one frozen value with JSON."""
+"""`Recipe`: all settings of a training, as one frozen value with JSON."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ _POSITIVE = ("learning_rate", "epochs", "minutes", "clip_norm", "batch_size")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What a training is told. The defaults were found on hippocampus and prostate MRI on a CPU.
+    """The settings of a training. The defaults were found on hippocampus and prostate MRI on a CPU.
 
     Args:
         model: Name in `mcc_keras.models.MODELS`, or the serialized configuration of a Keras model.

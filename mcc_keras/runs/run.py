@@ -1,6 +1,6 @@
 """The run folder: what a training leaves behind, and how later stages read it.
 
-recipe.json          `Recipe`: what the training was told
+recipe.json          `Recipe`: the settings of the training
 data.json            `RunData`: the records, the task, and the cases of each part with the hashes of their files
 preprocessing.json   `Preprocessing`: what is done to a scan before the network sees it
 model.keras          the epoch with the best validation Dice
@@ -106,7 +106,7 @@ class Run:
 
 
 def start_run(folder, *, recipe, data, preprocessing):
-    """Create a run folder with what the training is told and what it sees; return its path.
+    """Create a run folder with the settings and the data of the training; return its path.
 
     Files that are there already, of a training that was stopped, are left as they are.
     """
