@@ -2,7 +2,8 @@
 
 Shuffling acts on case indices, so no volumes are buffered; a case is read from its place in the shard when it is due.
 Every random draw is stateless, keyed on (seed, epoch, case, visit, patch); one pass over the dataset is one epoch, and
-the next pass draws other values. So the batches are the same on a rerun, in another process and with any number of parallel calls.
+the next pass draws other values. The batches are the same on a rerun, in another process and with any number of
+parallel calls.
 """
 
 import joblib
