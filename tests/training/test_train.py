@@ -158,9 +158,25 @@ def test_the_learning_rate_warms_up_and_falls_to_zero_along_a_cosine():
     assert schedule.model.stop_training
 
 
+def best_model(path):
+    best = BestModel(path, "val_dice")
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    best.set_model(model)
+    return best
+
+
+def test_the_network_is_kept_without_its_optimizer_which_goes_on(tmp_path):
+    best = best_model(tmp_path / "model.keras")
+    optimizer = best.model.optimizer
+    best.on_epoch_end(0, {"loss": 0.5, "val_dice": 0.1})
+    assert best.model.optimizer is optimizer and best.model.compiled
+    best.model.fit(np.ones((2, 1)), np.ones((2, 1)), verbose=0)
+    assert not keras.models.load_model(tmp_path / "model.keras").compiled
+
+
 def test_an_epoch_without_a_finite_loss_is_never_kept(tmp_path):
-    best = BestModel(tmp_path / "model.keras", "val_dice")
-    best.set_model(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]))
+    best = best_model(tmp_path / "model.keras")
     best.on_epoch_end(0, {"loss": 0.5, "val_dice": 0.1})
     best.on_epoch_end(1, {"loss": float("nan"), "val_dice": 0.9})
     best.on_epoch_end(2, {"loss": 0.4, "val_dice": float("nan")})
@@ -168,8 +184,7 @@ def test_an_epoch_without_a_finite_loss_is_never_kept(tmp_path):
 
 
 def test_a_later_epoch_replaces_a_value_that_is_not_a_number(tmp_path):
-    best = BestModel(tmp_path / "model.keras", "val_dice")
-    best.set_model(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]))
+    best = best_model(tmp_path / "model.keras")
     best.on_epoch_end(0, {"loss": 0.5, "val_dice": float("nan")})
     best.on_epoch_end(1, {"loss": 0.4, "val_dice": 0.2})
     assert (best.epoch, best.value) == (2, 0.2)
