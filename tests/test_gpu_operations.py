@@ -1,18 +1,12 @@
 """What stands in for a GPU: every operation of a training step has a kernel there, also with deterministic kernels."""
 
-import importlib.util
-from pathlib import Path
-
+import gpu_operations
 import keras
 import pytest
 import tensorflow as tf
 
 from mcc_keras import metrics
 from mcc_keras.losses import LOSSES, get_loss
-
-specification = importlib.util.spec_from_file_location("gpu_operations", Path(__file__).with_name("gpu_operations.py"))
-gpu_operations = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(gpu_operations)
 
 METRICS = ("DiceScore", "JaccardScore", "Sensitivity", "Precision", "VolumetricSimilarity")
 MATTHEWS = "MatthewsCorrelationCoefficient"

@@ -1,4 +1,4 @@
-"""Indices of data sets that were tampered with: an error of ours or cases inside the folder, never anything else."""
+"""Indices of data sets that were tampered with: a typed error or cases inside the folder, never anything else."""
 
 import copy
 import csv

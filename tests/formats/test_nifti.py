@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nifti_files import patch
 
 from mcc_keras.errors import GeometryError, VolumeError
 from mcc_keras.volumes import read_volume, write_mask
@@ -19,17 +20,12 @@ def save(path, array=VOXELS, affine=AFFINE, *, sform=1, qform=1, moved=0.0, **fi
     """Write a file and change fields of its header as they are stored; `moved` shifts the qform by millimetres."""
     image = nib.Nifti1Image(array, affine)
     image.header.set_sform(affine, sform)
-    fields = {"sform_code": sform, "qform_code": qform, **fields}  # nibabel sets them anew when both are 0
+    fields = {"sform_code": sform, "qform_code": qform, **fields}  # nibabel sets them again when both are 0
     shifted = np.array(affine, float)
     shifted[0, 3] += moved
     image.header.set_qform(shifted, qform)
     image.to_filename(path)
-    data = bytearray(path.read_bytes())
-    header = nib.Nifti1Header(bytes(data[:348]), check=False)
-    for name, value in fields.items():
-        header[name] = value
-    path.write_bytes(header.binaryblock + bytes(data[348:]))
-    return path
+    return patch(path, **fields)
 
 
 def pixdim(*values):

@@ -76,6 +76,6 @@ def test_the_bfloat16_gradient_is_right_on_thin_grids(sides):
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(tf.nn.conv3d(x, layer.kernel.value, (1,) * 5, "SAME") ** 2)
     expected = tape.gradient(loss, layer.kernel.value).numpy()
-    # Rounding of inputs gives 0.004; where the processor has no products of bfloat16, sums are rounded, too: 0.021.
+    # Rounding of inputs gives 0.004; where the processor has no products of bfloat16, sums are rounded as well: 0.021.
     # What oneDNN read from memory that nobody wrote gave NaN, or more than 0.8.
     assert np.linalg.norm(gradient - expected) < 0.05 * np.linalg.norm(expected)

@@ -1,19 +1,12 @@
 """What stands in for a GPU: every operation from scan to mask has a kernel there, also with deterministic kernels."""
 
-import importlib.util
-from pathlib import Path
-
+import gpu_operations
 import keras
 import pytest
 
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.segmentation.segmenter import Segmenter
 from mcc_keras.task import Task
-
-path = Path(__file__).parents[1] / "gpu_operations.py"
-specification = importlib.util.spec_from_file_location("gpu_operations", path)
-gpu_operations = importlib.util.module_from_spec(specification)
-specification.loader.exec_module(gpu_operations)
 
 # Counted on the host, since TensorFlow has no deterministic GPU kernel that counts; the counts are whole numbers.
 ON_HOST = {"DenseBincount"}

@@ -17,7 +17,7 @@ MANIFEST = SimpleNamespace(
 
 
 class Stopped(Stopwatch):
-    """A clock that shows what it is told."""
+    """A clock that is set by hand."""
 
     def seconds(self):
         return self.spent
