@@ -1,6 +1,5 @@
 """The abstract loss of volumes: common arguments, weights, pooling, and one value per sample."""
 
-import inspect
 from collections.abc import Mapping
 
 import keras
@@ -9,6 +8,7 @@ from keras import ops
 
 from mcc_keras import targets
 from mcc_keras.errors import UsageError
+from mcc_keras.signatures import FullSignature
 
 POOLS = ("sample", "batch")
 
@@ -29,13 +29,7 @@ class VolumeLoss(keras.losses.Loss):
     for each sample multiplies its value; with `pool="batch"` there is one value, so it goes inside the sums as well.
     """
 
-    def __init_subclass__(cls, **kwargs):
-        """Show the arguments that a subclass passes on in its signature, for `help` and `inspect`."""
-        super().__init_subclass__(**kwargs)
-        own, common = (inspect.signature(x.__init__).parameters for x in (cls, VolumeLoss))
-        parameters = [*own.values(), *(value for name, value in common.items() if name not in own)]
-        parameters = [p for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
-        cls.__signature__ = inspect.Signature(parameters)
+    __signature__ = FullSignature()
 
     def __init__(
         self,

@@ -1,7 +1,5 @@
 """The abstract streaming metric: exact confusion counts, pooled or per volume."""
 
-import inspect
-
 import keras
 import numpy as np
 from keras import ops
@@ -9,6 +7,7 @@ from keras import ops
 from mcc_keras import targets
 from mcc_keras.errors import UsageError
 from mcc_keras.metrics.hard_matrix import hard_matrix, largest
+from mcc_keras.signatures import FullSignature
 
 POOLS = ("sample", "all")
 HALF = 0.5  # a soft target of one channel is foreground from here on
@@ -36,13 +35,7 @@ class CountingMetric(keras.metrics.Metric):
 
     _direction = "up"  # where Keras' callbacks look in mode="auto"
 
-    def __init_subclass__(cls, **kwargs):
-        """Show the arguments that a subclass passes on in its signature, for `help` and `inspect`."""
-        super().__init_subclass__(**kwargs)
-        own, common = (inspect.signature(x.__init__).parameters for x in (cls, CountingMetric))
-        parameters = [*own.values(), *(value for name, value in common.items() if name not in own)]
-        parameters = [p for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
-        cls.__signature__ = inspect.Signature(parameters)
+    __signature__ = FullSignature()
 
     def __init__(
         self,
