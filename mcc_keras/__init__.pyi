@@ -38,6 +38,8 @@ from .segmentation.segment import segment as segment
 from .serving.client import segment_remote as segment_remote
 from .serving.export import export_saved_model as export_saved_model
 from .task import Task as Task
+from .training.resumable import ResumableRun as ResumableRun
+from .training.train import plan_training as plan_training
 from .training.train import train as train
 from .volumes import Volume as Volume
 from .volumes import read_volume as read_volume

@@ -1,6 +1,8 @@
 """From the text of an option to its value. `__name__` is what argparse prints for a wrong value."""
 
+import json
 import os
+import re
 
 
 def label(text):
@@ -41,6 +43,29 @@ def swapped_pair(text):
     """
     first, second = text.split(":")
     return label(first), label(second)
+
+
+def arguments(text):
+    """Return keyword arguments: numbers, true, false, null, lists in brackets, and other words as text.
+
+    Example:
+
+    >>> arguments("width=0.5,normalization=group,channels=[8,16]")
+    {'width': 0.5, 'normalization': 'group', 'channels': [8, 16]}
+    """
+    found = {}
+    for part in re.split(r",(?=\s*[A-Za-z_]\w*=)", text):
+        name, equals, value = part.partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise ValueError(part)
+        try:
+            found[name.strip()] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name.strip()] = value
+    return found
+
+
+arguments.__name__ = "list of NAME=VALUE"
 
 
 def list_of(convert):

@@ -4,10 +4,12 @@ import dataclasses
 from argparse import SUPPRESS
 
 import mcc_keras as mk
-from mcc_keras.cli.converters import list_of, swapped_pair
+from mcc_keras.cli.converters import arguments, list_of, swapped_pair
 from mcc_keras.cli.options import add_augment, read_policy, read_value
+from mcc_keras.runs.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES
 
 SUMMARY = "train a network on records"
+_ARGUMENTS = {"type": arguments, "metavar": "NAME=VALUE,…"}
 
 
 def add_arguments(parser):
@@ -17,17 +19,27 @@ def add_arguments(parser):
     # Only what is given on the command line overrides the recipe, so that none of these has a default.
     add = _Adder(parser)
     add("--model", choices=sorted(mk.models.MODELS), help="network (dense_vnet)")
+    add("--model-arguments", **_ARGUMENTS, help="arguments of the network, as width=0.5,normalization=group")
+    add("--init", metavar="RUN", help="begin with the weights of a finished run; other classes or channels are allowed")
+    add("--freeze", type=list_of(str), metavar="P,P", help="patterns of the layers to keep as they are, as 'encoder*'")
     add("--loss", choices=sorted(mk.losses.LOSSES), help="(mcc)")
+    add("--loss-arguments", **_ARGUMENTS, help="arguments of the loss, as smooth=1")
     length = _Adder(parser.add_mutually_exclusive_group())
     length("--epochs", type=int, help="passes over the training cases (100)")
     length("--minutes", type=float, help="length of the training, instead of --epochs")
-    add("--batch-size", type=int, help="cases per step (2)")
+    length("--steps", type=int, help="updates of the weights, instead of --epochs")
+    add("--patience", type=int, metavar="N", help="end after N epochs without a better validation Dice (never)")
+    add("--batch-size", type=int, help="cases per batch (2)")
+    add("--accumulate", type=int, metavar="K", help="batches whose mean gradient makes one update (1)")
+    add("--optimizer", choices=sorted(OPTIMIZERS), help="(adamw)")
+    add("--optimizer-arguments", **_ARGUMENTS, help="further arguments of the Keras optimizer, as momentum=0.9")
     add("--learning-rate", type=float, help="peak of the schedule (0.002)")
-    add("--warmup-steps", type=int, metavar="N", help="steps until the peak (50)")
-    add("--weight-decay", type=float, help="of AdamW (0.0001)")
+    add("--schedule", choices=SCHEDULES, help="learning rate after the warm-up (cosine)")
+    add("--warmup-steps", type=int, metavar="N", help="updates until the peak (50)")
+    add("--weight-decay", type=float, help="(0.0001)")
     add("--clip-norm", type=float, help="largest norm of the gradient (1)")
-    precisions = ("float32", "mixed_bfloat16", "mixed_float16")
-    add("--precision", choices=precisions, help="Keras' dtype policy (float32)")
+    add("--ema", type=float, metavar="M", help="validate and keep an average of the weights of this momentum, as 0.999")
+    add("--precision", choices=PRECISIONS, help="Keras' dtype policy (float32)")
     changes = parser.add_mutually_exclusive_group()
     add_augment(changes, default=SUPPRESS)
     changes.add_argument(
@@ -42,6 +54,7 @@ def add_arguments(parser):
     parser.add_argument("--no-flip", action="store_true", help="do not flip right and left")
     parser.add_argument("--restart", action="store_true", help="begin again; an earlier run is renamed to RUN.1")
     add("--seed", type=int, help="seed of weights, order and augmentation (0)")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost, and write nothing")
 
 
 def _adapted(augment, swap_labels, no_flip):
@@ -63,10 +76,13 @@ class _Adder:
         self.parser.add_argument(*names, default=SUPPRESS, **settings)
 
 
-def run(work, run, swap_labels, no_flip, recipe=None, **options):
+def run(work, run, swap_labels, no_flip, dry_run, restart, recipe=None, **options):
     recipe = recipe and read_value(mk.Recipe, recipe)
     read_policy(options)
     if swap_labels or no_flip:
         options["augment"] = _adapted(options.get("augment", recipe.augment if recipe else True), swap_labels, no_flip)
-    folder = mk.train(work, run, recipe=recipe, **options).folder
+    if dry_run:
+        print(mk.plan_training(work, recipe=recipe, **options))
+        return
+    folder = mk.train(work, run, recipe=recipe, restart=restart, **options).folder
     print(f"trained: {folder}\nnext:    mcc-keras evaluate {folder}\n         tensorboard --logdir {folder / 'logs'}")

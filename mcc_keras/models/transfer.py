@@ -47,10 +47,20 @@ def transfer_weights(source, model):
     """
     if isinstance(source, (str, Path)):
         source = _read(Path(source))
-    weights = {weight.path: weight for weight in source.weights}
+    return copy_weights({weight.path: weight.value for weight in source.weights}, model, source=source.name)
+
+
+def copy_weights(values, model, *, source):
+    """Copy tensors into the weights of a model that have the same path and shape; see `transfer_weights`.
+
+    Args:
+        values: Dict path → tensor.
+        model: The model to copy into.
+        source: Name of the network that they come from, for errors.
+    """
     fitting, left = [], {}
     for weight in model.weights:
-        found = weights.get(weight.path)
+        found = values.get(weight.path)
         if found is None:
             left[weight.path] = "not in the source"
         elif tuple(found.shape) != tuple(weight.shape):
@@ -61,10 +71,10 @@ def transfer_weights(source, model):
     if not any(len(weight.shape) > 1 for weight, _ in fitting):
         raise UsageError(
             f"No kernel of `source` has the path and shape of one of `model`: they must be the same kind of network. "
-            f"Received: source={source.name!r}, model={model.name!r}"
+            f"Received: source={source!r}, model={model.name!r}"
         )
     for weight, found in fitting:
-        weight.assign(found.value)
+        weight.assign(found)
     return Transfer(tuple(weight.path for weight, _ in fitting), left)
 
 

@@ -71,10 +71,11 @@ def load_dataset(
 
     Returns:
         Dataset of (image, mask). image: float32 (batch, x, y, z, channels). mask: (batch, x, y, z, 1), float32 0 or 1
-        for one foreground class, int32 classes 0 … K otherwise. It has three further attributes. `epoch`, a
+        for one foreground class, int32 classes 0 … K otherwise. It has four further attributes. `epoch`, a
         `tf.Variable`, counts the passes begun; assign to it to go on from there. `rest(step)` is the remainder of one
-        pass from a step on, without the work of the steps before. `cases_of(number, step)` lists the case ids in a
-        batch of pass `number` (from 1).
+        pass from a step on, without the work of the steps before. `resumed(step)` is the data set whose next pass is
+        that remainder, for a `fit` that goes on within an epoch. `cases_of(number, step)` lists the case ids in a batch
+        of pass `number` (from 1).
 
     Raises:
         RecordError: `work` holds no records, or damaged ones.
@@ -146,8 +147,21 @@ def load_dataset(
         ids = [case.case_id for case in manifest.cases(part)]
         return [ids[number] for number in dict.fromkeys(dealt)]
 
+    def resumed(first_step):
+        passes = tf.Variable(0, dtype=tf.int64, trainable=False)
+        begin = tf.data.Dataset.from_tensors(tf.constant(1, tf.int64)).map(passes.assign_add)
+
+        def one_of_them(number):
+            rest = tf.cast(number == 1, tf.int64)  # -1 takes all
+            return make(first_step).take(-rest).concatenate(make(0).take(rest - 1))
+
+        dataset = begin.flat_map(one_of_them).with_options(fixed_options())
+        # What Keras asks for, once; `end_short_epoch` of the training ends the pass that is shorter.
+        dataset.cardinality = lambda: tf.constant(steps, tf.int64)
+        return dataset
+
     dataset = make(0)
-    dataset.epoch, dataset.rest, dataset.cases_of = epoch, make, cases_of
+    dataset.epoch, dataset.rest, dataset.resumed, dataset.cases_of = epoch, make, resumed, cases_of
     return dataset
 
 

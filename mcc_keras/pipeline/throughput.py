@@ -143,13 +143,18 @@ def watch(dataset, clock=None):
             return tf.nest.map_structure(tf.identity, batch)
 
     watched = tf.data.Dataset.zip((asked, dataset)).map(answer)  # zip asks its parts one after the other
-    watched = watched.apply(tf.data.experimental.assert_cardinality(dataset.cardinality()))
+    resumed = "cardinality" in vars(dataset)  # of a data set whose first pass is shorter
+    if not resumed:
+        watched = watched.apply(tf.data.experimental.assert_cardinality(dataset.cardinality()))
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = False  # the clock would be asked ahead, by TensorFlow
     watched = watched.with_options(options)
     if hasattr(dataset, "epoch"):
         watched.epoch, watched.cases_of = dataset.epoch, dataset.cases_of
         watched.rest = lambda step: watch(dataset.rest(step), clock)[0]
+        watched.resumed = lambda step: watch(dataset.resumed(step), clock)[0]
+    if resumed:
+        watched.cardinality = dataset.cardinality
     return watched, clock
 
 

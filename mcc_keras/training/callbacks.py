@@ -1,5 +1,6 @@
 """Callbacks of a training: learning rate, best epoch, history, speed."""
 
+import contextlib
 import math
 import time
 
@@ -7,6 +8,7 @@ import keras
 
 from mcc_keras.files import write_text, written_aside
 from mcc_keras.pipeline.throughput import Throughput
+from mcc_keras.training.optimizing import flush_gradients
 
 
 class Stopwatch:
@@ -19,44 +21,131 @@ class Stopwatch:
         return self.spent + time.monotonic() - self.begun
 
 
+CUT = object()  # in the place of `True`, so that whoever ends the training for good is not overruled
+
+
+def end_short_epoch(model):
+    """End the batches of an epoch that began within.
+
+    Keras would ask for one more batch to find the data exhausted, and the step that fails advances seeds all the same.
+    """
+    if not model.stop_training:
+        model.stop_training = CUT
+
+
+def begin_next_epoch(model):
+    """Take back what `end_short_epoch` did, once Keras has left the loop over batches."""
+    if model.stop_training is CUT:
+        model.stop_training = False
+
+
+class Position(keras.callbacks.Callback):
+    """Where in an epoch the training is; it comes before the callbacks that ask.
+
+    Args:
+        steps: Batches per epoch.
+
+    Attributes:
+        epoch: Complete epochs.
+        done: Batches of the epoch that are done.
+        skip: Batches of the epoch that an earlier session has done.
+    """
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps, self.epoch, self.done, self.skip = steps, 0, 0, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch, self.done = epoch, self.skip
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.done += 1
+        if self.skip and self.done == self.steps:
+            end_short_epoch(self.model)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.skip = 0
+        begin_next_epoch(self.model)
+
+
 class Schedule(keras.callbacks.Callback):
-    """Linear warm-up, then a cosine to 0 over the steps or the minutes of the run, whichever bounds it.
+    """The learning rate of a recipe, its updates, and its end.
 
     Args:
         recipe: `Recipe`.
-        steps: Steps per epoch.
+        position: `Position`.
         stopwatch: `Stopwatch`.
         step: Updates that earlier sessions made.
+
+    Attributes:
+        step: Updates made.
+        updated: Whether the last batch ended with an update.
     """
 
-    def __init__(self, recipe, *, steps, stopwatch, step=0):
+    def __init__(self, recipe, *, position, stopwatch, step=0):
         super().__init__()
-        self.recipe, self.steps, self.stopwatch, self.step = recipe, steps, stopwatch, step
-        self.first = step
+        self.recipe, self.position, self.stopwatch, self.step = recipe, position, stopwatch, step
+        self.first, self.updated = step, False
+        self.total = recipe.steps or (count_updates(position.steps, recipe) * recipe.epochs if recipe.epochs else None)
 
     def on_train_batch_begin(self, batch, logs=None):
-        done = self.progress()
         warm = min(1.0, (self.step + 1) / max(1, self.recipe.warmup_steps))
-        self.model.optimizer.learning_rate = self.recipe.learning_rate * warm * (1 + math.cos(math.pi * done)) / 2
+        decay = DECAYS[self.recipe.schedule](self.progress())
+        self.model.optimizer.learning_rate = self.recipe.learning_rate * warm * decay
 
     def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
+        rest = self.position.done % self.recipe.accumulate
+        self.updated = rest == 0
+        self.step += self.updated
+        if rest and (self.position.done == self.position.steps or self.progress() >= 1):
+            flush_gradients(self.model.optimizer, rest)
+            self.updated = True
+            self.step += 1
         if self.progress() >= 1:
             self.model.stop_training = True
 
     def progress(self):
         """Share of the run that is done, in [0, 1]."""
-        if self.recipe.minutes is None:
-            return min(1.0, self.step / (self.steps * self.recipe.epochs))
+        if self.total is not None:
+            return min(1.0, self.step / self.total)
         return min(1.0, self.stopwatch.seconds() / (60 * self.recipe.minutes))
 
     def seconds_left(self):
         """Estimate of the time until the end: what is left of the minutes, or at the pace of this session."""
-        if self.recipe.minutes is not None:
+        if self.total is None:
             return max(0.0, 60 * self.recipe.minutes - self.stopwatch.seconds())
         done = self.step - self.first
         pace = (self.stopwatch.seconds() - self.stopwatch.spent) / done if done else 0.0
-        return pace * (self.steps * self.recipe.epochs - self.step)
+        return pace * (self.total - self.step)
+
+
+DECAYS = {
+    "constant": lambda done: 1.0,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+    "poly": lambda done: (1 - done) ** 0.9,
+}
+
+
+def count_updates(batches, recipe):
+    """Return the updates of the weights in an epoch of so many batches."""
+    return -(-batches // recipe.accumulate)
+
+
+class Patience(keras.callbacks.Callback):
+    """Ends the training after `patience` epochs without a better one.
+
+    Args:
+        patience: Epochs.
+        best: `BestModel`, which must come before.
+    """
+
+    def __init__(self, patience, best):
+        super().__init__()
+        self.patience, self.best = patience, best
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.best.epoch is not None and epoch + 1 - self.best.epoch >= self.patience:
+            self.model.stop_training = True
 
 
 class BestModel(keras.callbacks.Callback):
@@ -67,11 +156,12 @@ class BestModel(keras.callbacks.Callback):
         monitor: Name in the logs, or `None`.
         epoch: The epoch that an earlier session kept, or `None`.
         value: Its value.
+        average: `AveragedWeights` that are kept in place of the weights, or `None`.
     """
 
-    def __init__(self, path, monitor, *, epoch=None, value=None):
+    def __init__(self, path, monitor, *, epoch=None, value=None, average=None):
         super().__init__()
-        self.path, self.monitor, self.epoch, self.value = path, monitor, epoch, value
+        self.path, self.monitor, self.epoch, self.value, self.average = path, monitor, epoch, value, average
 
     def on_epoch_end(self, epoch, logs=None):
         if not math.isfinite(logs["loss"]):
@@ -80,7 +170,7 @@ class BestModel(keras.callbacks.Callback):
         if self.epoch is not None and value is not None and not value > self.value and math.isfinite(self.value):
             return
         self.epoch, self.value = epoch + 1, value
-        with written_aside(self.path) as aside:
+        with written_aside(self.path) as aside, self.average.in_place() if self.average else contextlib.nullcontext():
             save_network(self.model, aside)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import platform
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -12,9 +13,6 @@ from mcc_keras.documents import write_document
 from mcc_keras.errors import RunError
 from mcc_keras.files import written_aside
 from mcc_keras.locks import owned
-from mcc_keras.losses import get_loss
-from mcc_keras.metrics import DiceScore, MatthewsCorrelationCoefficient
-from mcc_keras.models import get_model
 from mcc_keras.pipeline.dataset import load_dataset
 from mcc_keras.pipeline.reading import record_errors
 from mcc_keras.pipeline.throughput import Throughput, watch
@@ -26,27 +24,31 @@ from mcc_keras.runs.run import (
     LOCK,
     LOGS,
     MODEL,
+    RESULT,
     Failure,
     RunResult,
     finish_run,
+    read_run,
     start_run,
 )
-from mcc_keras.training.callbacks import BestModel, HistoryFile, Schedule, SpeedLog, Stopwatch
-from mcc_keras.training.false_alarms import FalseAlarmRate
+from mcc_keras.training.build import compile_model
+from mcc_keras.training.callback_states import CallbackStates, RestoredCallbacks
+from mcc_keras.training.callbacks import BestModel, HistoryFile, Patience, Position, Schedule, SpeedLog, Stopwatch
 from mcc_keras.training.generations import latest_state, link_or_copy, remove_generations
 from mcc_keras.training.gradients import released_gradients
 from mcc_keras.training.keeper import Keeper, NaNGuard, NotFinite
 from mcc_keras.training.log import TrainingLog
+from mcc_keras.training.optimizing import AveragedWeights
 from mcc_keras.training.precision import check_bfloat16
-from mcc_keras.training.resume import refuse_other_training
+from mcc_keras.training.resume import extend_run, refuse_other_training
 from mcc_keras.training.state import Restored, build_metrics, restore
 
 MONITOR = "val_dice"
 FAILED_WAY_OUT = "Train into another folder with a smaller learning rate, or look at these cases with `check`."
-ENDLESS = 10**6  # epochs of a run that is bounded by minutes: the schedule ends it
+ENDLESS = 10**6  # epochs of a run that is bounded by minutes or steps: the schedule ends it
 
 
-def fit(manifest, run, *, recipe, verbose="auto", model=None, loss=None):
+def fit(manifest, run, *, recipe, verbose="auto", model=None, loss=None, callbacks=()):
     """Train on the records of a manifest, or go on with a stopped training, and return the `Run`.
 
     Args:
@@ -56,6 +58,7 @@ def fit(manifest, run, *, recipe, verbose="auto", model=None, loss=None):
         verbose: As in `train`.
         model: A `keras.Model` in place of the recipe's, kept in the recipe by its configuration.
         loss: A `keras.losses.Loss` in place of the recipe's, kept likewise.
+        callbacks: Further Keras callbacks.
 
     Raises:
         UsageError: The stopped training had other settings or other records; the text lists the differences.
@@ -63,46 +66,65 @@ def fit(manifest, run, *, recipe, verbose="auto", model=None, loss=None):
         TrainingInterrupted: SIGINT or SIGTERM; what was done is saved.
         BusyError: Another process trains into the same folder.
     """
-    given = {name: value for name, value in {"model": model, "loss": loss}.items() if value is not None}
-    configs = {name: keras.saving.serialize_keras_object(value) for name, value in given.items()}
-    recipe, data = dataclasses.replace(recipe, **configs), describe_data(manifest)
-    if recipe.precision == "mixed_bfloat16":
-        check_bfloat16()
-    refuse_other_training(run, recipe, data)
-    keras.utils.set_random_seed(recipe.seed)
-    tf.config.experimental.enable_op_determinism()
-    model = _compiled(manifest, recipe, model=model, loss=_build_loss(recipe) if loss is None else loss)
+    recipe, data = with_objects(recipe, model=model, loss=loss), describe_data(manifest)
+    grows = refuse_other_training(run, recipe, data)
+    if (Path(run) / RESULT).is_file() and not grows:
+        return read_run(run)
+    prepare_process(recipe)
+    model = compile_model(manifest, recipe, model=model, loss=loss)
     folder = start_run(run, recipe=recipe, data=data, preprocessing=manifest.preprocessing)
     with owned(folder / LOCK, folder), released_gradients(), record_errors(manifest):
-        return Session(manifest, recipe, model, folder).run(verbose)
+        if grows:
+            extend_run(folder, recipe)
+        return Session(manifest, recipe, model, folder, callbacks).run(verbose)
+
+
+def with_objects(recipe, *, model=None, loss=None):
+    """Return the recipe with the configurations of a Keras model and a loss that take the place of its own."""
+    given = {name: value for name, value in {"model": model, "loss": loss}.items() if value is not None}
+    configs = {name: keras.saving.serialize_keras_object(value) for name, value in given.items()}
+    return dataclasses.replace(recipe, **configs)
+
+
+def prepare_process(recipe):
+    """Set the seeds of this process and make TensorFlow's kernels deterministic.
+
+    Raises:
+        EnvironmentFailure: The precision cannot be trusted here.
+    """
+    if recipe.precision == "mixed_bfloat16":
+        check_bfloat16()
+    keras.utils.set_random_seed(recipe.seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def open_data(manifest, recipe):
+    """Return the training part as `load_dataset` gives it, and the validation part, or `None` where there is none."""
+    shown = {"batch_size": recipe.batch_size, "seed": recipe.seed, "patches": recipe.patches}
+    data = load_dataset(manifest, "train", augment=recipe.augment or False, **shown)
+    has_validation = bool(manifest.counts.get("validation"))
+    return data, load_dataset(manifest, "validation", batch_size=recipe.batch_size) if has_validation else None
 
 
 class Session:
     """One uninterrupted stretch of a training, from the beginning or from the last generation."""
 
-    def __init__(self, manifest, recipe, model, folder):
+    def __init__(self, manifest, recipe, model, folder, callbacks=()):
         self.manifest, self.recipe, self.model, self.folder = manifest, recipe, model, folder
-        shown = {"batch_size": recipe.batch_size, "seed": recipe.seed, "patches": recipe.patches}
-        data = load_dataset(manifest, "train", augment=recipe.augment or False, **shown)
+        data, self.validation = open_data(manifest, recipe)
         self.data, self.clock = watch(data)
-        self.steps = len(self.data)
-        has_validation = bool(manifest.counts.get("validation"))
-        self.validation = load_dataset(manifest, "validation", batch_size=recipe.batch_size) if has_validation else None
+        self.others = CallbackStates(callbacks)
         self.state, self.arrays, self.source = latest_state(folder)
 
     def run(self, verbose):
         """Train to the end and return the `Run`."""
-        callbacks, state, epochs = self._callbacks(verbose), self.state, self.recipe.epochs or ENDLESS
+        callbacks, epochs = self._callbacks(verbose), self.recipe.epochs or ENDLESS
         self._restore()
-        begin = state.epoch if state else 0
+        begin, step = (self.state.epoch, self.state.epoch_step) if self.state else (0, 0)
         try:
             with self.keeper.listening():
-                if state and state.epoch_step:
-                    self.keeper.offset = self.guard.offset = state.epoch_step
-                    self._fit(self.data.rest(state.epoch_step), begin, begin + 1, callbacks)
-                    begin += 1
                 if begin < epochs and self.schedule.progress() < 1:
-                    self._fit(self.data, begin, epochs, callbacks)
+                    self._fit(self.data.resumed(step) if step else self.data, begin, epochs, callbacks)
         except NotFinite as problem:
             raise self._failed(problem) from None
         finally:
@@ -122,40 +144,39 @@ class Session:
         )
 
     def _callbacks(self, verbose):
-        state = self.state
+        state, recipe, model = self.state, self.recipe, self.model
         self.stopwatch = Stopwatch(state.seconds if state else 0.0)
-        self.schedule = Schedule(
-            self.recipe, steps=self.steps, stopwatch=self.stopwatch, step=state.step if state else 0
-        )
+        self.position = Position(len(self.data))
+        clocks = {"position": self.position, "stopwatch": self.stopwatch}
+        self.schedule = Schedule(recipe, **clocks, step=state.step if state else 0)
+        self.average = AveragedWeights(model, recipe.ema, self.schedule) if recipe.ema else None
         kept = {"epoch": state.best_epoch, "value": state.best_value} if state else {}
-        self.best = BestModel(self.folder / MODEL, MONITOR if self.validation else None, **kept)
+        self.best = BestModel(self.folder / MODEL, MONITOR if self.validation else None, **kept, average=self.average)
         rows = [{n: float("nan") if v is None else v for n, v in row.items()} for row in state.history] if state else ()
         self.history = HistoryFile(self.folder / HISTORY, self.stopwatch, rows=rows)
         self.speed = SpeedLog(self.clock, totals=Throughput.from_dict(state.speed) if state else None)
-        self.guard = NaNGuard(self.data)
-        self.keeper = Keeper(
-            self.folder,
-            steps=self.steps,
-            schedule=self.schedule,
-            best=self.best,
-            history=self.history,
-            speed=self.speed,
-        )
+        saved = {"schedule": self.schedule, "best": self.best, "history": self.history, "speed": self.speed}
+        self.keeper = Keeper(self.folder, **saved, average=self.average, others=self.others)
         board = keras.callbacks.TensorBoard(self.folder / LOGS, write_graph=False, profile_batch=0)
         in_epoch = self.arrays if state and state.epoch_step else None
-        callbacks = [Restored(in_epoch), self.guard, self.speed, self.schedule, self.best, self.history, board]
+        callbacks = [self.position, Restored(in_epoch), NaNGuard(self.data, self.position), self.speed, self.schedule]
+        callbacks += [self.average] if self.average else []
+        callbacks += [self.best, self.history, board]
+        callbacks += [Patience(recipe.patience, self.best)] if recipe.patience else []
         if verbose:
             bar = verbose == 1 or (verbose == "auto" and sys.stdout.isatty())
-            log = {"schedule": self.schedule, "best": self.best, "steps": self.steps}
-            callbacks.append(TrainingLog(self.manifest, self.recipe, **log, bar=bar))
-        return [*callbacks, self.keeper]
+            callbacks.append(TrainingLog(self.manifest, recipe, schedule=self.schedule, best=self.best, bar=bar))
+        remembered = [RestoredCallbacks(self.others, state.callbacks, self.arrays)] if state else []
+        return [*callbacks, *self.others.callbacks, *remembered, self.keeper]
 
     def _restore(self):
         if self.state is None:
             return
-        build_metrics(self.model, self.manifest.image_shape)
-        restore(self.model, self.arrays, path=self.source)
+        build_metrics(self.model, self.data)
+        self.model.optimizer.build(self.model.trainable_variables)
+        restore(self.model, self.arrays, self.average, path=self.source)
         self.data.epoch.assign(self.state.epoch)
+        self.position.skip = self.state.epoch_step
         if (self.source / MODEL).exists():  # a later epoch may have become the best since then
             with written_aside(self.folder / MODEL) as aside:
                 link_or_copy(self.source / MODEL, aside)
@@ -180,42 +201,12 @@ class Session:
             speed=self.speed.totals.to_dict(),
             versions=_versions(),
         )
+        can_grow = self.recipe.can_grow and self.position.done == self.position.steps
+        if can_grow:
+            self.keeper.save(epoch=self.position.epoch + 1, epoch_step=0)
         finished = finish_run(self.folder, result)
-        remove_generations(self.folder)
+        remove_generations(self.folder, kept=int(can_grow))
         return finished
-
-
-def _build_loss(recipe):
-    if isinstance(recipe.loss, str):
-        return get_loss(recipe.loss, **recipe.loss_arguments)
-    return keras.saving.deserialize_keras_object(recipe.loss)
-
-
-def _build_model(manifest, recipe):
-    if isinstance(recipe.model, str):
-        # Patches have another shape than the volumes of validation and prediction.
-        shape = (None, None, None, manifest.image_shape[-1]) if recipe.patches else manifest.image_shape
-        return get_model(recipe.model, shape, manifest.task.num_classes, **recipe.model_arguments)
-    return keras.saving.deserialize_keras_object(recipe.model)
-
-
-def _compiled(manifest, recipe, *, model, loss):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(recipe.precision)
-    try:
-        model = _build_model(manifest, recipe) if model is None else model
-        optimizer = keras.optimizers.AdamW(
-            recipe.learning_rate, weight_decay=recipe.weight_decay, global_clipnorm=recipe.clip_norm
-        )
-        metrics = [
-            DiceScore(empty="exclude", only_present=True, name="dice"),
-            MatthewsCorrelationCoefficient(name="mcc"),
-            FalseAlarmRate(name="false_alarms"),
-        ]
-        model.compile(optimizer, loss=loss, metrics=metrics)
-    finally:
-        keras.config.set_dtype_policy(before)
-    return model
 
 
 def _versions():

@@ -1,6 +1,6 @@
 """Generations: what a training needs to go on, in folders that are written aside, flushed and renamed.
 
-RUN/generations/000001240/   named by the number of updates; the last two are kept
+RUN/generations/000012-000040/   named by complete epochs and the steps after them; the last two are kept
     arrays.npz               every variable, as plain arrays
     model.keras              the best epoch until then, a hard link
     state.json               `TrainingState`, with the SHA-256 of the others, written last
@@ -9,6 +9,7 @@ RUN/generations/000001240/   named by the number of updates; the last two are ke
 import dataclasses
 import hashlib
 import os
+import re
 import shutil
 import warnings
 import zipfile
@@ -23,6 +24,7 @@ from mcc_keras.files import remove_leftovers, written_aside
 FOLDER, ARRAYS, BEST, STATE = "generations", "arrays.npz", "model.keras", "state.json"
 SCHEMA = 1
 KEPT = 2
+_NAME = re.compile(r"\d{6}-\d{6}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,8 @@ class TrainingState:
         best_value: Its validation Dice, or `None`.
         history: One dict of numbers per complete epoch.
         speed: Measured totals of the pipeline.
+        callbacks: State of each further callback that has one, by its place and class.
+        ended: Whether the training has ended before its last epoch.
         sha256: Of each other file.
     """
 
@@ -49,6 +53,8 @@ class TrainingState:
     best_value: float | None
     history: tuple[dict[str, float | None], ...]
     speed: dict[str, float]
+    callbacks: dict[str, dict[str, bool | int | float | None]] = dataclasses.field(default_factory=dict)
+    ended: bool = False
     sha256: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -57,9 +63,11 @@ def write_generation(run, state, arrays):
     folder = Path(run) / FOLDER
     folder.mkdir(exist_ok=True)
     remove_leftovers(folder)
-    path = folder / f"{state.step:09d}"
+    path = folder / f"{state.epoch:06d}-{state.epoch_step:06d}"
     if path.exists():
-        return path
+        if _is_whole(path):
+            return path
+        shutil.rmtree(path)
     with written_aside(path) as aside:
         aside.mkdir()
         np.savez(aside / ARRAYS, **arrays)
@@ -89,10 +97,18 @@ def read_generation(path):
         raise DataError(path / ARRAYS, f"expected arrays, found: {error}") from error
 
 
+def _is_whole(path):
+    try:
+        read_generation(path)
+    except DataError:
+        return False
+    return True
+
+
 def list_generations(run):
     """Return the folders of the generations, the oldest first."""
     folder = Path(run) / FOLDER
-    return sorted(path for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
+    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name)) if folder.is_dir() else []
 
 
 def latest_state(run):
@@ -115,9 +131,13 @@ def latest_state(run):
     return None, None, None
 
 
-def remove_generations(run):
-    """Remove what a finished training does not need any more."""
-    shutil.rmtree(Path(run) / FOLDER, ignore_errors=True)
+def remove_generations(run, *, kept=0):
+    """Remove what a finished training does not need any more: all generations but the last `kept`."""
+    generations = list_generations(run)
+    for path in generations[: len(generations) - kept]:
+        shutil.rmtree(path, ignore_errors=True)
+    if not kept:
+        shutil.rmtree(Path(run) / FOLDER, ignore_errors=True)
 
 
 def link_or_copy(source, target):

@@ -10,11 +10,23 @@ import numpy as np
 import tensorflow as tf
 
 from mcc_keras.errors import TrainingInterrupted
+from mcc_keras.training.callback_states import CallbackStates
 from mcc_keras.training.generations import TrainingState, write_generation
 from mcc_keras.training.state import capture
 
 COST_FACTOR = 50  # a save is due once this many times the cost of the last one has passed: saving takes 2 % at most
 LONGEST_SECONDS = 300  # after that, a save does not wait for the end of the epoch
+
+
+def is_due(saved, cost, *, least=0):
+    """Return whether a save is due.
+
+    Args:
+        saved: Time of the last save, by `time.monotonic`.
+        cost: Seconds that it took.
+        least: Seconds that must have passed in any case.
+    """
+    return time.monotonic() - saved > max(least, COST_FACTOR * cost)
 
 
 class Keeper(keras.callbacks.Callback):
@@ -24,32 +36,29 @@ class Keeper(keras.callbacks.Callback):
 
     Args:
         run: Run folder.
-        steps: Steps per epoch.
         schedule: `Schedule`.
         best: `BestModel`.
         history: `HistoryFile`.
         speed: `SpeedLog`.
+        average: `AveragedWeights`, or `None`.
+        others: `CallbackStates`, or `None`.
     """
 
-    def __init__(self, run, *, steps, schedule, best, history, speed):
+    def __init__(self, run, *, schedule, best, history, speed, average=None, others=None):
         super().__init__()
-        self.run, self.steps, self.schedule, self.best = run, steps, schedule, best
-        self.history, self.speed, self.asked = history, speed, None
-        self.cost, self.total_cost, self.saved, self.epoch, self.offset = 0.0, 0.0, time.monotonic(), 0, 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
+        self.run, self.schedule, self.best, self.history, self.speed = run, schedule, best, history, speed
+        self.average, self.others, self.asked = average, others or CallbackStates(()), None
+        self.cost, self.total_cost, self.saved = 0.0, 0.0, time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
-        done = self.offset + batch + 1
-        if done >= self.steps or self.model.stop_training:  # the end of the epoch saves
+        position = self.schedule.position
+        if position.done >= position.steps or self.model.stop_training:  # the end of the epoch saves
             return
         if self.asked or self._due(LONGEST_SECONDS):
-            self.save(epoch=self.epoch, epoch_step=done)
+            self.save(epoch=position.epoch, epoch_step=position.done)
         self._leave()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.offset = 0
         if self.model.stop_training or epoch + 1 == self.schedule.recipe.epochs:
             return
         if self.asked or self._due(0):
@@ -69,14 +78,15 @@ class Keeper(keras.callbacks.Callback):
             best_value=_finite(self.best.value),
             history=rows,
             speed=self.speed.totals.to_dict(),
+            callbacks=self.others.numbers(),
         )
-        write_generation(self.run, state, capture(self.model))
+        write_generation(self.run, state, capture(self.model, self.average) | self.others.arrays())
         self.saved = time.monotonic()
         self.cost = self.saved - begun
         self.total_cost += self.cost
 
     def _due(self, least):
-        return time.monotonic() - self.saved > max(least, COST_FACTOR * self.cost)
+        return is_due(self.saved, self.cost, least=least)
 
     def _leave(self):
         if self.asked:
@@ -107,14 +117,12 @@ class NaNGuard(keras.callbacks.Callback):
 
     Args:
         dataset: The training data set, with `cases_of`.
+        position: `Position`.
     """
 
-    def __init__(self, dataset):
+    def __init__(self, dataset, position):
         super().__init__()
-        self.dataset, self.epoch, self.offset, self._finite = dataset, 0, 0, None
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
+        self.dataset, self.position, self._finite = dataset, position, None
 
     def on_train_batch_begin(self, batch, logs=None):
         if self._finite is None:
@@ -125,13 +133,10 @@ class NaNGuard(keras.callbacks.Callback):
         loss = float(logs["loss"])
         if np.isfinite(loss) and self._finite():
             return
-        step = self.offset + batch
-        cases = self.dataset.cases_of(self.epoch + 1, step)
+        epoch, step = self.position.epoch + 1, self.position.done
+        cases = self.dataset.cases_of(epoch, step - 1)
         first = "loss" if not np.isfinite(loss) else "gradient"
-        raise NotFinite(epoch=self.epoch + 1, step=step + 1, cases=tuple(cases), first=first)
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.offset = 0
+        raise NotFinite(epoch=epoch, step=step, cases=tuple(cases), first=first)
 
 
 class NotFinite(Exception):

@@ -9,8 +9,9 @@ import time
 import keras
 from tqdm import tqdm
 
+from mcc_keras.training.plan import describe_pace, describe_plan, format_minutes
+
 TIMED_STEPS = 10
-SHORT_MINUTES = 1.0
 
 
 class TrainingLog(keras.callbacks.Callback):
@@ -21,15 +22,14 @@ class TrainingLog(keras.callbacks.Callback):
         recipe: `Recipe`.
         schedule: `Schedule`, which knows how far the training is.
         best: `BestModel`, or `None`.
-        steps: Steps per epoch.
         file: Stream to write to.
         bar: Whether a bar shows the steps of an epoch.
     """
 
-    def __init__(self, manifest, recipe, *, schedule, best, steps, file=None, bar=False):
+    def __init__(self, manifest, recipe, *, schedule, best, file=None, bar=False):
         super().__init__()
         self.manifest, self.recipe, self.schedule, self.best = manifest, recipe, schedule, best
-        self.steps, self.file, self.shows_bar, self.bar = steps, file or sys.stdout, bar, None
+        self.steps, self.file, self.shows_bar, self.bar = schedule.position.steps, file or sys.stdout, bar, None
         self.timed, self.seconds = None, 0.0
 
     def on_train_begin(self, logs=None):
@@ -84,10 +84,7 @@ class TrainingLog(keras.callbacks.Callback):
         return f"{format_minutes(self.schedule.seconds_left())} left"
 
     def _estimate(self, seconds):
-        if self.recipe.minutes is not None:
-            return f"{seconds:.2f} s per step, about {60 * self.recipe.minutes / seconds:.0f} steps"
-        total = seconds * self.steps * self.recipe.epochs
-        return f"{seconds:.2f} s per step, about {format_minutes(total)} in all, without validation"
+        return describe_pace(self.recipe, seconds=seconds, steps=self.steps)
 
     def _write(self, line):
         if self.bar is not None:
@@ -95,45 +92,3 @@ class TrainingLog(keras.callbacks.Callback):
         else:
             self.file.write(line + "\n")
         self.file.flush()
-
-
-def describe_plan(manifest, recipe, model, *, steps):
-    """Return the plan of a training as three lines: data, network, schedule.
-
-    Args:
-        manifest: `Manifest`.
-        recipe: `Recipe`.
-        model: Keras model.
-        steps: Steps per epoch.
-    """
-    counts, task = manifest.counts, manifest.task
-    size = "×".join(map(str, manifest.image_shape[:3]))
-    patches = f", patches of {'×'.join(map(str, recipe.patches.size))}" if recipe.patches else ""
-    channels = f"{len(task.channel_names)} channel" + ("s" if len(task.channel_names) > 1 else "")
-    length = f"{recipe.epochs} epochs" if recipe.epochs else format_minutes(60 * recipe.minutes)
-    loss = recipe.loss if isinstance(recipe.loss, str) else recipe.loss["class_name"]
-    yield (
-        f"data      {counts['train']} training and {counts.get('validation', 0)} validation cases, {size} voxels"
-        f"{patches}, {channels}; {', '.join(task.names)}"
-    )
-    yield f"network   {model.name}, {model.count_params():,} parameters, {recipe.precision}"
-    yield (
-        f"schedule  {length} of {steps} steps with {recipe.batch_size} volumes, loss {loss}, seed {recipe.seed};"
-        " TensorFlow compiles the first step, which takes longer"
-    )
-
-
-def format_minutes(seconds):
-    """Return a duration in words.
-
-    Example:
-
-    >>> format_minutes(42), format_minutes(186), format_minutes(9000)
-    ('42 s', '3.1 min', '2 h 30 min')
-    """
-    minutes = seconds / 60
-    if minutes < SHORT_MINUTES:
-        return f"{seconds:.0f} s"
-    if minutes < 100:
-        return f"{minutes:.1f} min"
-    return f"{int(minutes // 60)} h {minutes % 60:02.0f} min"

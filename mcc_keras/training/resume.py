@@ -7,10 +7,14 @@ from pathlib import Path
 
 from mcc_keras.documents import read_document
 from mcc_keras.errors import OutputExistsError, RunError, UsageError
+from mcc_keras.files import write_text
 from mcc_keras.locks import owned
 from mcc_keras.runs.data import RunData
 from mcc_keras.runs.recipe import SCHEMA, Recipe
-from mcc_keras.runs.run import AGAIN, DATA, DATA_SCHEMA, LOCK, PREPROCESSING, RECIPE, refuse_failed_run
+from mcc_keras.runs.run import AGAIN, DATA, DATA_SCHEMA, LOCK, PREPROCESSING, RECIPE, RESULT, refuse_failed_run
+from mcc_keras.training.generations import list_generations
+
+EPOCHS_RULE = "Epochs can be added only with schedule='constant'; init=RUN begins a new run with the weights of this. "
 
 
 def refuse_other_folder(run):
@@ -49,23 +53,45 @@ def move_aside(run):
 def refuse_other_training(run, recipe, data):
     """Refuse to go on with a training that was given other settings or records; a new folder is accepted.
 
+    More epochs are accepted with a constant learning rate.
+
+    Returns:
+        Whether the run is given more epochs than before.
+
     Raises:
         UsageError: With each setting that differs.
     """
     run = Path(run)
     if not (run / RECIPE).is_file():
-        return
-    earlier = read_document(run / RECIPE, Recipe, schema=SCHEMA, error=RunError, way_out=AGAIN)
+        return False
+    earlier = _read_recipe(run)
     differing = differences(earlier, recipe)
+    grows = recipe.can_grow and earlier.can_grow and recipe.epochs > earlier.epochs
+    if grows:
+        differing = differences(dataclasses.replace(earlier, epochs=recipe.epochs), recipe)
     if (run / DATA).is_file():
         seen = read_document(run / DATA, RunData, schema=DATA_SCHEMA, error=RunError, way_out=AGAIN)
         if seen.manifest_sha256 != data.manifest_sha256:
             differing.append(f"the records in {data.work} have changed since")
     if differing:
+        rule = "" if recipe.epochs == earlier.epochs else EPOCHS_RULE
         raise UsageError(
-            f"{run}: a training goes on only with its own settings. Received others: {'; '.join(differing)}. "
+            f"{run}: a training goes on only with its own settings. Received others: {'; '.join(differing)}. {rule}"
             "Give those of the run, choose another folder, or begin again with restart=True."
         )
+    if grows and (run / RESULT).is_file() and not list_generations(run):
+        raise RunError(run, "expected the last state of the training, found none", "Choose another folder.")
+    return grows
+
+
+def extend_run(run, recipe):
+    """Give a run its new number of epochs, after `refuse_other_training` has accepted them; by the run's owner."""
+    (run / RESULT).unlink(missing_ok=True)  # first: a kill in between leaves a stopped training
+    write_text(run / RECIPE, recipe.to_json())
+
+
+def _read_recipe(run):
+    return read_document(run / RECIPE, Recipe, schema=SCHEMA, error=RunError, way_out=AGAIN)
 
 
 def differences(earlier, recipe):

@@ -6,17 +6,23 @@ import keras
 import numpy as np
 
 from mcc_keras.errors import RunError
+from mcc_keras.training.callback_states import PREFIX
 
 _COUNTER = re.compile(r"_\d+(?=[/_]|$)")  # Keras counts the names of layers up in a process
 
 
-def find_variables(model):
+def find_variables(model, average=None):
     """Return every variable that a step of a compiled model reads or writes, by a unique name.
+
+    Args:
+        model: Compiled Keras model.
+        average: Its `AveragedWeights`, or `None`.
 
     Keras' `model.variables` holds weights, statistics of batch normalization and states of seeds; the optimizer holds
     its slots, its step and the scale of the loss.
     """
     groups = {"model": model.variables, "optimizer": model.optimizer.variables, "metrics": model.metrics_variables}
+    groups["average"] = average.variables if average else ()
     found = {}
     for group, variables in groups.items():
         for number, variable in enumerate(variables):
@@ -25,23 +31,29 @@ def find_variables(model):
     return found
 
 
-def capture(model):
-    """Return the value of each variable as a NumPy array."""
-    return {name: np.asarray(variable) for name, variable in find_variables(model).items()}
+def capture(model, average=None):
+    """Return the value of each variable as a NumPy array; see `find_variables`."""
+    return {name: np.asarray(variable) for name, variable in find_variables(model, average).items()}
 
 
-def restore(model, arrays, *, path):
+def restore(model, arrays, average=None, *, path, metrics=True):
     """Assign arrays that `capture` returned.
 
     Args:
         model: Compiled Keras model whose optimizer and metrics are built.
         arrays: Dict of arrays.
+        average: `AveragedWeights` of the model, or `None`.
         path: Where they come from, for errors.
+        metrics: Whether metrics are restored, which count from the beginning of an epoch.
 
     Raises:
         RunError: They belong to another network, optimizer or set of metrics.
     """
-    variables = find_variables(model)
+    variables = find_variables(model, average)
+    others = (PREFIX,) if metrics else (PREFIX, "metrics/")
+    variables, arrays = (
+        {name: value for name, value in values.items() if not name.startswith(others)} for values in (variables, arrays)
+    )
     if variables.keys() != arrays.keys():
         other = sorted(variables.keys() ^ arrays.keys())[:3]
         raise RunError(path, f"expected the variables of this training, found differences: {', '.join(other)}")
@@ -53,16 +65,15 @@ def restore(model, arrays, *, path):
         variable.assign(arrays[name])
 
 
-def build_metrics(model, image_shape):
+def build_metrics(model, dataset):
     """Create the variables of metrics, which exist only once a batch has been seen; no weight changes.
 
     Args:
         model: Compiled Keras model.
-        image_shape: (x, y, z, channels) of a volume.
+        dataset: Its training data set, of which nothing is read.
     """
-    image, mask = np.zeros((1, *image_shape), np.float32), np.zeros((1, *image_shape[:3], 1), np.float32)
-    model.evaluate(image, mask, verbose=0)
-    model.optimizer.build(model.trainable_variables)
+    parts = [np.zeros((1, *part.shape[1:]), part.dtype.as_numpy_dtype) for part in dataset.element_spec]
+    model.evaluate(*parts[:2], sample_weight=parts[2] if len(parts) > 2 else None, verbose=0)
 
 
 class Restored(keras.callbacks.Callback):

@@ -10,16 +10,16 @@ from mcc_keras.losses import LOSSES
 from mcc_keras.models import MODELS
 from mcc_keras.records.manifest import read_manifest
 from mcc_keras.runs.data import describe_data
-from mcc_keras.runs.recipe import Recipe
+from mcc_keras.runs.recipe import LENGTHS, Recipe
 from mcc_keras.runs.run import RESULT, read_run
 from mcc_keras.training.resume import move_aside, refuse_other_folder, refuse_other_training
 
 
-def train(work, run, *, recipe=None, restart=False, verbose="auto", **changes):
+def train(work, run, *, recipe=None, restart=False, callbacks=(), verbose="auto", **changes):
     """Train a network on prepared records and keep the epoch with the best validation Dice.
 
     The same call on a run that was stopped goes on where it was, with the weights, the history and the best epoch of
-    an undisturbed run, bit for bit where `epochs` bounds it. On a finished run it returns that run.
+    an undisturbed run, bit for bit where `epochs` or `steps` bounds it. On a finished run it returns that run.
 
     Two runs with the same arguments on the same machine and number of threads give the same weights: the seed is set
     for Python, NumPy and Keras, and TensorFlow uses deterministic kernels for the rest of the process. What is left is
@@ -31,6 +31,8 @@ def train(work, run, *, recipe=None, restart=False, verbose="auto", **changes):
         run: Run folder: new, empty, or of a training with the same settings.
         recipe: `Recipe` with all settings; `None` is `Recipe()`.
         restart: Begin again; an earlier run is renamed to RUN.1, RUN.2, ….
+        callbacks: Further Keras callbacks. The state of EarlyStopping, ReduceLROnPlateau, ModelCheckpoint and
+            SwapEMAWeights is saved with the training; a warning names the others.
         verbose: 0 prints nothing, 2 the plan and a line per epoch, 1 a bar as well; `"auto"`: 1 on a terminal, else 2.
         **changes: Fields of `Recipe` that differ from `recipe`, as `loss="dice", epochs=40, seed=7`. `loss` may also be
             a `keras.losses.Loss` for probabilities, and `model` a `keras.Model`, which is trained from its weights.
@@ -52,27 +54,65 @@ def train(work, run, *, recipe=None, restart=False, verbose="auto", **changes):
 
     >>> train("work", "run", loss="mcc", epochs=40, minutes=10)
     Traceback (most recent call last):
-    mcc_keras.errors.UsageError: Give `epochs` or `minutes`. Received both: epochs=40, minutes=10.
+    mcc_keras.errors.UsageError: Give one of `epochs`, `minutes` and `steps`. Received: epochs=40, minutes=10.
     """
-    given = {name: changes.pop(name) for name in ("model", "loss") if not isinstance(changes.get(name, ""), str | dict)}
-    recipe = _changed(recipe, changes)
+    recipe, given = _changed(recipe, changes)
     if restart:
         move_aside(run)
     refuse_other_folder(run)
     manifest = read_manifest(work)
-    if (Path(run) / RESULT).is_file() and not given:
-        refuse_other_training(run, recipe, describe_data(manifest))
+    if (Path(run) / RESULT).is_file() and not given and not refuse_other_training(run, recipe, describe_data(manifest)):
         if verbose:
             sys.stdout.write(f"{run}: this training is finished.\n")
         return read_run(run)
-    refuse_sided_flip(recipe.augment, manifest.task)
+    _refuse_impossible(recipe, manifest)
     from mcc_keras.training.fit import fit  # here, so that no refusal above waits for TensorFlow
 
-    return fit(manifest, run, recipe=recipe, verbose=verbose, **given)
+    return fit(manifest, run, recipe=recipe, verbose=verbose, callbacks=callbacks, **given)
+
+
+def plan_training(work, *, recipe=None, **changes):
+    """Return what a training would be and what it would cost, from ten steps on weights that are dropped.
+
+    Nothing is written.
+
+    Args:
+        work: Folder that `write_tfrecords` wrote.
+        recipe: `Recipe` with all settings; `None` is `Recipe()`.
+        **changes: As in `train`.
+
+    Returns:
+        A `TrainingPlan`; `print` it.
+
+    Raises:
+        UsageError: An unknown or invalid setting.
+        RecordError: `work` holds no records, or damaged ones.
+
+    Example:
+
+    >>> plan_training("work", schedule="linear")
+    Traceback (most recent call last):
+    mcc_keras.errors.UsageError: `schedule` must be one of constant, cosine, poly. Received: schedule='linear'.
+    """
+    recipe, given = _changed(recipe, changes)
+    manifest = read_manifest(work)
+    _refuse_impossible(recipe, manifest)
+    from mcc_keras.training.rehearsal import rehearse  # here, so that no refusal above waits for TensorFlow
+
+    return rehearse(manifest, recipe, **given)
+
+
+def _refuse_impossible(recipe, manifest):
+    refuse_sided_flip(recipe.augment, manifest.task)
+    if recipe.patience and not manifest.counts.get("validation"):
+        raise UsageError(f"`patience` must be None without a validation part. Received: patience={recipe.patience}.")
+    if recipe.init:
+        read_run(recipe.init)
 
 
 def _changed(recipe, changes):
-    """Return the `Recipe` with some fields changed."""
+    """Return the `Recipe` with some fields changed, and the model and the loss that are given as objects."""
+    given = {name: changes.pop(name) for name in ("model", "loss") if not isinstance(changes.get(name, ""), str | dict)}
     known = {field.name for field in dataclasses.fields(Recipe)}
     unknown = sorted(set(changes) - known)
     if unknown:
@@ -82,7 +122,7 @@ def _changed(recipe, changes):
             names = ", ".join(sorted(registry))
             raise UsageError(f"`{name}` must be one of {names}. Received: {name}={changes[name]!r}.")
     if recipe is None:
-        return Recipe(**changes)
-    if changes.get("minutes") is not None or changes.get("epochs") is not None:  # one takes the place of the other
-        changes = {"epochs": None, "minutes": None} | changes
-    return dataclasses.replace(recipe, **changes)
+        return Recipe(**changes), given
+    if any(changes.get(name) is not None for name in LENGTHS):  # one takes the place of the other
+        changes = dict.fromkeys(LENGTHS) | changes
+    return dataclasses.replace(recipe, **changes), given

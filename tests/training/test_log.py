@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -7,8 +8,9 @@ import pytest
 from mcc_keras.pipeline import Patches
 from mcc_keras.runs.recipe import Recipe
 from mcc_keras.task import Task
-from mcc_keras.training.callbacks import Schedule, Stopwatch
-from mcc_keras.training.log import TIMED_STEPS, TrainingLog, describe_plan, format_minutes
+from mcc_keras.training.callbacks import Position, Schedule, Stopwatch
+from mcc_keras.training.log import TIMED_STEPS, TrainingLog
+from mcc_keras.training.plan import describe_pace, describe_plan, format_minutes
 
 MANIFEST = SimpleNamespace(
     counts={"train": 45, "validation": 9}, image_shape=(64, 64, 32, 2),
@@ -32,7 +34,7 @@ def test_the_plan_is_three_lines_with_data_network_and_schedule():
     assert len(lines) == 3
     assert "45 training and 9 validation cases, 64×64×32 voxels, 2 channels; anterior, posterior" in lines[0]
     assert "small, 9 parameters, float32" in lines[1]
-    assert "40 epochs of 23 steps with 2 volumes, loss mcc, seed 7" in lines[2]
+    assert "40 epochs of 23 steps with 2 volumes, adamw, cosine, loss mcc, seed 7" in lines[2]
 
 
 def test_the_plan_names_patches_minutes_and_a_loss_that_is_an_object():
@@ -40,17 +42,37 @@ def test_the_plan_names_patches_minutes_and_a_loss_that_is_an_object():
     recipe = Recipe(minutes=90, patches=Patches(size=32), loss=loss)
     lines = list(describe_plan(MANIFEST, recipe, small_model(), steps=23))
     assert "patches of 32×32×32" in lines[0]
-    assert "90.0 min of 23 steps" in lines[2]
+    assert "90.0 min in epochs of 23 steps" in lines[2]
     assert "loss BinaryCrossentropy" in lines[2]
+
+
+def test_the_plan_names_what_differs_from_a_plain_training():
+    recipe = Recipe(steps=500, accumulate=4, ema=0.99, patience=8, init="old", optimizer="sgd", schedule="poly")
+    _, network, schedule = describe_plan(MANIFEST, recipe, small_model(), steps=23)
+    assert network.endswith(f"weights of {Path('old').resolve()}")
+    assert "500 updates in epochs of 23 steps with 2 volumes, 4 steps per update, sgd, poly" in schedule
+    assert "average of weights 0.99, patience of 8 epochs" in schedule
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"epochs": 3}, "about 2.0 min in all"),  # 3 × (20 s + 20 s)
+        ({"steps": 25, "accumulate": 2}, "about 1.8 min in all"),  # 50 steps, 3 validations
+        ({"minutes": 1}, "about 60 steps"),
+    ],
+)
+def test_the_pace_says_how_long_the_whole_training_takes(settings, text):
+    assert text in describe_pace(Recipe(**settings), seconds=1.0, steps=20, validation_seconds=20.0)
 
 
 @pytest.fixture
 def log():
     recipe, watch = Recipe(epochs=45), Stopped()
     watch.spent = 30.0
-    schedule = Schedule(recipe, steps=20, stopwatch=watch)
+    schedule = Schedule(recipe, position=Position(20), stopwatch=watch)
     best = SimpleNamespace(value=0.874)
-    log = TrainingLog(MANIFEST, recipe, schedule=schedule, best=best, steps=20, file=io.StringIO())
+    log = TrainingLog(MANIFEST, recipe, schedule=schedule, best=best, file=io.StringIO())
     log.set_model(small_model())
     return log
 
@@ -87,8 +109,8 @@ def test_the_estimate_follows_the_first_ten_steps_after_the_one_that_compiles(lo
 def test_the_bar_shows_the_time_left_under_minutes_too():
     recipe, watch = Recipe(minutes=2), Stopped()
     watch.spent = 30.0
-    schedule = Schedule(recipe, steps=20, stopwatch=watch)
-    log = TrainingLog(MANIFEST, recipe, schedule=schedule, best=None, steps=20, file=io.StringIO(), bar=True)
+    schedule = Schedule(recipe, position=Position(20), stopwatch=watch)
+    log = TrainingLog(MANIFEST, recipe, schedule=schedule, best=None, file=io.StringIO(), bar=True)
     log.set_model(small_model())
     log.on_train_begin()
     log.on_epoch_begin(0)

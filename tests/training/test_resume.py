@@ -9,20 +9,32 @@ import time
 from pathlib import Path
 
 import keras
+import killed_training
 import numpy as np
 import pytest
+from killed_training import SETTINGS, network
 
 import mcc_keras as mk
 from mcc_keras.datasets import find_cases, write_synthetic
 from mcc_keras.errors import DataError, OutputExistsError, RunError, TrainingInterrupted, UsageError
+from mcc_keras.runs.run import read_run
 from mcc_keras.training.fit import Session
 from mcc_keras.training.generations import latest_state, list_generations, read_generation
 from mcc_keras.training.keeper import Keeper
 from mcc_keras.training.train import train
 
 CLOCKS = ("seconds", "volumes_per_second", "waiting_share")
-SETTINGS = {"epochs": 3, "batch_size": 2, "seed": 3, "verbose": 0}
 STEPS = 3  # five cases in batches of two
+OTHERS = {  # with two updates per epoch, the last epoch ends after one
+    "epochs": None,
+    "steps": 5,
+    "accumulate": 2,
+    "ema": 0.9,
+    "optimizer": "sgd",
+    "optimizer_arguments": {"momentum": 0.9},
+    "schedule": "poly",
+    "freeze": ("first",),
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +44,6 @@ def work(tmp_path_factory):
     box = mk.Preprocessing(size=(16, 16, 8))
     mk.write_tfrecords(find_cases(source), folder / "work", preprocessing=box, split=(0.6, 0.3, 0.1), workers=1)
     return folder / "work"
-
-
-def network():
-    """A network with all that a step changes: weights, moving averages, the state of a seed."""
-    keras.utils.set_random_seed(1)
-    inputs = keras.Input((16, 16, 8, 1))
-    x = keras.layers.BatchNormalization()(keras.layers.Conv3D(4, 3, padding="same")(inputs))
-    x = keras.layers.Dropout(0.3)(keras.layers.ReLU()(x))
-    return keras.Model(inputs, keras.layers.Conv3D(1, 1, activation="sigmoid")(x))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,7 @@ def last_states():
         def finish_and_keep(session):
             from mcc_keras.training.state import capture
 
-            states[session.folder.name] = capture(session.model)
+            states[session.folder.name] = capture(session.model, session.average)
             return finish(session)
 
         patch.setattr(Session, "_finish", finish_and_keep)
@@ -65,19 +68,20 @@ def undisturbed(work, tmp_path_factory, last_states):
     return train(work, tmp_path_factory.mktemp("runs") / "undisturbed", model=network(), **SETTINGS)
 
 
-def train_until(step, work, run):
-    """Train until a signal comes after so many updates in all."""
+def train_until(batch, work, run, **settings):
+    """Train until a signal comes after so many batches in all."""
     original = Keeper.on_train_batch_end
 
-    def on_train_batch_end(self, batch, logs=None):
-        if self.schedule.step == step:
+    def on_train_batch_end(self, number, logs=None):
+        position = self.schedule.position
+        if position.epoch * STEPS + position.done == batch:
             self.asked = "SIGTERM"
-        original(self, batch, logs)
+        original(self, number, logs)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Keeper, "on_train_batch_end", on_train_batch_end)
         with pytest.raises(TrainingInterrupted, match="The same call again goes on"):
-            train(work, run, model=network(), **SETTINGS)
+            train(work, run, model=network(), **SETTINGS | settings)
 
 
 def without_clocks(run):
@@ -89,8 +93,8 @@ def without_clocks(run):
 def stopped_once(work, undisturbed, tmp_path_factory):
     """A run that was stopped at the end of its first epoch and within the second."""
     run = tmp_path_factory.mktemp("stopped") / "run"
-    for step in (3, 5):
-        train_until(step, work, run)
+    for batch in (3, 5):
+        train_until(batch, work, run)
     return run
 
 
@@ -99,18 +103,83 @@ def stopped(stopped_once, tmp_path):
     return Path(shutil.copytree(stopped_once, tmp_path / "stopped"))
 
 
-def test_a_training_that_is_stopped_anywhere_ends_as_an_undisturbed_one(work, stopped, undisturbed, last_states):
-    run = train(work, stopped, model=network(), **SETTINGS)
-    expected, found = last_states["undisturbed"], last_states["stopped"]
+def assert_equal_ends(run, other, last_states):
+    """Compare everything that two trainings have left."""
+    found, expected = last_states[run.folder.name], last_states[other.folder.name]
     assert found.keys() == expected.keys()
     assert [name for name in found if not np.array_equal(found[name], expected[name])] == []
-    assert without_clocks(run) == without_clocks(undisturbed)
-    assert (run.result.best_epoch, run.result.best_value) == (
-        undisturbed.result.best_epoch, undisturbed.result.best_value
-    )  # fmt: skip
-    pairs = zip(*(keras.models.load_model(r.folder / "model.keras").weights for r in (run, undisturbed)), strict=True)
+    assert without_clocks(run) == without_clocks(other)
+    assert (run.result.best_epoch, run.result.best_value) == (other.result.best_epoch, other.result.best_value)
+    pairs = zip(*(keras.models.load_model(r.folder / "model.keras").weights for r in (run, other)), strict=True)
     assert all(np.array_equal(one, other) for one, other in pairs)
+
+
+def test_a_training_that_is_stopped_anywhere_ends_as_an_undisturbed_one(work, stopped, undisturbed, last_states):
+    run = train(work, stopped, model=network(), **SETTINGS)
+    assert_equal_ends(run, undisturbed, last_states)
     assert list_generations(run.folder) == []
+
+
+def test_accumulated_gradients_and_averaged_weights_are_resumed_as_well(work, tmp_path, last_states):
+    whole = train(work, tmp_path / "whole", model=network(), **SETTINGS | OTHERS)
+    for batch in (3, 4):  # at the end of an epoch, and with the gradient of one batch of two
+        train_until(batch, work, tmp_path / "parts", **OTHERS)
+    state, arrays = read_generation(list_generations(tmp_path / "parts")[-1])
+    assert (state.step, state.epoch, state.epoch_step) == (2, 1, 1)
+    assert any(np.any(array) for name, array in arrays.items() if "gradient_accumulator" in name)
+    run = train(work, tmp_path / "parts", model=network(), **SETTINGS | OTHERS)
+    assert_equal_ends(run, whole, last_states)
+    assert (run.result.steps, len(run.history)) == (5, 3)
+    average = [value for name, value in last_states["whole"].items() if name.startswith("average/")]
+    last = [value for name, value in last_states["whole"].items() if name.startswith("model/") and "seed" not in name]
+    kept = [
+        weight.numpy()
+        for weight in keras.models.load_model(whole.folder / "model.keras").weights
+        if "seed" not in weight.path
+    ]
+    assert not all(map(np.array_equal, average, last))
+    if whole.result.best_epoch == 3:
+        assert all(map(np.array_equal, average, kept))
+    initial = network()
+    assert np.array_equal(initial.get_layer("first").kernel, kept[0])  # frozen
+
+
+def test_keras_callbacks_remember_what_they_knew(work, tmp_path, last_states):
+    def callbacks():
+        return [
+            keras.callbacks.EarlyStopping("loss", patience=2, min_delta=10.0, restore_best_weights=True),
+            keras.callbacks.LambdaCallback(),
+        ]
+
+    settings = {"epochs": 6}
+    with pytest.warns(UserWarning, match="their state is not known: LambdaCallback"):
+        whole = train(work, tmp_path / "whole", model=network(), callbacks=callbacks(), **SETTINGS | settings)
+    for batch in (4, 7):
+        with pytest.warns(UserWarning, match="not known"):
+            train_until(batch, work, tmp_path / "parts", callbacks=callbacks(), **settings)
+    with pytest.warns(UserWarning, match="not known"):
+        run = train(work, tmp_path / "parts", model=network(), callbacks=callbacks(), **SETTINGS | settings)
+    assert len(whole.history) == 3  # the first is the best, since none is better by 10
+    assert_equal_ends(run, whole, last_states)
+
+
+def test_more_epochs_are_accepted_with_a_constant_learning_rate_only(work, tmp_path, last_states, undisturbed):
+    constant = SETTINGS | {"schedule": "constant"}
+    whole = train(work, tmp_path / "whole", model=network(), **constant | {"epochs": 3})
+    train(work, tmp_path / "grown", model=network(), **constant | {"epochs": 2})
+    run = train(work, tmp_path / "grown", model=network(), **constant | {"epochs": 3})
+    assert_equal_ends(run, whole, last_states)
+    assert run.recipe.epochs == 3
+    with pytest.raises(UsageError, match="only with schedule='constant'"):
+        train(work, undisturbed.folder, model=network(), **SETTINGS | {"epochs": 4})
+
+
+def test_patience_ends_a_training_where_it_would_have_ended(work, tmp_path):
+    settings = SETTINGS | {"epochs": 30, "patience": 1, "learning_rate": 1e-9}
+    run = train(work, tmp_path / "run", model=network(), **settings)
+    assert len(run.history) == run.result.best_epoch + 1 < 30
+    again = train(work, tmp_path / "run", model=network(), **settings)
+    assert again.result == run.result
 
 
 def test_a_kill_costs_what_came_after_the_last_generation(work, tmp_path, undisturbed, monkeypatch):
@@ -123,10 +192,28 @@ def test_a_kill_costs_what_came_after_the_last_generation(work, tmp_path, undist
     monkeypatch.setattr(Keeper, "_leave", die)
     with pytest.raises(MemoryError):
         train(work, tmp_path / "killed", model=network(), **SETTINGS)
-    assert [path.name for path in list_generations(tmp_path / "killed")] == ["000000004", "000000005"]
+    assert [path.name for path in list_generations(tmp_path / "killed")] == ["000001-000001", "000001-000002"]
     monkeypatch.undo()
     run = train(work, tmp_path / "killed", model=network(), **SETTINGS)
     assert without_clocks(run) == without_clocks(undisturbed)
+
+
+def test_a_process_that_is_killed_while_it_saves_and_while_it_validates_goes_on(work, tmp_path, undisturbed):
+    command = [sys.executable, killed_training.__file__, str(work), str(tmp_path / "run")]
+    for event, count in (("save", 5), ("validation", 1), (None, 0)):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+        with subprocess.Popen(command, **pipes) as process:
+            for line in process.stdout:
+                count -= line.strip() == event
+                if event and count == 0:
+                    process.kill()
+                    break
+                if line.strip() != "done":
+                    process.stdin.write("\n")
+        assert process.returncode == (-signal.SIGKILL if event else 0)
+    assert without_clocks(read_run(tmp_path / "run")) == without_clocks(undisturbed)
+    first, second = (keras.models.load_model(r / "model.keras").weights for r in (tmp_path / "run", undisturbed.folder))
+    assert all(map(np.array_equal, first, second))
 
 
 def test_a_damaged_generation_falls_back_to_the_one_before(work, stopped, undisturbed):
@@ -246,7 +333,7 @@ def test_a_signal_ends_the_command_with_exit_code_4_and_the_same_line_finishes(w
 
 
 def test_saving_is_never_due_before_fifty_times_its_cost():
-    keeper = Keeper("run", steps=10, schedule=None, best=None, history=None, speed=None)
+    keeper = Keeper("run", schedule=None, best=None, history=None, speed=None)
     keeper.cost, keeper.saved = 10.0, time.monotonic() - 400
     assert not keeper._due(0)
     keeper.cost = 1.0

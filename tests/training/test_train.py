@@ -15,7 +15,7 @@ from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.write import write_tfrecords
 from mcc_keras.runs.recipe import Recipe
 from mcc_keras.runs.run import MODEL
-from mcc_keras.training.callbacks import BestModel, Schedule, Stopwatch
+from mcc_keras.training.callbacks import BestModel, Position, Schedule, Stopwatch
 from mcc_keras.training.precision import check_bfloat16
 from mcc_keras.training.train import train
 
@@ -128,9 +128,18 @@ def test_bfloat16_is_not_refused_where_the_processor_computes_it():
         {"learning_rate": float("nan")},
         {"precision": "float8"},
         {"batch_size": 0},
+        {"steps": 0},
+        {"steps": 5, "minutes": 1},
+        {"optimizer": "muon"},
+        {"schedule": "linear"},
+        {"ema": 1.0},
+        {"accumulate": 0},
+        {"accumulate": 2, "precision": "mixed_float16"},
+        {"accumulate": 2, "loss_arguments": {"pool": "batch"}},
+        {"patience": 0},
     ],
 )
-def test_arguments_that_make_no_sense_are_refused_before_anything_is_written(work, tmp_path, arguments):
+def test_arguments_out_of_range_are_refused_before_anything_is_written(work, tmp_path, arguments):
     with pytest.raises(UsageError, match=next(iter(arguments))):
         train(work, tmp_path / "run", **arguments)
     assert not (tmp_path / "run").exists()
@@ -144,7 +153,7 @@ class Stub:
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero_along_a_cosine():
-    schedule = Schedule(Recipe(learning_rate=1.0, epochs=10), steps=20, stopwatch=Stopwatch())
+    schedule = Schedule(Recipe(learning_rate=1.0, epochs=10), position=Position(20), stopwatch=Stopwatch())
     schedule.set_model(Stub())
     rates = []
     for _ in range(200):
@@ -156,6 +165,15 @@ def test_the_learning_rate_warms_up_and_falls_to_zero_along_a_cosine():
     assert rates[199] == pytest.approx((1 + np.cos(np.pi * 199 / 200)) / 2)
     assert np.argmax(rates) in (48, 49, 50)
     assert schedule.model.stop_training
+
+
+@pytest.mark.parametrize(("name", "half"), [("constant", 1.0), ("poly", 0.5**0.9)])
+def test_other_schedules_stay_or_fall_by_a_power(name, half):
+    recipe = Recipe(learning_rate=1.0, steps=100, warmup_steps=0, schedule=name)
+    schedule = Schedule(recipe, position=Position(20), stopwatch=Stopwatch(), step=50)
+    schedule.set_model(Stub())
+    schedule.on_train_batch_begin(0)
+    assert schedule.model.optimizer.learning_rate == pytest.approx(half)
 
 
 def best_model(path):
