@@ -37,6 +37,7 @@ from mcc_keras.training.generations import latest_state, link_or_copy, remove_ge
 from mcc_keras.training.gradients import released_gradients
 from mcc_keras.training.keeper import Keeper, NaNGuard, NotFinite
 from mcc_keras.training.log import TrainingLog
+from mcc_keras.training.page import RunPage
 from mcc_keras.training.precision import check_bfloat16
 from mcc_keras.training.resume import refuse_other_training
 from mcc_keras.training.state import Restored, build_metrics, restore
@@ -148,7 +149,9 @@ class Session:
             bar = verbose == 1 or (verbose == "auto" and sys.stdout.isatty())
             log = {"schedule": self.schedule, "best": self.best, "steps": self.steps}
             callbacks.append(TrainingLog(self.manifest, self.recipe, **log, bar=bar))
-        return [*callbacks, self.keeper]
+        shown = {"schedule": self.schedule, "best": self.best, "history": self.history}
+        self.page = RunPage(self.folder, self.manifest, self.recipe, **shown)
+        return [*callbacks, self.page, self.keeper]
 
     def _restore(self):
         if self.state is None:
@@ -182,6 +185,7 @@ class Session:
         )
         finished = finish_run(self.folder, result)
         remove_generations(self.folder)
+        self.page.finish()
         return finished
 
 
