@@ -9,7 +9,8 @@ from typing import NamedTuple
 from mcc_keras.reporting.html import Markup, element, join, swatch
 
 WIDTH, HEIGHT = 420, 240
-LEFT, RIGHT, TOP, BOTTOM = 54, 12, 10, 42
+LEFT, RIGHT, TOP, BOTTOM = 64, 12, 10, 42
+MOST_CHARACTERS = 6  # of a tick on the left
 MOST_POINTS = 400  # of a line; more than pixels show
 GREY = (136, 136, 136)
 
@@ -94,8 +95,23 @@ def find_ticks(low, high, *, whole=False, most=6):
     for step in steps:
         first, last = math.ceil((low - slack) / step), math.floor((high + slack) / step)
         if last - first < most and (step >= 1 or not whole):
-            return [round(number * step, 12) for number in range(first, last + 1)]
+            return [float(f"{number * step:.9g}") for number in range(first, last + 1)]
     return [low]
+
+
+def tick_texts(ticks):
+    """Return ticks as text, in powers of ten where there is no room for all digits.
+
+    Example:
+
+    >>> tick_texts([0.0, 0.0005]), tick_texts([0.0, 0.00015])
+    (['0', '0.0005'], ['0', '1.5e-4'])
+    """
+    texts = [f"{value:.6g}" for value in ticks]
+    if max(map(len, texts)) <= MOST_CHARACTERS:
+        return texts
+    parts = (f"{value:.2e}".split("e") for value in ticks)
+    return ["0" if float(digits) == 0 else f"{float(digits):g}e{int(power)}" for digits, power in parts]
 
 
 class _Frame:
@@ -129,10 +145,10 @@ def _spread(values, least=0.0):
 
 
 def _axes(frame, *, percent):
-    for value in find_ticks(frame.low, frame.high):
+    ticks = find_ticks(frame.low, frame.high)
+    for value, text in zip(ticks, [f"{value:.0%}" for value in ticks] if percent else tick_texts(ticks), strict=True):
         y = frame.y(value)
         yield _segment((LEFT, y), (WIDTH - RIGHT, y), (223, 228, 234))
-        text = f"{value:.0%}" if percent else f"{value:.6g}"
         yield element('<text x="{}" y="{}" text-anchor="end">{}</text>', LEFT - 7, y + 4.5, text)
     bottom = HEIGHT - BOTTOM
     for value in find_ticks(frame.left, frame.right, whole=True):

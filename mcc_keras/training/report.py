@@ -120,9 +120,9 @@ def _settings(recipe):
     for name, value in given.items():
         part, _, field = name.partition(".")
         group = part if field and part in groups else ""
-        default = usual.get(name) if usual.get(name) != value else ""
-        groups[group].append((field if group else name, _text(value), _text(default)))
-    heads = ("setting", "value", "default, where another")
+        shown = _text(value) if usual.get(name) == value else html.element("<b>{}</b>", _text(value))
+        groups[group].append((field if group else name, shown, _text(usual.get(name))))
+    heads = ("setting", "value", "default")
     yield html.table(heads, groups[""], text_columns=(1, 2))
     for group, title in {"augment": "Augmentation", "patches": "Patches"}.items():
         if groups[group]:

@@ -77,3 +77,10 @@ def test_many_epochs_stay_small_and_keep_their_peaks():
     heights = [float(place.split(",")[1]) for place in places.split()]
     assert len(heights) <= MOST_POINTS + 2
     assert min(heights) < 0.5 * max(heights)
+
+
+@pytest.mark.parametrize("most", [1e-9, 2e-5, 3e-4, 0.002, 0.7, 25, 98765, 3e7])
+def test_the_ticks_fit_beside_the_chart_and_differ(most):
+    ticks = texts(chart([(1, 0.0), (2, most)]))[:-3]
+    assert max(map(len, ticks)) <= 6
+    assert len(set(ticks)) == len(ticks) >= 3

@@ -58,7 +58,7 @@ def test_the_page_shows_curves_baselines_worst_cases_and_settings(run):
     assert f"best epoch {run.result.best_epoch}" in page and f"{run.result.best_value:.3f}" in page
     assert "epoch 3 of 3" in page and "finished" in page
     assert 1 <= page.count("data:image/jpeg") <= 4
-    assert '<td>epochs</td><td class="text">3</td><td class="text">100</td>' in page
+    assert '<td>epochs</td><td class="text"><b>3</b></td><td class="text">100</td>' in page
     assert "Training: &lt;b&gt;" in page
 
 
