@@ -34,6 +34,7 @@ from .records.verify import verify_records as verify_records
 from .records.write import write_tfrecords as write_tfrecords
 from .reporting.preview import preview_augmentation as preview_augmentation
 from .runs.recipe import Recipe as Recipe
+from .runs.table import list_runs as list_runs
 from .segmentation.segment import segment as segment
 from .serving.client import segment_remote as segment_remote
 from .serving.export import export_saved_model as export_saved_model

@@ -113,6 +113,30 @@ def owned(lock, subject, *, take_over=False):
         handle.close()
 
 
+def is_owned(lock):
+    """Return whether a live process holds a lock file in `owned`.
+
+    Where the system has no locks, an owner counts as alive while its heartbeat is fresh, by the clock of this machine.
+
+    Example:
+
+    >>> import tempfile
+    >>> lock = Path(tempfile.mkdtemp()) / ".lock"
+    >>> with owned(lock, "work"):
+    ...     inside = is_owned(lock)
+    >>> inside, is_owned(lock)
+    (True, False)
+    """
+    lock = Path(lock)
+    try:
+        handle = lock_file(lock)
+        return handle is None and _read(lock) is not None and time.time() - lock.stat().st_mtime < FRESH
+    except BlockingIOError:
+        return True
+    except OSError:  # no such file, or no more
+        return False
+
+
 def lock_file(path, *, exclusive=False):
     """Lock a file that exists, without waiting.
 

@@ -10,7 +10,7 @@ import pytest
 
 from mcc_keras import locks
 from mcc_keras.errors import BusyError, EnvironmentFailure
-from mcc_keras.locks import Owner, lock_file, owned
+from mcc_keras.locks import Owner, is_owned, lock_file, owned
 
 
 @pytest.fixture
@@ -127,3 +127,20 @@ def test_a_file_that_is_removed_before_its_lock_is_had_is_gone(lock, monkeypatch
 def test_a_folder_that_cannot_be_written_is_a_failure_of_the_environment(tmp_path):
     with pytest.raises(EnvironmentFailure, match="cannot be written"), owned(tmp_path / "gone" / ".lock", "work"):
         pass
+
+
+def test_whether_a_lock_is_owned_can_be_asked_without_becoming_its_owner(lock):
+    assert not is_owned(lock)
+    with owned(lock, "work"):
+        assert is_owned(lock)
+    left_by(lock, seconds=0)  # its process has ended
+    assert not is_owned(lock)
+    with owned(lock, "work"):
+        pass
+
+
+def test_without_locks_an_owner_is_alive_while_its_heartbeat_is_fresh(lock, without_locks):
+    left_by(lock, seconds=locks.FRESH - 5)
+    assert is_owned(lock)
+    left_by(lock, seconds=locks.FRESH + 5)
+    assert not is_owned(lock)

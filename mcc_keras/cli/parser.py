@@ -13,6 +13,7 @@ COMMANDS = (
     "verify",
     "preview",
     "train",
+    "runs",
     "evaluate",
     "score",
     "segment",

@@ -4,7 +4,8 @@ from mcc_keras.evaluation.charts import learning_curves, volume_charts
 from mcc_keras.evaluation.measures import FALSE_ALARM, MEASURES, MISSED, OUTCOMES
 from mcc_keras.evaluation.scores import CLASS_HEADS, brief_measures, class_lines, describe, head_of
 from mcc_keras.reporting import html
-from mcc_keras.reporting.thumbnails import class_color, predicted_color
+from mcc_keras.reporting.legend import outline_legend
+from mcc_keras.reporting.thumbnails import class_color
 
 MAX_PICTURES = 300  # about 40 kB each
 _SHOWN = ("loss", "epochs", "minutes", "batch_size", "precision", "seed")
@@ -86,17 +87,7 @@ def _groups(summary):
 
 
 def _legend(summary):
-    names = [group.name for group in summary.classes if group.name not in summary.settings.regions]
-    if len(names) == 1:
-        lines = [
-            html.swatch(class_color(0), "true"),
-            html.swatch(predicted_color(0, num_classes=1), "predicted", dashed=True),
-        ]
-    else:
-        lines = [html.swatch(class_color(index), name) for index, name in enumerate(names)]
-        lines.append(html.Markup(" · solid true, dashed predicted"))
-    note = "Slices through the middle of the organ; the patient’s right is on the left of axial and coronal slices."
-    return html.element('<p class="note">{}. {}</p>', html.join(lines), note)
+    return outline_legend([group.name for group in summary.classes if group.name not in summary.settings.regions])
 
 
 def _colors(summary):

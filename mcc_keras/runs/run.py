@@ -5,6 +5,7 @@ data.json            `RunData`: the records, the task, and the cases of each par
 preprocessing.json   `Preprocessing`: what is done to a scan before the network sees it
 model.keras          the epoch with the best validation Dice
 history.csv          one row per epoch
+report.html          `RunPage`: curves, recipe and worst cases on one page, rewritten after epochs
 logs/                TensorBoard
 generations/         what the training needs to go on, if it is stopped
 run.json             `RunResult`, written last: a folder with it is a finished run
@@ -26,6 +27,7 @@ from mcc_keras.runs.recipe import Recipe
 
 MODEL, RESULT, PREPROCESSING, HISTORY, LOGS = "model.keras", "run.json", "preprocessing.json", "history.csv", "logs"
 RECIPE, DATA, FAILED, LOCK = "recipe.json", "data.json", "failed.json", ".lock"
+PAGE, GENERATIONS = "report.html", "generations"
 RESULT_SCHEMA, DATA_SCHEMA, FAILURE_SCHEMA = 2, 1, 1
 AGAIN = "Train again."
 

@@ -39,6 +39,7 @@ from mcc_keras.training.gradients import released_gradients
 from mcc_keras.training.keeper import Keeper, NaNGuard, NotFinite
 from mcc_keras.training.log import TrainingLog
 from mcc_keras.training.optimizing import AveragedWeights
+from mcc_keras.training.page import RunPage
 from mcc_keras.training.precision import check_bfloat16
 from mcc_keras.training.resume import extend_run, refuse_other_training
 from mcc_keras.training.state import Restored, build_metrics, restore
@@ -167,7 +168,9 @@ class Session:
             bar = verbose == 1 or (verbose == "auto" and sys.stdout.isatty())
             callbacks.append(TrainingLog(self.manifest, recipe, schedule=self.schedule, best=self.best, bar=bar))
         remembered = [RestoredCallbacks(self.others, state.callbacks, self.arrays)] if state else []
-        return [*callbacks, *self.others.callbacks, *remembered, self.keeper]
+        shown = {"schedule": self.schedule, "best": self.best, "history": self.history}
+        self.page = RunPage(self.folder, self.manifest, recipe, **shown)
+        return [*callbacks, self.page, *self.others.callbacks, *remembered, self.keeper]
 
     def _restore(self):
         if self.state is None:
@@ -206,6 +209,7 @@ class Session:
             self.keeper.save(epoch=self.position.epoch + 1, epoch_step=0)
         finished = finish_run(self.folder, result)
         remove_generations(self.folder, kept=int(can_grow))
+        self.page.finish()
         return finished
 
 

@@ -20,8 +20,9 @@ import numpy as np
 from mcc_keras.documents import read_document, write_document
 from mcc_keras.errors import DataError
 from mcc_keras.files import remove_leftovers, written_aside
+from mcc_keras.runs.run import GENERATIONS as FOLDER
 
-FOLDER, ARRAYS, BEST, STATE = "generations", "arrays.npz", "model.keras", "state.json"
+ARRAYS, BEST, STATE = "arrays.npz", "model.keras", "state.json"
 SCHEMA = 1
 KEPT = 2
 _NAME = re.compile(r"\d{6}-\d{6}")

@@ -19,6 +19,7 @@ FUNCTIONS = {
     "verify": (mk.verify_records,),
     "preview": (mk.find_cases, mk.preview_augmentation),
     "train": (mk.Recipe, mk.train),
+    "runs": (mk.list_runs,),
     "evaluate": (mk.evaluate,),
     "score": (mk.score,),
     "segment": (mk.segment,),
