@@ -11,7 +11,6 @@ import tensorflow as tf
 from mcc_keras.documents import write_document
 from mcc_keras.errors import RunError
 from mcc_keras.files import written_aside
-from mcc_keras.locks import owned
 from mcc_keras.losses import get_loss
 from mcc_keras.metrics import DiceScore, MatthewsCorrelationCoefficient
 from mcc_keras.models import get_model
@@ -23,13 +22,13 @@ from mcc_keras.runs.run import (
     FAILED,
     FAILURE_SCHEMA,
     HISTORY,
-    LOCK,
     LOGS,
     MODEL,
+    RESULT,
     Failure,
     RunResult,
     finish_run,
-    start_run,
+    read_run,
 )
 from mcc_keras.training.callbacks import BestModel, HistoryFile, Schedule, SpeedLog, Stopwatch
 from mcc_keras.training.false_alarms import FalseAlarmRate
@@ -38,7 +37,7 @@ from mcc_keras.training.gradients import released_gradients
 from mcc_keras.training.keeper import Keeper, NaNGuard, NotFinite
 from mcc_keras.training.log import TrainingLog
 from mcc_keras.training.precision import check_bfloat16
-from mcc_keras.training.resume import refuse_other_training
+from mcc_keras.training.resume import owned_run, refuse_other_training
 from mcc_keras.training.state import Restored, build_metrics, restore
 
 MONITOR = "val_dice"
@@ -72,8 +71,13 @@ def fit(manifest, run, *, recipe, verbose="auto", model=None, loss=None):
     keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     model = _compiled(manifest, recipe, model=model, loss=_build_loss(recipe) if loss is None else loss)
-    folder = start_run(run, recipe=recipe, data=data, preprocessing=manifest.preprocessing)
-    with owned(folder / LOCK, folder), released_gradients(), record_errors(manifest):
+    with (
+        owned_run(run, recipe=recipe, data=data, preprocessing=manifest.preprocessing) as folder,
+        released_gradients(),
+        record_errors(manifest),
+    ):
+        if (folder / RESULT).is_file():  # another process has finished it in the meantime
+            return read_run(folder)
         return Session(manifest, recipe, model, folder).run(verbose)
 
 
