@@ -120,7 +120,8 @@ def run_demo(folder, *, seed=7, overwrite=False, progress=None):
     mcc_keras.errors.OutputExistsError: ...: expected a free name, found a folder that is not empty...
     """
     folder = Path(folder)
-    _refuse_other(folder, seed=seed, overwrite=overwrite)
+    if _read_unfinished(folder) is None:  # one that has begun may be alive
+        _refuse_other(folder, seed=seed, overwrite=overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     with owned(folder / LOCK, folder):
         _refuse_other(folder, seed=seed, overwrite=overwrite)
