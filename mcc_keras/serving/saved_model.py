@@ -9,7 +9,8 @@ import tensorflow as tf
 
 import mcc_keras
 from mcc_keras.errors import EnvironmentFailure, MCCKerasError, RunError
-from mcc_keras.segmentation.segmenter import Segmenter, load_segmenter, refuse_nonfinite
+from mcc_keras.models.model_file import refuse_nonfinite
+from mcc_keras.segmentation.segmenter import Segmenter, load_segmenter
 from mcc_keras.serving.export import SIGNATURE
 from mcc_keras.serving.versions import next_version
 
@@ -94,7 +95,7 @@ def _with_variables(segmenter):
     """Return the same segmenter with weights that are saved beside the graph: constants inside it end at 2 GiB."""
     own = {id(variable): value for variable, value in segmenter.weights}
     weights = [(v, tf.Variable(own.get(id(v), v.value), trainable=False)) for v in segmenter.model.variables]
-    refuse_nonfinite(weights, segmenter.model.name)
+    refuse_nonfinite(weights, segmenter.model.name, error=RunError)
     settings = {"task": segmenter.task, "flip_axes": segmenter.flip_axes, "weights": weights}
     return Segmenter(segmenter.model, segmenter.preprocessing, **settings)
 

@@ -14,6 +14,7 @@ from mcc_keras.files import written_aside
 from mcc_keras.losses import get_loss
 from mcc_keras.metrics import DiceScore, MatthewsCorrelationCoefficient
 from mcc_keras.models import get_model
+from mcc_keras.models.model_file import without_code
 from mcc_keras.pipeline.dataset import load_dataset
 from mcc_keras.pipeline.reading import record_errors
 from mcc_keras.pipeline.throughput import Throughput, watch
@@ -192,7 +193,8 @@ class Session:
 def _build_loss(recipe):
     if isinstance(recipe.loss, str):
         return get_loss(recipe.loss, **recipe.loss_arguments)
-    return keras.saving.deserialize_keras_object(recipe.loss)
+    with without_code():
+        return keras.saving.deserialize_keras_object(recipe.loss)
 
 
 def _build_model(manifest, recipe):
@@ -200,7 +202,8 @@ def _build_model(manifest, recipe):
         # Patches have another shape than the volumes of validation and prediction.
         shape = (None, None, None, manifest.image_shape[-1]) if recipe.patches else manifest.image_shape
         return get_model(recipe.model, shape, manifest.task.num_classes, **recipe.model_arguments)
-    return keras.saving.deserialize_keras_object(recipe.model)
+    with without_code():
+        return keras.saving.deserialize_keras_object(recipe.model)
 
 
 def _compiled(manifest, recipe, *, model, loss):
