@@ -9,6 +9,10 @@ untimed epoch, which compiles; the ratio is the median over the rounds of fed / 
 stands beside it, which other programs on the machine disturb less. An epoch is 40 steps, as of a small data set:
 opening the dataset takes part of a second, which counts, and counts more the shorter an epoch is.
 
+`pipeline_checksum`: what comparing the checksum of each record takes of such an epoch, in processor time. All records
+are read in turns by TensorFlow's reader of records, which compares them, and by its reader of pieces of a fixed length,
+which does not; the difference of the medians is divided by the median of the fed epochs.
+
 `pipeline_memory`: the most memory that an epoch over 200 volumes of 128³ takes, against 20 volumes, each in a process
 of its own that reads batches of 2 and does nothing with them. The records hold int16, as scans that are not normalized
 do: 200 of float32 would fill 1.9 GB of disk, and what the pipeline holds, float32 batches, is the same. No
@@ -34,9 +38,9 @@ import numpy as np
 
 import mcc_keras as mk
 
-GOALS = {"pipeline_overhead": 1.2, "pipeline_memory": 1.1}
+GOALS = {"pipeline_overhead": 1.2, "pipeline_checksum": 0.03, "pipeline_memory": 1.1}
 PRESET = "strong"
-SIZE, STEPS, ROUNDS = 64, 40, 5
+SIZE, STEPS, ROUNDS, PASSES = 64, 40, 5, 15
 LARGE, COUNTS = 128, (20, 200)
 
 
@@ -60,8 +64,12 @@ def write_records(folder, *, count, size, normalize):
     return folder / "work"
 
 
-def overhead(folder):
-    """Print a line a round; return the median ratio of an epoch fed by records and one on a batch in memory."""
+def overhead(work):
+    """Print a line a round.
+
+    Returns:
+        The median ratio of an epoch fed by records and one on a batch in memory; the processor's seconds of the first.
+    """
     import keras
     import tensorflow as tf
 
@@ -69,7 +77,6 @@ def overhead(folder):
     from mcc_keras.pipeline.dataset import fixed_options, load_dataset
     from mcc_keras.pipeline.throughput import watch
 
-    work = write_records(folder / "small", count=2 * STEPS, size=SIZE, normalize="zscore")
     data, clock = watch(load_dataset(work, "train", batch_size=2, augment=PRESET))
     batch = next(iter(load_dataset(work, "train", batch_size=2)))
     held = tf.data.Dataset.from_tensors(batch).repeat(STEPS).with_options(fixed_options())
@@ -83,7 +90,7 @@ def overhead(folder):
         return time.perf_counter() - begin[0], time.process_time() - begin[1]
 
     print(f"{'':8}{'fed, s':>10}{'held, s':>10}{'ratio':>8}{'of CPU time':>13}{'waiting':>10}{'volumes/s':>12}")
-    ratios = []
+    ratios, seconds = [], []
     for number in range(ROUNDS + 1):
         clock.seconds = 0.0
         (fed, fed_cpu), (still, still_cpu) = epoch(data), epoch(held)
@@ -91,7 +98,38 @@ def overhead(folder):
         row = f"{name:8}{fed:10.2f}{still:10.2f}{fed / still:8.2f}{fed_cpu / still_cpu:13.2f}"
         print(f"{row}{clock.seconds / fed:10.1%}{2 * STEPS / fed:12.1f}", flush=True)
         ratios.append(fed / still)
-    return statistics.median(ratios[1:])
+        seconds.append(fed_cpu)
+    return statistics.median(ratios[1:]), statistics.median(seconds[1:])
+
+
+def checksum(work, epoch_seconds):
+    """Print the processor's time of a pass over the records; return what comparing their checksums takes of an epoch.
+
+    Args:
+        work: WORK folder, whose training records have one length.
+        epoch_seconds: The processor's time of an epoch.
+    """
+    import tensorflow as tf
+
+    from mcc_keras.records.example import FRAME
+    from mcc_keras.records.manifest import read_manifest
+
+    records = read_manifest(work).records("train")
+    (length,) = {record.bytes for record in records}
+    shards = sorted({str(record.path) for record in records})
+    compared = tf.data.TFRecordDataset(shards)
+    plain = tf.data.FixedLengthRecordDataset(shards, length + sum(FRAME))
+    seconds = {"compared": [], "plain": []}
+    for _ in range(PASSES + 1):
+        for name, dataset in (("compared", compared), ("plain", plain)):
+            begin = time.process_time()
+            assert sum(1 for _ in dataset) == len(records)
+            seconds[name].append(time.process_time() - begin)
+    found = {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    share = (found["compared"] - found["plain"]) / epoch_seconds
+    print("\nCPU time, ms" + "".join(f"{1000 * value:10.1f} {name}" for name, value in found.items()), end="")
+    print(f"{1000 * epoch_seconds:12.1f} epoch {share:10.2%} checksum ({length * len(records) / 1e6:.0f} MB)")
+    return share
 
 
 def print_peak(work, augment):
@@ -122,7 +160,10 @@ def main():
     print(mk.describe_environment().header(), end="\n\n")
     folder = Path(tempfile.mkdtemp())
     try:
-        found = {"pipeline_overhead": overhead(folder), "pipeline_memory": memory(folder)}
+        work = write_records(folder / "small", count=2 * STEPS, size=SIZE, normalize="zscore")
+        ratio, seconds = overhead(work)
+        share = checksum(work, seconds)
+        found = {"pipeline_overhead": ratio, "pipeline_checksum": share, "pipeline_memory": memory(folder)}
     finally:
         shutil.rmtree(folder)
     print("\n" + "\n".join(f"{name} {ratio:.3f} {GOALS[name]}" for name, ratio in found.items()))

@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import nibabel
@@ -5,7 +6,8 @@ import numpy as np
 import pytest
 
 from mcc_keras import demo
-from mcc_keras.errors import OutputExistsError
+from mcc_keras.errors import BusyError, OutputExistsError
+from mcc_keras.locks import owned
 from mcc_keras.segmentation.segment import segment
 
 
@@ -83,6 +85,7 @@ def test_files_that_the_demo_did_not_write_are_never_removed(result, tmp_path):
     with pytest.raises(OutputExistsError, match="data/mine.nii.gz"):
         demo.run_demo(folder, overwrite=True)
     assert (folder / "data" / "mine.nii.gz").read_text() == "mine"
+    assert (folder / "data" / "cases.csv").is_file()  # refused before anything is removed
 
 
 def test_a_marker_of_another_program_is_no_demo(tmp_path):
@@ -90,3 +93,57 @@ def test_a_marker_of_another_program_is_no_demo(tmp_path):
     (tmp_path / "demo.json").write_text('{"made_by": "mcc-keras demo"}')
     with pytest.raises(OutputExistsError, match="not empty"):
         demo.run_demo(tmp_path, overwrite=True)
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch):
+    """A demo of seed 3 whose training was stopped."""
+
+    def stop(*args, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "train", stop)
+    with pytest.raises(KeyboardInterrupt):
+        demo.run_demo(tmp_path, seed=3)
+    return tmp_path
+
+
+def test_a_demo_that_was_stopped_goes_on_and_with_another_seed_it_is_refused(stopped):
+    before = {path: path.stat().st_mtime_ns for path in (stopped / "data").rglob("*")}
+    with pytest.raises(OutputExistsError, match="a demo of seed=3 that was stopped. Go on with it with seed=3, or"):
+        demo.run_demo(stopped, seed=4, overwrite=True)
+    with pytest.raises(KeyboardInterrupt):
+        demo.run_demo(stopped, seed=3)
+    assert {path: path.stat().st_mtime_ns for path in (stopped / "data").rglob("*")} == before
+    assert sorted(path.name for path in stopped.iterdir()) == [".unfinished.json", "check.html", "data", "work"]
+
+
+def test_a_file_that_is_put_among_the_scans_of_a_stopped_demo_is_not_listed_as_its_own(stopped):
+    for name in ("data/mine.nii.gz", "notes.txt"):
+        (stopped / name).write_text("mine")
+    own = demo._find_own(stopped)
+    assert "data/images/case_000.nii.gz" in own and "check.html" in own
+    assert {"data/mine.nii.gz", "notes.txt", ".unfinished.json"}.isdisjoint(own)
+
+
+def test_a_folder_that_is_put_where_the_scans_go_is_refused(stopped):
+    shutil.rmtree(stopped / "data")
+    (stopped / "data").mkdir()
+    (stopped / "data" / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputExistsError, match="data: .* the demo did not write"):
+        demo.run_demo(stopped, seed=3)
+    assert (stopped / "data" / "thesis.txt").read_text() == "mine"
+
+
+def test_two_demos_in_one_folder_one_wins(stopped):
+    with owned(stopped / ".lock", stopped), pytest.raises(BusyError, match=f"process {os.getpid()}"):
+        demo.run_demo(stopped, seed=3)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"schema": 1, "seed": 3, "earlier": {"command": "demo", "files": ["../thesis.txt"]}}']
+)
+def test_a_mark_that_no_demo_wrote_is_no_demo(tmp_path, text):
+    (tmp_path / ".unfinished.json").write_text(text)
+    with pytest.raises(OutputExistsError, match="not empty"):
+        demo.run_demo(tmp_path, seed=3)

@@ -102,6 +102,21 @@ def test_the_heartbeat_is_the_time_of_the_file(lock, monkeypatch):
         assert lock.stat().st_mtime > 0
 
 
+def test_a_lock_file_that_its_last_owner_has_just_removed_is_made_again(lock, monkeypatch):
+    try_lock, once = locks._try_lock, iter([lock.unlink])
+    monkeypatch.setattr(locks, "_try_lock", lambda *a, **k: (try_lock(*a, **k), next(once, lambda: None)())[0])
+    with owned(lock, "work"):
+        with pytest.raises(BusyError), owned(lock, "work"):
+            pass
+        assert lock.exists()
+
+
+def test_the_lock_of_who_has_taken_over_stays_when_the_first_owner_ends(lock, without_locks):
+    with owned(lock, "work"):
+        left_by(lock, seconds=0)
+    assert b"beta" in lock.read_bytes()
+
+
 def test_readers_share_a_lock_that_a_remover_must_have_alone(lock):
     lock.touch()
     one, other = lock_file(lock), lock_file(lock)

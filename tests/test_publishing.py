@@ -1,10 +1,12 @@
 import os
 
+import msgspec
 import pytest
 
 from mcc_keras import publishing
 from mcc_keras.errors import BusyError, EnvironmentFailure, OutputExistsError, UsageError
 from mcc_keras.listing import LISTING
+from mcc_keras.locks import Owner
 from mcc_keras.publishing import complete_exchange, exchange, replaced_folder
 
 
@@ -82,6 +84,16 @@ def test_one_of_two_writers_wins(tmp_path):
         with pytest.raises(BusyError, match=f"process {os.getpid()}"):
             write(tmp_path / "test", "two")
         (aside / "scores.csv").write_text("one")
+    assert (tmp_path / "test" / "scores.csv").read_text() == "one"
+
+
+def test_a_writer_that_was_taken_for_dead_publishes_nothing(tmp_path):
+    write(tmp_path / "test", "one")
+    taken_over = replaced_folder(tmp_path / "test", command="evaluate", overwrite=True)
+    with pytest.raises(BusyError, match="host beta, process 1. It has taken over"), taken_over as aside:
+        (aside / "scores.csv").write_text("two")
+        owner = msgspec.json.encode(Owner("beta", "boot", 1, "token"))
+        (tmp_path / ".test.lock").write_bytes(owner)
     assert (tmp_path / "test" / "scores.csv").read_text() == "one"
 
 

@@ -3,9 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-import keras
-
 from mcc_keras.errors import DataError, UsageError
+from mcc_keras.models.model_file import read_model, refuse_nonfinite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +33,8 @@ def transfer_weights(source, model):
         A `Transfer` with `copied` and `left`; `print` it.
 
     Raises:
-        DataError: The file does not exist or Keras cannot read it.
+        DataError: The file does not exist or is damaged, holds code or weights that are not finite, or takes far more
+            memory than it has bytes.
         UsageError: No kernel fits, so that nothing would be transferred.
 
     Example:
@@ -81,8 +81,6 @@ def copy_weights(values, model, *, source):
 def _read(path):
     if not path.is_file():
         raise DataError(path, "expected a `.keras` file, found none")
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:
-        # Keras raises what zipfile, json and its own classes happen to raise.
-        raise DataError(path, f"expected a `.keras` file that Keras can read: {error}") from error
+    model = read_model(path)
+    refuse_nonfinite([(weight, weight.value) for weight in model.weights], path)
+    return model

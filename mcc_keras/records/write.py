@@ -165,7 +165,11 @@ def _publish(work, builder, command, *, before, confirm):
                 point_to(folder, command=COMMAND)
                 return 0
     with unfinished_set(work) as folder:
-        prepared = builder.write(folder, command)
+        try:
+            prepared = builder.write(folder, command)
+        except (MCCKerasError, OSError):
+            confirm()  # another call that has taken over has moved the files of this one
+            raise
         refuse_changed(before, source_stamps(builder.cases.values()))
         publish_set(work, name=name, command=COMMAND, confirm=confirm)
     return prepared

@@ -110,7 +110,8 @@ class Run:
 def start_run(folder, *, recipe, data, preprocessing):
     """Create a run folder with the settings and the data of the training; return its path.
 
-    Files that are there already, of a training that was stopped, are left as they are.
+    The files of a training that was stopped are left as they are; those of a call that was killed before it had written
+    all of them may be of other settings, and are replaced.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,8 +120,9 @@ def start_run(folder, *, recipe, data, preprocessing):
         PREPROCESSING: preprocessing.to_json(),
         RECIPE: recipe.to_json(),  # last: a folder with it is a run
     }
+    begun = (folder / RECIPE).is_file()
     for name, text in texts.items():
-        if not (folder / name).is_file():
+        if not (begun and (folder / name).is_file()):
             write_text(folder / name, text)
     return folder
 

@@ -6,13 +6,12 @@
 import functools
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from mcc_keras.errors import RunError, UsageError
+from mcc_keras.models.model_file import read_model, refuse_nonfinite
 from mcc_keras.preprocessing.graph import GraphGrid, normalized_box
-from mcc_keras.runs.run import AGAIN, DATA, MODEL, PREPROCESSING, RECIPE, RESULT, read_run
-from mcc_keras.segmentation.model_file import refuse_large_model
+from mcc_keras.runs.run import DATA, MODEL, PREPROCESSING, RECIPE, RESULT, read_run
 from mcc_keras.task import Task
 
 THRESHOLD = 0.5
@@ -113,8 +112,8 @@ def _stamp(path):
 def load_model(run):
     """Return the Keras model of a `Run` and its weights, for inference.
 
-    Only registered classes are ever run from the file. The model's own variables are left without values, since
-    drawing these and then replacing them takes as long as all the rest.
+    Only registered classes are ever run from the file, whatever the process has allowed Keras. The model's own
+    variables are left without values, since drawing these and then replacing them takes as long as all the rest.
 
     Returns:
         `keras.Model`; list of pairs (variable, tensor), as `Segmenter` takes it.
@@ -124,30 +123,9 @@ def load_model(run):
             weights that are not finite.
     """
     path = run.folder / MODEL
-    try:
-        refuse_large_model(path)
-        with keras.StatelessScope(initialize_variables=False) as scope:
-            model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except RunError:
-        raise
-    except Exception as error:  # Keras raises a dozen types for a damaged file
-        raise RunError(path, f"expected a Keras model, found {type(error).__name__}: {error}", AGAIN) from error
+    with keras.StatelessScope(initialize_variables=False) as scope:
+        model = read_model(path, error=RunError)
     found = ((variable, scope.get_current_value(variable)) for variable in model.variables)
     weights = [(variable, value) for variable, value in found if value is not None]
-    refuse_nonfinite(weights, path)
+    refuse_nonfinite(weights, path, error=RunError)
     return model, weights
-
-
-def refuse_nonfinite(weights, path):
-    """Refuse weights that are NaN or infinite: their masks would be empty, without a word.
-
-    Args:
-        weights: Pairs (Keras variable, tensor or `tf.Variable`).
-        path: Where they come from.
-
-    Raises:
-        RunError: A weight is not finite.
-    """
-    for variable, value in weights:
-        if value.dtype.is_floating and not np.isfinite(value.numpy()).all():
-            raise RunError(path, f"expected finite weights, found NaN or infinite ones in {variable.path}", AGAIN)

@@ -25,7 +25,7 @@ def export_saved_model(run, folder):
     The SavedModel is written under a name that no server loads, its operations are compared with the list, it is
     loaded again by TensorFlow alone and must give the live model's mask and probabilities on an oblique, flipped
     volume of odd shape, and refuse volumes of a wrong rank. A rename publishes it; existing versions are never
-    touched.
+    touched. What an export that was killed has left is removed by the next one.
 
     Args:
         run: Run folder, `Run`, or a `Segmenter`.

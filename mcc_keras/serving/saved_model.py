@@ -9,13 +9,12 @@ import tensorflow as tf
 
 import mcc_keras
 from mcc_keras.errors import EnvironmentFailure, MCCKerasError, RunError
-from mcc_keras.files import written_aside
-from mcc_keras.locks import owned
-from mcc_keras.segmentation.segmenter import Segmenter, load_segmenter, refuse_nonfinite
+from mcc_keras.models.model_file import refuse_nonfinite
+from mcc_keras.segmentation.segmenter import Segmenter, load_segmenter
 from mcc_keras.serving.export import SIGNATURE
+from mcc_keras.serving.versions import next_version
 
 TOLERANCE = 1e-6
-LOCK = ".lock"
 EXTRA = "assets.extra"  # TensorFlow Serving's name for files that the graph itself does not read
 ABOUT, WARM_UP = "mcc_keras.json", "tf_serving_warmup_requests"
 
@@ -65,13 +64,12 @@ def publish(run, folder):
     volume = awkward_volume(segmenter.model.input_shape[-1])
     live = segmenter.segment(*volume)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with owned(folder / LOCK, folder):  # two exports at once would choose one number
-            version = folder / str(_next_version(folder))
-            with written_aside(version) as aside:
-                _write(segmenter, aside, volume, name=folder.name)
-                _check_operations(aside, segmenter.model.name)
-                _check_reloaded(aside, volume, live)
+        with next_version(folder) as (aside, version):
+            _write(segmenter, aside, volume, name=folder.name)
+            _check_operations(aside, segmenter.model.name)
+            _check_reloaded(aside, volume, live)
+    except MCCKerasError:
+        raise
     except (OSError, tf.errors.OpError) as error:
         raise EnvironmentFailure(
             f"{folder}: expected to write a SavedModel, found: {str(error).splitlines()[0]}. Nothing was published;"
@@ -97,7 +95,7 @@ def _with_variables(segmenter):
     """Return the same segmenter with weights that are saved beside the graph: constants inside it end at 2 GiB."""
     own = {id(variable): value for variable, value in segmenter.weights}
     weights = [(v, tf.Variable(own.get(id(v), v.value), trainable=False)) for v in segmenter.model.variables]
-    refuse_nonfinite(weights, segmenter.model.name)
+    refuse_nonfinite(weights, segmenter.model.name, error=RunError)
     settings = {"task": segmenter.task, "flip_axes": segmenter.flip_axes, "weights": weights}
     return Segmenter(segmenter.model, segmenter.preprocessing, **settings)
 
@@ -171,8 +169,3 @@ def _check_reloaded(path, volume, live):
         raise MCCKerasError(
             f"The SavedModel must refuse an image of shape {wrong.shape}; it does not. Nothing published."
         )
-
-
-def _next_version(folder):
-    names = (entry.name for entry in folder.iterdir()) if folder.exists() else ()
-    return max((int(name) for name in names if name.isascii() and name.isdigit()), default=0) + 1

@@ -5,6 +5,7 @@ import keras
 from mcc_keras.losses import get_loss
 from mcc_keras.metrics import DiceScore, MatthewsCorrelationCoefficient
 from mcc_keras.models import get_model
+from mcc_keras.models.model_file import without_code
 from mcc_keras.training.false_alarms import FalseAlarmRate
 from mcc_keras.training.optimizing import build_optimizer
 from mcc_keras.training.starting import freeze_layers, load_weights
@@ -13,7 +14,8 @@ from mcc_keras.training.starting import freeze_layers, load_weights
 def _build_loss(recipe):
     if isinstance(recipe.loss, str):
         return get_loss(recipe.loss, **recipe.loss_arguments)
-    return keras.saving.deserialize_keras_object(recipe.loss)
+    with without_code():
+        return keras.saving.deserialize_keras_object(recipe.loss)
 
 
 def _build_model(manifest, recipe):
@@ -21,7 +23,8 @@ def _build_model(manifest, recipe):
         # Patches have another shape than the volumes of validation and prediction.
         shape = (None, None, None, manifest.image_shape[-1]) if recipe.patches else manifest.image_shape
         return get_model(recipe.model, shape, manifest.task.num_classes, **recipe.model_arguments)
-    return keras.saving.deserialize_keras_object(recipe.model)
+    with without_code():
+        return keras.saving.deserialize_keras_object(recipe.model)
 
 
 def compile_model(manifest, recipe, *, model=None, loss=None):

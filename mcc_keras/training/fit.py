@@ -12,7 +12,6 @@ import tensorflow as tf
 from mcc_keras.documents import write_document
 from mcc_keras.errors import RunError
 from mcc_keras.files import written_aside
-from mcc_keras.locks import owned
 from mcc_keras.pipeline.dataset import load_dataset
 from mcc_keras.pipeline.reading import record_errors
 from mcc_keras.pipeline.throughput import Throughput, watch
@@ -21,7 +20,6 @@ from mcc_keras.runs.run import (
     FAILED,
     FAILURE_SCHEMA,
     HISTORY,
-    LOCK,
     LOGS,
     MODEL,
     RESULT,
@@ -29,7 +27,6 @@ from mcc_keras.runs.run import (
     RunResult,
     finish_run,
     read_run,
-    start_run,
 )
 from mcc_keras.training.build import compile_model
 from mcc_keras.training.callback_states import CallbackStates, RestoredCallbacks
@@ -41,7 +38,7 @@ from mcc_keras.training.log import TrainingLog
 from mcc_keras.training.optimizing import AveragedWeights
 from mcc_keras.training.page import RunPage
 from mcc_keras.training.precision import check_bfloat16
-from mcc_keras.training.resume import extend_run, refuse_other_training
+from mcc_keras.training.resume import extend_run, owned_run, refuse_other_training
 from mcc_keras.training.state import Restored, build_metrics, restore
 
 MONITOR = "val_dice"
@@ -73,10 +70,15 @@ def fit(manifest, run, *, recipe, verbose="auto", model=None, loss=None, callbac
         return read_run(run)
     prepare_process(recipe)
     model = compile_model(manifest, recipe, model=model, loss=loss)
-    folder = start_run(run, recipe=recipe, data=data, preprocessing=manifest.preprocessing)
-    with owned(folder / LOCK, folder), released_gradients(), record_errors(manifest):
+    with (
+        owned_run(run, recipe=recipe, data=data, preprocessing=manifest.preprocessing) as folder,
+        released_gradients(),
+        record_errors(manifest),
+    ):
         if grows:
             extend_run(folder, recipe)
+        elif (folder / RESULT).is_file():  # another process has finished it in the meantime
+            return read_run(folder)
         return Session(manifest, recipe, model, folder, callbacks).run(verbose)
 
 

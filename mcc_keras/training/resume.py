@@ -1,5 +1,6 @@
 """Whether a run folder may be trained into: new, or of a stopped training with the same settings and records."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -7,14 +8,25 @@ from pathlib import Path
 
 from mcc_keras.documents import read_document
 from mcc_keras.errors import OutputExistsError, RunError, UsageError
-from mcc_keras.files import write_text
+from mcc_keras.files import is_leftover, remove_leftovers, write_text
 from mcc_keras.locks import owned
 from mcc_keras.runs.data import RunData
 from mcc_keras.runs.recipe import SCHEMA, Recipe
-from mcc_keras.runs.run import AGAIN, DATA, DATA_SCHEMA, LOCK, PREPROCESSING, RECIPE, RESULT, refuse_failed_run
+from mcc_keras.runs.run import (
+    AGAIN,
+    DATA,
+    DATA_SCHEMA,
+    LOCK,
+    PREPROCESSING,
+    RECIPE,
+    RESULT,
+    refuse_failed_run,
+    start_run,
+)
 from mcc_keras.training.generations import list_generations
 
 EPOCHS_RULE = "Epochs can be added only with schedule='constant'; init=RUN begins a new run with the weights of this. "
+_STARTED = (DATA, PREPROCESSING, RECIPE, LOCK)  # by a call that was killed before it had written all of them
 
 
 def refuse_other_folder(run):
@@ -25,8 +37,7 @@ def refuse_other_folder(run):
         RunError: Its training failed.
     """
     run = Path(run)
-    started = {DATA, PREPROCESSING, RECIPE}  # by a call that was killed before it had written all of them
-    if not run.exists() or (run.is_dir() and {path.name for path in run.iterdir()} <= started):
+    if _is_new(run):
         return
     if not (run / RECIPE).is_file():
         raise OutputExistsError(run, "a folder that is not empty", "Choose another run folder, or move this one away.")
@@ -41,13 +52,37 @@ def move_aside(run):
         BusyError: Another process trains into it.
     """
     run = Path(run)
-    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+    if _is_new(run) and not (run / RECIPE).is_file():
         return None
     if not (run / RECIPE).is_file():
         raise OutputExistsError(run, "a folder that is not empty", "Choose another run folder, or move this one away.")
     number = next(n for n in itertools.count(1) if not run.with_name(f"{run.name}.{n}").exists())
     with owned(run / LOCK, run):  # a training that is alive stays where it is
-        return run.rename(run.with_name(f"{run.name}.{number}"))
+        moved = run.rename(run.with_name(f"{run.name}.{number}"))
+        (moved / LOCK).unlink(missing_ok=True)
+        return moved
+
+
+@contextlib.contextmanager
+def owned_run(run, *, recipe, data, preprocessing):
+    """Be the only process that trains into a folder; yield its path when it holds the settings of the training.
+
+    Args:
+        run: Run folder: new, empty, or of a training with the same settings.
+        recipe: `Recipe`.
+        data: `RunData`.
+        preprocessing: `Preprocessing`.
+
+    Raises:
+        BusyError: Another process trains into it.
+        UsageError: It holds a training with other settings.
+    """
+    run = Path(run)
+    run.mkdir(parents=True, exist_ok=True)
+    with owned(run / LOCK, run):
+        refuse_other_training(run, recipe, data)
+        remove_leftovers(run)
+        yield start_run(run, recipe=recipe, data=data, preprocessing=preprocessing)
 
 
 def refuse_other_training(run, recipe, data):
@@ -110,6 +145,11 @@ def differences(earlier, recipe):
         old, new = (value.get("class_name", "other") if isinstance(value, dict) else value for value in (old, new))
         found.append(f"{field.name}={new!r}, the run has {field.name}={old!r}")
     return found
+
+
+def _is_new(run):
+    names = run.iterdir() if run.is_dir() else ()
+    return not run.is_file() and all(path.name in _STARTED or is_leftover(path) for path in names)
 
 
 def _unnamed(config):

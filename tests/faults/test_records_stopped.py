@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from scripts import run_script
 
 from mcc_keras.datasets import find_cases
 from mcc_keras.errors import VolumeError
@@ -19,15 +20,6 @@ from mcc_keras.records.verify import verify_records
 from mcc_keras.records.write import write_tfrecords
 
 BOX = Preprocessing(size=48)
-
-
-def run_script(text, *arguments):
-    """Run a script in a process of its own, which may fork: it has neither threads nor TensorFlow."""
-    command = [sys.executable, "-c", textwrap.dedent(text), *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 # ---- killed after every change of names -----------------------------------------------------------------------------

@@ -1,12 +1,7 @@
 """Replacing a folder while the process is killed: the old one or the new one, and the next call works."""
 
-import os
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
-
 import pytest
+from scripts import run_script
 
 KILLED = """
     import os, shutil, sys
@@ -50,8 +45,4 @@ KILLED = """
 
 @pytest.mark.parametrize("kind", ["exchanging", "renames"])
 def test_killed_after_each_change_the_folder_is_the_old_or_the_new_one_and_the_next_call_works(tmp_path, kind):
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path), kind]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 5
+    assert int(run_script(KILLED, tmp_path, kind)) > 5

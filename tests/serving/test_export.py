@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from mcc_keras import errors
+from mcc_keras.locks import owned
 from mcc_keras.models import DenseVNet
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.segmentation.segmenter import Segmenter, load_segmenter
@@ -88,6 +89,19 @@ def test_versions_count_on_from_the_highest_and_nothing_there_is_touched(segment
     assert export_saved_model(segmenter, tmp_path) == tmp_path / "8"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["7", "8", "old"]
     assert (tmp_path / "7" / "note").read_text() == "mine"
+
+
+def test_an_export_beside_another_is_refused_and_says_who_the_other_is(segmenter, tmp_path):
+    with owned(tmp_path / ".lock", tmp_path), pytest.raises(errors.BusyError, match=f"process {os.getpid()}"):
+        export_saved_model(segmenter, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_export_has_left_is_removed_by_the_next(segmenter, tmp_path):
+    (tmp_path / ".0123abcd.aside.1").mkdir()
+    (tmp_path / ".0123abcd.aside.1" / "saved_model.pb").touch()
+    assert export_saved_model(segmenter, tmp_path).name == "1"
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
 def test_a_model_of_several_channels_and_classes_is_exported_with_its_label_values(tmp_path):

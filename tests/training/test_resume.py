@@ -16,11 +16,14 @@ from killed_training import SETTINGS, network
 
 import mcc_keras as mk
 from mcc_keras.datasets import find_cases, write_synthetic
-from mcc_keras.errors import DataError, OutputExistsError, RunError, TrainingInterrupted, UsageError
+from mcc_keras.errors import BusyError, DataError, OutputExistsError, RunError, TrainingInterrupted, UsageError
+from mcc_keras.records.manifest import read_manifest
+from mcc_keras.runs.data import RunData
 from mcc_keras.runs.run import read_run
-from mcc_keras.training.fit import Session
+from mcc_keras.training.fit import Session, fit
 from mcc_keras.training.generations import latest_state, list_generations, read_generation
 from mcc_keras.training.keeper import Keeper
+from mcc_keras.training.resume import move_aside, owned_run, refuse_other_folder
 from mcc_keras.training.train import train
 
 CLOCKS = ("seconds", "volumes_per_second", "waiting_share")
@@ -338,3 +341,44 @@ def test_saving_is_never_due_before_fifty_times_its_cost():
     assert not keeper._due(0)
     keeper.cost = 1.0
     assert keeper._due(300)
+
+
+def begun(run, *, seed=3, work="nowhere"):
+    data = RunData(work=work, manifest_sha256="0" * 64, task=mk.Task(), image_shape=(8, 8, 8, 1), cases={})
+    return owned_run(run, recipe=mk.Recipe(seed=seed), data=data, preprocessing=mk.Preprocessing(size=8))
+
+
+def test_a_training_that_is_killed_before_it_has_begun_leaves_no_data_of_other_settings(tmp_path):
+    with begun(tmp_path / "run", work="one"):
+        pass
+    (tmp_path / "run" / "recipe.json").unlink()
+    for name in (".lock", ".0123abcd.aside.recipe.json"):
+        (tmp_path / "run" / name).touch()
+    refuse_other_folder(tmp_path / "run")
+    with begun(tmp_path / "run", work="two", seed=4) as run:
+        assert '"two"' in (run / "data.json").read_text()
+        assert sorted(path.name for path in run.iterdir()) == [
+            ".lock", "data.json", "preprocessing.json", "recipe.json"
+        ]  # fmt: skip
+
+
+def test_settings_are_compared_again_once_no_other_can_write_them(tmp_path):
+    with begun(tmp_path / "run"):
+        pass
+    with pytest.raises(UsageError, match="seed=4, the run has seed=3"), begun(tmp_path / "run", seed=4):
+        pass
+
+
+def test_two_trainings_into_one_folder_one_wins(tmp_path):
+    with begun(tmp_path / "run"), pytest.raises(BusyError, match=f"process {os.getpid()}"), begun(tmp_path / "run"):
+        pass
+    with begun(tmp_path / "run"), pytest.raises(BusyError, match=f"process {os.getpid()}"):
+        move_aside(tmp_path / "run")
+    assert move_aside(tmp_path / "run") == tmp_path / "run.1"
+    assert not (tmp_path / "run.1" / ".lock").exists()
+
+
+def test_a_run_that_another_process_has_finished_in_the_meantime_is_returned(work, undisturbed, monkeypatch):
+    monkeypatch.setattr(Session, "run", None)
+    again = fit(read_manifest(work), undisturbed.folder, recipe=undisturbed.recipe, model=network())
+    assert again.result == undisturbed.result
