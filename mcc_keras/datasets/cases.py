@@ -20,7 +20,7 @@ from mcc_keras.datasets.seen import describe
 from mcc_keras.errors import CaseError, GeometryError, LabelError, UsageError, VolumeError, raise_all
 from mcc_keras.formats.geometry import corner_displacement
 from mcc_keras.task import Task
-from mcc_keras.volumes import Volume, read_volume, refuse_remote, reordered_like
+from mcc_keras.volumes import Volume, read_mask_file, read_volume, refuse_remote, reordered_like
 
 LAYOUTS = (decathlon, brats15, promise12, bids, table, folders, pairs, case_folders)
 RESIDUE = 1e-3
@@ -203,7 +203,7 @@ def read_mask(case, image: Volume):
     """
     if case.mask is None:
         raise CaseError(case.case_id, "expected a mask, found none", "Give it one, or leave the case out.")
-    stored = read_volume(case.mask, affine=case.affine)
+    stored = read_mask_file(case.mask, affine=case.affine)
     volume = reordered_like(stored, image, within=NEAR_GRID)
     if volume is not stored:
         text = f"{case.mask}: stored in another order of axes than {image.path}; its voxels are moved to that order."

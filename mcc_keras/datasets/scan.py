@@ -28,7 +28,7 @@ def read_scan(images, channel_names, *, affine=None, nonfinite="error"):
     """
     paths = (images,) if isinstance(images, str | Path) else tuple(images)
     if len(paths) == 1 and Path(paths[0]).is_dir() and not holds_dicom(paths[0]):
-        found = find_cases(paths[0])
+        found = find_cases(paths[0], labels=(1,))  # no mask is read, so any will do
         if len(found) != 1:
             raise UsageError(f"{paths[0]}: expected the files of one case, found {len(found)} cases. Name the files.")
         paths = match_channels(found[0], channel_names).images

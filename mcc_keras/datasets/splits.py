@@ -19,7 +19,7 @@ from mcc_keras.documents import build, read_object
 from mcc_keras.errors import CaseError, EnvironmentFailure, OutputExistsError, UsageError, raise_all
 from mcc_keras.files import refuse_impossible_output, write_text
 from mcc_keras.seeds import check_seed
-from mcc_keras.volumes import read_volume
+from mcc_keras.volumes import read_mask_file
 
 PARTS = ("train", "validation", "test")
 FOREGROUND = "foreground"
@@ -131,7 +131,7 @@ def foreground_fraction(case):
     """
     if case.mask is None:
         raise CaseError(case.case_id, "expected a mask to stratify by, found none", "Give it one, or leave it out.")
-    array = read_volume(case.mask, affine=case.affine).array
+    array = read_mask_file(case.mask, affine=case.affine).array
     labels = [value for values in case.task.labels for value in values]
     return float(np.isin(np.rint(array), labels).mean())
 
