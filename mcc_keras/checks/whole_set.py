@@ -148,7 +148,7 @@ def _side_text(pair, task):
 
 def _columns(rows):
     names = dict.fromkeys(name for row in rows for name in row.get("columns", ()))
-    return f"columns kept with the cases: {', '.join(names)} (for --stratify)" if names else None
+    return f"columns kept with the cases: {', '.join(names)} (for mcc-keras prepare --stratify)" if names else None
 
 
 def _absent_labels(rows, task):

@@ -24,8 +24,8 @@ def command(source, images, mask=None):
     >>> command("scans", ["*/FLAIR*"], "*/GOLD*")
     "mcc-keras check scans --image '*/FLAIR*' --mask '*/GOLD*'"
     """
-    words = ["mcc-keras", "check", str(source), "--image", ",".join(images)]
-    return shlex.join([*words, *(["--mask", mask] if mask else [])])
+    masks = f" --mask {shlex.quote(mask)}" if mask else ""
+    return f"mcc-keras check {shlex.quote(str(source))} --image {shlex.quote(','.join(images))}{masks}"
 
 
 def describe(source):

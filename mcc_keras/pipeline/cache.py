@@ -63,13 +63,15 @@ def choose_cache(cache, needed, *, free, compressed):
     'disk'
     """
     if cache not in CACHES:
-        raise UsageError(f"Expected one of {', '.join(map(repr, CACHES))}. Received: cache={cache!r}.")
+        raise UsageError(f"`cache` must be one of {', '.join(map(repr, CACHES))}. Received: cache={cache!r}.")
     if cache == "auto":
         kinds = ("memory", "disk") if compressed else ("memory",)
         return next((kind for kind in kinds if needed <= SHARE * free[kind]), None)
     if cache is not None and needed > SHARE * free[cache]:
-        problem = f"a copy of the records takes {needed:,} bytes, more than half of the {free[cache]:,} that are free"
-        raise EnvironmentFailure(f"cache={cache!r}: {problem}. Choose 'auto', which takes what fits.")
+        raise EnvironmentFailure(
+            f"`cache` must fit into half of the {free[cache]:,} free bytes. Received: cache={cache!r}, which takes "
+            f"{needed:,} bytes. Use cache='auto', which takes what fits."
+        )
     return cache
 
 

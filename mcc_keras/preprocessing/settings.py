@@ -144,7 +144,7 @@ class Preprocessing:
             UsageError: Something is open that `fit` estimates.
         """
         if not self.is_fitted:
-            raise UsageError("Some numbers are not known yet: call fit with the training volumes, or give size=.")
+            raise UsageError("Some numbers are not known yet: call fit with the training volumes, or give `size`.")
         shape = tuple(image.shape[:3])
         crop = self._crop(image, affine)
         return grids.Grid(shape=shape, affine=affine, size=self.size, target_mm=self.spacing_mm, crop=crop)

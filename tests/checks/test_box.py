@@ -94,4 +94,4 @@ def test_columns_that_only_stratify_are_named(tmp_path):
     source = write(tmp_path, block(3))
     (source / "cases.csv").write_text("case,image,label,site\na,case0.nii,case0_mask.nii,Rome\n")
     texts = [text for kind, _, text in check(source / "cases.csv").table() if kind == "note"]
-    assert texts == ["columns kept with the cases: site (for --stratify)"]
+    assert texts == ["columns kept with the cases: site (for mcc-keras prepare --stratify)"]
