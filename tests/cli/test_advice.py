@@ -41,7 +41,7 @@ NEVER = {
     **{(command, name): "no mask is read" for command in ("segment", "client") for name in ("foreground", "labels")},
     **{(command, "channels"): "the case can be left out" for command in ("evaluate", "score", "segment", "client")},
     **{(command, name): "a recipe is written valid" for command in READ_BACK[1:] for name in ("epochs", "minutes")},
-    **{(command, "size"): "a preprocessing is written with a size" for command in READ_BACK},
+    **{(command, name): "a preprocessing is written valid" for command in READ_BACK for name in ("size", "spacing_mm")},
     **{(command, "take_over"): "to be mended in locks.py" for command in ("train", "evaluate", "score", "export")},
 }
 
