@@ -108,7 +108,7 @@ def check_cases(cases, *, preprocessing=None, accept_loss=False, workers=None, p
     mask, a constant image, strong anisotropy, a single slice, a case far from the others. Nothing is changed.
 
     With `preprocessing`, the best Dice that a network can reach is measured for each case and class: that of the mask
-    which has gone to the box and back. Below 0.9 it is a warning; a class whose mean is below 0.5 is an error.
+    after the round trip through the box. Below 0.9 it is a warning; a class whose mean is below 0.5 is an error.
 
     Args:
         cases: `Case`s.

@@ -59,7 +59,7 @@ def _box_costs(rows, task, size, *, accept_loss):
     costs = {row["case"]: row["box"] for row in rows if "box" in row}
     low, lost = judge_costs(costs, task.names)
     findings = [
-        Finding("warning", case_id, f"the best Dice of {name} after the box and back is below {LOW_DICE}")
+        Finding("warning", case_id, f"the best Dice of {name} after the round trip is below {LOW_DICE}")
         for case_id, name in low
     ]
     if not lost:

@@ -14,7 +14,7 @@ def read_scan(images, channel_names, *, affine=None, nonfinite="error"):
 
     Args:
         images: Path of the scan; for several channels one file with all of them, a list, one file per channel in their
-            order, or a case folder, whose channels are taken by their names. Of DICOM files the folder is named.
+            order, or a case folder, whose channels are taken by their names. For DICOM, the folder of the series.
         channel_names: Name of every channel.
         affine: `"sform"` or `"qform"`, where a NIfTI file holds two that disagree.
         nonfinite: `"error"` refuses NaN and infinite voxels, `"zero"` reads them as 0.
@@ -23,7 +23,7 @@ def read_scan(images, channel_names, *, affine=None, nonfinite="error"):
         `Volume` with array (x, y, z, channels) float32.
 
     Raises:
-        UsageError: Another number of files than channels, or a folder of several cases.
+        UsageError: The number of files is not that of the channels, or a folder of several cases.
         VolumeError: A file that cannot be read.
     """
     paths = (images,) if isinstance(images, str | Path) else tuple(images)
