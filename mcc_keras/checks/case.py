@@ -58,7 +58,7 @@ class Examination:
     thumbnail: bytes | None = None
 
     def attempt(self, step: Callable, *args, **options):
-        """Return what a step returns, or keep its error and return None."""
+        """Return the result of a step, or keep its error and return None."""
         try:
             return step(*args, **options)
         except DataError as error:

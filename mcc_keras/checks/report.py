@@ -113,13 +113,13 @@ def check_cases(cases, *, preprocessing=None, accept_loss=False, workers=None, p
     Args:
         cases: `Case`s.
         preprocessing: `Preprocessing` with a size, whose cost is measured; None: no cost.
-        accept_loss: Make a warning of the error about a class that the box loses.
+        accept_loss: Report a class that the box loses as a warning instead of an error.
         workers: Processes; None: depends on the size of the data, at most one per core.
         progress: Show a bar on a terminal.
         pictures: Keep a small picture of each case for `write_html`.
 
     Returns:
-        A `CheckReport`; its method `raise_for_errors()` raises what training would refuse.
+        A `CheckReport`; its method `raise_for_errors()` raises the errors that training would raise.
 
     Example:
 

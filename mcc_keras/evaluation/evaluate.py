@@ -26,7 +26,7 @@ from mcc_keras.runs import run as runs
 from mcc_keras.runs.run import read_run
 from mcc_keras.segmentation.segment import segment_volume
 
-_MIB_PER_WORKER = 32  # of scans: a process of its own costs about a second
+_MIB_PER_WORKER = 32  # of scans per process, whose start takes about a second
 _OWN_NAMES = ("train", "validation", "test", runs.LOGS)
 
 
@@ -137,7 +137,7 @@ def name_scores(source, folder):
     """Return a name for the scores of another data set that a folder in the run's own folder can have.
 
     Args:
-        source: The data set, by whatever path.
+        source: Path of the data set, absolute or relative.
         folder: The run folder.
 
     Example:

@@ -32,7 +32,7 @@ from mcc_keras.volumes import Volume, read_mask_file, read_volume, reordered_lik
 
 NO_PREDICTION = "no prediction"
 MISSING = ("empty", "error")
-_MIB_PER_WORKER = 4  # of masks on disk: a process of its own costs about a second
+_MIB_PER_WORKER = 4  # of masks on disk per process, whose start takes about a second
 
 
 def score(
@@ -184,7 +184,7 @@ def _labels_of(job):
 
 
 def _score_pair(job):
-    """Score one pair; what is worth a warning comes back as text, since warnings of processes are lost."""
+    """Score one pair; warnings are returned as text, since those of worker processes are lost."""
     pair, task, options = job
     affine, by = options["affine"], options["by"]
     with warnings.catch_warnings(record=True) as caught:
@@ -231,7 +231,7 @@ def _checked_classes(volume, case, what):
         raise LabelError(
             volume.path,
             f"expected labels {', '.join(map(str, known))} in {what}, found also {', '.join(map(str, other[:5]))}",
-            "Choose the labels to score, or name what is background.",
+            "Choose the labels to score, or declare the others as background.",
         )
     return to_classes(labels, case)
 
