@@ -32,7 +32,7 @@ def read_document(path, kind, *, schema, error=DataError, way_out=""):
 
     Args:
         path: The file.
-        kind: The dataclass, whose annotations and `__post_init__` say what is valid.
+        kind: The dataclass, whose annotations and `__post_init__` define the valid values.
         schema: Its schema number.
         error: Subclass of `DataError` to raise.
         way_out: What to do about an invalid file.

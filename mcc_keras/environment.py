@@ -56,7 +56,7 @@ class Environment:
     missing: dict
 
     def header(self):
-        """Return the first lines of the text: what stands above a table of timings."""
+        """Return the first lines of the text, as a header for timings."""
         return "\n".join(self._lines()[:3])
 
     def __str__(self):
@@ -84,7 +84,7 @@ class Environment:
 
 
 def describe_environment():
-    """Describe what a result depends on besides code and data.
+    """Describe the environment that a result depends on.
 
     TensorFlow is imported, since only TensorFlow itself knows whether oneDNN is on and which devices there are.
 

@@ -68,7 +68,7 @@ class BusyError(OutputExistsError):
     Args:
         path: The place.
         owner: The other process, as text.
-        way_out: What the user can do about it.
+        way_out: How to solve it.
 
     Example:
 
@@ -86,8 +86,8 @@ class DataError(MCCKerasError):
 
     Args:
         path: The file, folder or case id that the problem is about.
-        problem: What was expected and what was found.
-        way_out: What the user can do about it.
+        problem: The expected and the found state.
+        way_out: How to solve it.
 
     Example:
 

@@ -20,7 +20,7 @@ _LEFTOVER = re.compile(r"\.[0-9a-f]{8}\.aside\.")
 
 
 def refuse_output_that_is_input(output, inputs):
-    """Refuse an output that is one of the inputs, whatever its name: a link, another case, a relative path.
+    """Refuse an output that is one of the inputs under any name: a link, another case, a relative path.
 
     An output folder must not hold an input either, since it may be replaced as a whole.
 
@@ -149,7 +149,7 @@ def is_leftover(path):
 
 
 def remove_leftovers(folder):
-    """Remove what killed calls of `written_aside` have left in a folder; for the folder's only writer."""
+    """Remove the leftovers of killed calls of `written_aside` in a folder; for its only writer."""
     for path in filter(is_leftover, list(folder.iterdir())):
         remove(path)
 

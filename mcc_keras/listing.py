@@ -1,4 +1,4 @@
-"""A list in a folder of what its command wrote there, so that overwriting removes that and nothing else."""
+"""A list of the files that a command wrote to a folder, so that overwriting removes only those."""
 
 import contextlib
 import dataclasses
@@ -59,7 +59,7 @@ def read_listing(folder, *, command):
 
 
 def remove_listed(folder, listing):
-    """Remove the files of a `Listing`, folders that are then empty, and the list, last; return what is left.
+    """Remove the files of a `Listing`, folders that are then empty, and the list, last; return the remaining files.
 
     Returns:
         Relative paths of files that are not on the list; the folder is gone if there are none.

@@ -16,7 +16,7 @@ def total_memory():
 def free_memory():
     """Return the bytes that this process can still take: of the machine, and of the container where that is less.
 
-    Where the system does not report what is free, all memory of the machine.
+    If the system does not report free memory, the total memory of the machine.
     """
     try:
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text("ascii").splitlines())

@@ -82,7 +82,7 @@ def has_bfloat16(instructions, cap=None):
 
     Args:
         instructions: Names as `find_processor` returns them.
-        cap: Value of `ONEDNN_MAX_CPU_ISA`, which limits what oneDNN uses.
+        cap: Value of `ONEDNN_MAX_CPU_ISA`, the limit of the instructions of oneDNN.
 
     Example:
 

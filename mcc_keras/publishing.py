@@ -92,7 +92,7 @@ def exchange(aside, path):
 
 
 def complete_exchange(path, *, command):
-    """End an exchange that a kill has interrupted, and remove what the killed call has left beside `path`."""
+    """End an exchange that a kill has interrupted, and remove the leftovers of the killed call beside `path`."""
     aside, retired = _beside(path, "unfinished"), _beside(path, "retired")
     if retired.exists():
         if not path.exists():
@@ -123,7 +123,7 @@ def _refuse_occupied(path, *, command, overwrite):
         found = f"something that `{command}` did not write" if path.is_dir() else "a file"
         raise OutputExistsError(path, found, "Choose another name.")
     if not overwrite:
-        raise OutputExistsError(path, f"what an earlier `{command}` wrote", CHOOSE_ANOTHER)
+        raise OutputExistsError(path, f"the output of an earlier `{command}`", CHOOSE_ANOTHER)
 
 
 def _exchange_at_once(aside, path):

@@ -4,7 +4,7 @@ import operator
 
 from mcc_keras.errors import UsageError
 
-LARGEST_SEED = 2**32 - 1  # what NumPy and Keras take
+LARGEST_SEED = 2**32 - 1  # the limit of NumPy and Keras
 
 
 def check_seed(seed):

@@ -72,7 +72,7 @@ def open_set(folder, *, missing):
             return path, lock_file(path / LOCK)
     if path.is_dir() and not (path / LOCK).exists():
         return path, None
-    raise RecordError(path, f"expected the set that {POINTER} names, found none that can be read", missing)
+    raise RecordError(path, f"expected the set that {POINTER} names, found no readable one", missing)
 
 
 @contextlib.contextmanager
@@ -122,7 +122,7 @@ def publish_set(folder, *, name, command, confirm):
 
     Args:
         folder: Folder of sets.
-        name: Lower-case letters and digits that follow from what the set is made of.
+        name: Lower-case letters and digits that depend on the content of the set.
         command: The command that writes the sets.
         confirm: The function that `owned_sets` yields.
     """
@@ -200,7 +200,7 @@ def _pointed(folder, missing):
         raise RecordError(folder, f"expected prepared records, found no {POINTER}", missing)
     name = _read_pointer(folder).current
     if name is None:
-        raise RecordError(folder, "expected prepared records, found none that are finished", missing)
+        raise RecordError(folder, "expected prepared records, found unfinished ones only", missing)
     return name
 
 

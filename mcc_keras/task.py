@@ -99,7 +99,7 @@ class Task:
             found = [index for index, labels in enumerate(self.labels) if label in labels]
         if not found:
             known = f"the labels {', '.join(str(x) for labels in self.labels for x in labels)}"
-            raise UsageError(f"Expected a class: {known}, or {', '.join(self.names)}. Received: {label!r}.")
+            raise UsageError(f"A label must be one of {known}, or {', '.join(self.names)}. Received: {label!r}.")
         return found[0] + 1
 
     @property

@@ -125,6 +125,24 @@ def read_volume(path, *, channels=1, affine=None, nonfinite="error", max_voxels=
         raise streams.unreadable(path, error) from None
 
 
+def read_mask_file(path, *, affine=None):
+    """Read the file of a mask as a `Volume` with its labels as stored.
+
+    Args:
+        path: File of the mask.
+        affine: As for `read_volume`.
+
+    Raises:
+        VolumeError: As `read_volume`; NaN and infinite voxels are refused, since they stand for no label.
+    """
+    try:
+        return read_volume(path, affine=affine)
+    except VolumeError as error:
+        if error.way_out != _NONFINITE:
+            raise
+        raise VolumeError(path, error.problem, "Repair the file: a mask holds whole numbers.") from None
+
+
 def _read(path, channels, affine, *, limits):
     suffix = suffix_of(path)
     if os.path.isdir(path):

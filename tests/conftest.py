@@ -5,6 +5,7 @@ import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")  # gradients are added in one order, whatever else is running
 
 import mcc_keras  # noqa: F401, I001  before keras and tensorflow, which the tests import in alphabetical order
 

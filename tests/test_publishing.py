@@ -38,7 +38,7 @@ def test_a_folder_is_replaced_whole(system, tmp_path):
 
 def test_nothing_is_replaced_without_permission(tmp_path):
     write(tmp_path / "test", "one")
-    with pytest.raises(OutputExistsError, match="what an earlier `evaluate` wrote. .*allow overwriting"):
+    with pytest.raises(OutputExistsError, match="the output of an earlier `evaluate`. .*allow overwriting"):
         write(tmp_path / "test", "two")
     assert (tmp_path / "test" / "scores.csv").read_text() == "one"
 

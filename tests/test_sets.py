@@ -60,7 +60,7 @@ def test_a_folder_that_has_no_set_yet_is_an_error_with_a_way_out(tmp_path):
         open_set(tmp_path, missing="Make one.")
     with owned_sets(tmp_path / "work", command="prepare"), unfinished_set(tmp_path / "work"):
         assert current_set(tmp_path / "work") is None
-        with pytest.raises(RecordError, match="none that are finished. Make one."):
+        with pytest.raises(RecordError, match="unfinished ones only. Make one."):
             open_set(tmp_path / "work", missing="Make one.")
 
 

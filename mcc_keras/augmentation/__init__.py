@@ -1,6 +1,6 @@
-"""3-D augmentation inside the TensorFlow graph: stateless, compiled, and one interpolation a volume.
+"""3-D augmentation inside the TensorFlow graph: stateless, compiled, and one interpolation per volume.
 
-Everything comes in pairs: `x(image, …)` is a pure function of its arguments, `random_x(seed, image, …)` draws them and
+Functions come in pairs: `x(image, …)` is a pure function of its arguments, `random_x(seed, image, …)` draws them and
 calls it. Spatial changes (flips, affine, elastic) only move sampling points; `resample` then reads image and mask once.
 `Augmentation` is a policy: all of it as one value, compiled as one kernel.
 

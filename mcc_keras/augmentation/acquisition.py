@@ -1,6 +1,6 @@
-"""What the physics of a scan does to an image: noise, blur, thick slices, ghosts, spikes, motion.
+"""Acquisition artifacts: noise, blur, thick slices, ghosts, spikes, motion.
 
-Intensities may be shifted (z-scores): where magnitudes count, they are counted from the darkest voxel.
+Intensities may be shifted (z-scores), so magnitudes are measured from the darkest voxel.
 """
 
 import math
@@ -13,7 +13,7 @@ from mcc_keras.augmentation.intensity import deviation_of, range_of
 from mcc_keras.augmentation.linear import LAST_TO_FIRST, along_axis
 from mcc_keras.augmentation.spatial import identity_points
 
-MOVES = 3  # times that a patient moves during a scan
+MOVES = 3  # movements of the patient during a scan
 GHOSTS = (2, 9)  # fewest and most ghosts along an axis
 
 
@@ -64,7 +64,7 @@ def random_blur(seed, image, most):
 
 
 def low_resolution(image, factor, *, axes=LAST_TO_FIRST):
-    """Return the image as voxels `factor` times as long would show it: their means, read linearly in between."""
+    """Return the image as seen with voxels `factor` times as long: their means, interpolated linearly."""
     for axis in axes:
         image = along_axis(image, _thick(image.shape[axis], factor), axis)
     return image
@@ -98,11 +98,11 @@ def random_ghosting(seed, image, most):
 
 
 def spike(image, height, *, frequency, phase):
-    """Return image + height · cos(2π Σ frequency · voxel / size + phase): one false point of k-space, and its mirror.
+    """Return image + height · cos(2π Σ frequency · voxel / size + phase): a corrupted point of k-space and its mirror.
 
     Args:
         image: float32 (x, y, z, channels).
-        height: A number, or one a channel.
+        height: A number, or one per channel.
         frequency: Integer (3,), periods along each axis.
         phase: In radians.
     """
@@ -125,7 +125,7 @@ def motion(image, shifts, *, axis):
 
     Args:
         image: float32 (x, y, z, channels).
-        shifts: (image.shape[axis], 3), in voxels: where the patient was, in the order of `numpy.fft.fftfreq`.
+        shifts: (image.shape[axis], 3), in voxels: position of the patient, in the order of `numpy.fft.fftfreq`.
         axis: Axis of phase encoding.
     """
     low, _ = range_of(image)
@@ -139,9 +139,9 @@ def motion(image, shifts, *, axis):
 
 
 def random_motion(seed, image, most, *, spacing_mm):
-    """Let the patient move a few times, by up to ± `most` millimetres along each axis.
+    """Simulate a few movements of the patient, by up to ± `most` millimetres along each axis.
 
-    Where the center of k-space is read the patient is in place, so that the mask stays true.
+    The patient is in place while the center of k-space is read, so that the mask stays valid.
     """
     time, place, axis = split(seed, 3)
     moves = uniform(time, (MOVES,))
@@ -158,7 +158,7 @@ def random_motion(seed, image, most, *, spacing_mm):
 
 
 def _gaussian(n, deviation, reach):
-    """(n, n): rows of a Gaussian cut at `reach` voxels; what falls outside counts for the outer voxels."""
+    """(n, n): rows of a Gaussian truncated at `reach` voxels; weights outside are added to the outer voxels."""
     distance = tf.constant(np.subtract.outer(np.arange(n), np.arange(-reach, n + reach)).astype(np.float32))
     weights = tf.exp(-0.5 * tf.square(distance / tf.maximum(deviation, 1e-3)))
     weights = tf.where(tf.abs(distance) <= reach, weights, 0.0)
@@ -171,7 +171,7 @@ def _gaussian(n, deviation, reach):
 
 
 def _thick(n, factor):
-    """(n, n): means over thick slices, read linearly between the slices' centers."""
+    """(n, n): means over thick slices, interpolated linearly between the centers of the slices."""
     slices = tf.range(n, dtype=tf.float32)[:, None]
     voxels = tf.range(n, dtype=tf.float32)
     covered = tf.minimum((slices + 1) * factor, voxels + 1) - tf.maximum(slices * factor, voxels)

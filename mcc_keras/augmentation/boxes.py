@@ -1,4 +1,4 @@
-"""Boxes of a volume: where one lies about a point, and cutting it out."""
+"""Boxes of a volume: their position about a point, and cropping."""
 
 import tensorflow as tf
 
@@ -7,7 +7,7 @@ def corner_about(center, size, shape):
     """Return the first voxel, integer (3,), of the box whose center is the point, moved into the volume.
 
     Args:
-        center: (3,), in voxels. A voxel's own coordinates make it the middle one, of an even number the upper of two.
+        center: (3,), in voxels. A voxel's coordinates make it the middle voxel; for an even size, the upper of the two.
         size: (x, y, z) of the box.
         shape: (x, y, z) of the volume, at least as large.
 
@@ -16,9 +16,7 @@ def corner_about(center, size, shape):
     >>> corner_about(tf.constant([4.0, 4.0, 0.0]), (3, 4, 4), (9, 9, 9)).numpy().tolist()
     [3, 2, 0]
     """
-    first = tf.floor(
-        center - center_of((0, 0, 0), size) + 1e-3
-    )  # a point that was turned there and back is a little off
+    first = tf.floor(center - center_of((0, 0, 0), size) + 1e-3)  # tolerance for the rounding of a rotated point
     most = tf.constant([n - m for n, m in zip(shape, size, strict=True)])
     return tf.clip_by_value(tf.cast(first, tf.int32), 0, most)
 

@@ -1,10 +1,10 @@
 """Names and limits of the changes that an `Augmentation` can make, in the order in which they are applied."""
 
 SPATIAL = ("rotation_degrees", "scaling", "shear_degrees", "translation", "translation_mm")
-# The patient moves, the coils shade, k-space is disturbed, voxels are large, the receiver is noisy, a window is chosen.
+# In physical order: motion, coil shading, k-space artifacts, voxel size, receiver noise, window.
 INTENSITIES = ("motion_mm", "bias_field", "ghosting", "spike", "blur", "low_resolution", "noise", "rician_noise")
 INTENSITIES += ("brightness", "contrast", "histogram_shift", "inverted_gamma", "gamma", "channel_dropout")
-ANISOTROPIC = 3.0  # from this ratio of voxel sizes on, nothing turns from one axis into the other
+ANISOTROPIC = 3.0  # ratio of voxel sizes from which no rotation mixes two axes
 CHANCES = ("elastic", *SPATIAL, *INTENSITIES)  # each has a maximum, where 0 disables it, and a probability
 LIMITS = {
     **{"rotation_degrees": 180, "scaling": 4, "shear_degrees": 45, "translation": 0.99, "elastic": 0.1},

@@ -1,4 +1,4 @@
-"""`Deformation`: one draw of all that moves voxels, for a whole volume or for one box of it."""
+"""`Deformation`: one draw of all spatial transforms, for a whole volume or for one box of it."""
 
 import dataclasses
 
@@ -9,15 +9,15 @@ from mcc_keras.augmentation.spatial import affine, elastic, flip, identity_point
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Deformation:
-    """Where the voxels of a changed volume are read in the volume that it was.
+    """Mapping from voxels of a deformed volume to points of the original.
 
     Args:
         shape: (x, y, z) of both.
-        flips: Three truth values.
+        flips: Three booleans.
         matrix: (3, 3), or `None` where nothing is affine; in voxels, about the center.
         shift: (3,), in voxels.
         bend: (3, n, n, n), shifts of the control points, or `None`.
-        bent: Truth value: whether they are shifted at all; `True` itself where nothing is drawn.
+        bent: Whether they are shifted at all, as a tensor; `True` itself if it is not drawn.
     """
 
     shape: tuple
@@ -37,7 +37,7 @@ class Deformation:
         return flip(points, self.flips, shape=self.shape)
 
     def place_of(self, point):
-        """Return where a point (3,) of the volume comes to lie in the changed one, to within a voxel or two."""
+        """Return the position of a point (3,) of the volume in the deformed one, to within a voxel or two."""
         place = flip(tf.reshape(point, (3, 1, 1, 1)), self.flips, shape=self.shape)
         if self.matrix is not None:
             back = inverse(self.matrix)

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 
 def uniform(seed, shape, low=0.0, high=1.0):
-    """Return uniform draws; under XLA Philox is many times faster than what TensorFlow chooses by itself."""
+    """Return uniform draws; under XLA, Philox is many times faster than TensorFlow's default."""
     return low + (high - low) * tf.random.stateless_uniform(shape, seed, alg="philox")
 
 
@@ -19,13 +19,13 @@ def split(seed, count):
 
 
 def perhaps(seed, probability, change, value):
-    """Return `change(value)` with a probability, else value; only what happens is computed."""
+    """Return `change(value)` with a probability, else value; only the chosen branch is computed."""
     if probability >= 1:
         return change(value)
     return tf.cond(uniform(seed, ()) < probability, lambda: change(value), lambda: value)
 
 
 def along_any_axis(seed, change):
-    """Return `change(axis)` for one of the three axes; only that one is computed."""
+    """Return `change(axis)` for one of the three axes; only that branch is computed."""
     axis = tf.random.stateless_uniform((), seed, 0, 3, tf.int32, alg="philox")
     return tf.switch_case(axis, [lambda axis=axis: change(axis) for axis in range(3)])

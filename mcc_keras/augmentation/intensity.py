@@ -1,4 +1,4 @@
-"""What a scanner's settings and a window do to intensities: one value in, one value out, wherever the voxel lies."""
+"""Intensity transforms that simulate scanner settings and windows: one value in, one value out."""
 
 import tensorflow as tf
 
@@ -12,7 +12,7 @@ SPACE = (0, 1, 2)
 
 
 def gamma(image, exponent, *, inverted=False):
-    """Return low + range · ((image - low) / range)^γ, or the same of the negative; one γ, or one a channel."""
+    """Return low + range · ((image - low) / range)^γ, or the same of the negative; one γ, or one per channel."""
     low, high = range_of(image)
     span = tf.maximum(high - low, 1e-6)
     share = (high - image if inverted else image - low) / span
@@ -26,7 +26,7 @@ def random_gamma(seed, image, most, *, inverted=False):
 
 
 def contrast(image, factor):
-    """Return the image multiplied about its mean; one factor, or one a channel."""
+    """Return the image multiplied about its mean; one factor, or one per channel."""
     mean = tf.reduce_mean(image, axis=SPACE)
     return (image - mean) * factor + mean
 
@@ -37,7 +37,7 @@ def random_contrast(seed, image, most):
 
 
 def brightness(image, shift):
-    """Return the image with a number added, or one a channel."""
+    """Return the image plus a number, or one per channel."""
     return image + shift
 
 
@@ -53,15 +53,15 @@ def bias_field(image, controls):
 
 
 def random_bias_field(seed, image, most):
-    """Draw normal control values of standard deviation `most`, one field a channel."""
+    """Draw normal control values of standard deviation `most`, one field per channel."""
     return bias_field(image, normal(seed, (CONTROL_POINTS,) * 3 + image.shape[-1:]) * most)
 
 
 def histogram_shift(image, knots):
-    """Return the image through a broken line: `knots` (n, channels) say where n even steps of its range go, in [0, 1].
+    """Map intensities by a piecewise linear function: `knots` (n, channels) are the values, in [0, 1], at n even steps.
 
     References:
-        Nyul and Udupa, "On standardizing the MR image intensity scale", Magn. Reson. Med. 42, 1999, undone.
+        Nyul and Udupa, "On standardizing the MR image intensity scale", Magn. Reson. Med. 42, 1999, inverted.
     """
     low, high = range_of(image)
     pieces = knots.shape[0] - 1
@@ -90,10 +90,10 @@ def random_channel_dropout(seed, image, most):
 
 
 def range_of(image):
-    """Return the smallest and the largest value, a channel."""
+    """Return the smallest and the largest value per channel."""
     return tf.reduce_min(image, axis=SPACE), tf.reduce_max(image, axis=SPACE)
 
 
 def deviation_of(image):
-    """Return the standard deviation, a channel."""
+    """Return the standard deviation per channel."""
     return tf.math.reduce_std(image, axis=SPACE)

@@ -1,4 +1,4 @@
-"""What an `Augmentation` does, in one compiled kernel: deform, reading once, then change intensities in order."""
+"""`Augmentation` as one compiled kernel: one resampling, then the intensity transforms in order."""
 
 import functools
 
@@ -37,10 +37,10 @@ def augment(policy, seed, image, mask, *, spacing_mm, patch_size, center):
     shape = tuple(image.shape[:3])
     if image.shape.rank != 4 or image.shape[:3] != mask.shape[:3] or mask.shape.rank != 4:
         shapes = f"image.shape={tuple(image.shape)}, mask.shape={tuple(mask.shape)}"
-        raise UsageError(f"Expected an image (x, y, z, channels) and a mask (x, y, z, 1). Received: {shapes}.")
+        raise UsageError(f"`image` must be (x, y, z, channels) and `mask` (x, y, z, 1). Received: {shapes}.")
     patch_size = shape if patch_size is None else tuple(patch_size)
     if len(patch_size) != 3 or not all(0 < m <= n for m, n in zip(patch_size, shape, strict=True)):
-        raise UsageError(f"Expected a patch within the volume, {shape}. Received: patch_size={patch_size}.")
+        raise UsageError(f"`patch_size` must fit into the volume, {shape}. Received: {patch_size=}.")
     center = center_of((0, 0, 0), shape) if center is None else center
     center, spacing_mm = (tf.cast(tf.convert_to_tensor(each), tf.float32) for each in (center, spacing_mm))
     # On a CPU the compiled form is many times faster than one kernel per operation; it is compiled once per shape.
@@ -61,7 +61,7 @@ def compiled(policy, patch_size):
 
 
 def _move(policy, seed, image, mask, *, spacing_mm, patch_size, center):
-    """Draw a deformation, and read image and mask once where it says."""
+    """Draw a deformation, and resample image and mask once."""
     shape = tuple(image.shape[:3])
     deformation = _draw(policy, seed, shape, spacing_mm)
     whole = patch_size == shape
@@ -99,7 +99,7 @@ def _draw(policy, seed, shape, spacing_mm):
 
 
 def _most(policy, name, seed):
-    """The number of a spatial change, or 0 when its turn has not come."""
+    """The strength of a spatial transform, or 0 if it is not applied this time."""
     chance, most = policy.chance(name), getattr(policy, name)
     return perhaps(seed, chance, lambda _: tf.constant(most), tf.constant(0.0)) if 0 < chance < 1 else most * chance
 

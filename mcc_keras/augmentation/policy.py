@@ -1,4 +1,4 @@
-"""`Augmentation`: a frozen value that says what may happen to a training volume, and does it."""
+"""`Augmentation`: a frozen value with the random transforms of a training volume, which applies them when called."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ INTERPOLATIONS, MASK_INTERPOLATIONS, PADDINGS = ("linear", "cubic"), ("nearest",
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What may happen to a training volume; call it with a seed, an image and its mask.
+    """Random transforms of a training volume; call it with a seed, an image and its mask.
 
     Each value is the maximum strength of a transform; 0 disables it. All spatial transforms are composed into one
     resampling. Strengths are drawn uniformly unless noted, and per channel where they change intensities.
@@ -30,28 +30,28 @@ class Augmentation:
         translation: Shift as a share of the field of view, in [0, 1).
         translation_mm: Shift in millimetres, added to `translation`.
         elastic: Standard deviation of the shift of a control point, as a share of the field of view, in [0, 0.1].
-        interpolation: Of the image: `"linear"`, or `"cubic"` (sharper, several times slower).
+        interpolation: Interpolation of the image: `"linear"`, or `"cubic"` (sharper, several times slower).
         mask_interpolation: `"nearest"`, or `"linear"`: the label with the largest linear share (smoother, slower).
-        padding: What lies outside: `"edge"` (the outer voxels), `"background"` (the fourth smallest of the eight
-            corners, a channel) or a number. In masks, the outer voxels with `"edge"`, else 0.
+        padding: Value outside the volume: `"edge"` (the outer voxels), `"background"` (the fourth smallest of the
+            eight corners, per channel) or a number. In masks, the outer voxels with `"edge"`, else 0.
         swap_labels: Pairs to swap when right and left are flipped, as ((1, 2),): labels of the data set or their names
             where a policy is given to `load_dataset` or `train`, values of the mask where it is called itself.
         motion_mm: Motion between the lines of k-space, in millimetres.
         bias_field: Standard deviation of the logarithm of a smooth multiplicative field, in [0, 3].
         ghosting: Share by which every second to ninth line of k-space is weaker, in [0, 1].
-        spike: Height of a false wave, in standard deviations of the channel.
+        spike: Amplitude of a corrupted wave, in standard deviations of the channel.
         blur: Standard deviation of a Gaussian in voxels, in [0, 10].
         low_resolution: Relative growth of the voxel, in [0, 7]; 1 means up to twice as long.
         low_resolution_axis: Which axis has thick slices: 0, 1, 2, or `None` for all three.
         noise: Standard deviation of Gaussian noise, in standard deviations of the channel.
-        rician_noise: The same for noise in both parts of a complex signal whose magnitude is taken.
+        rician_noise: Standard deviation of the noise in both parts of a complex signal, whose magnitude is returned.
         brightness: Shift of all voxels, in standard deviations of the channel.
         contrast: Relative change of contrast, in [0, 1).
-        histogram_shift: Shift of the inner knots of a broken line through the histogram, in steps, in [0, 0.5].
+        histogram_shift: Shift of the inner knots of a piecewise linear map of intensities, in steps, in [0, 0.5].
         inverted_gamma: As `gamma`, on the inverted image.
         gamma: Change of the logarithm of γ, in [0, 3].
         channel_dropout: Share of channels that become background, in [0, 1]; never all of them.
-        probability: How often a change happens, by name: `{"noise": 0.1}`; those not named happen each time.
+        probability: Probability of a transform by name, as `{"noise": 0.1}`; 1 for the others.
 
     Raises:
         UsageError: A number out of range, an unknown name.
@@ -95,7 +95,7 @@ class Augmentation:
     inverted_gamma: float = 0.0
     gamma: float = 0.3
     channel_dropout: float = 0.0
-    # Left out of the hash, which a dict has none of; two policies that differ only here are still unequal.
+    # Excluded from the hash, since a dict has none; policies that differ only here are still unequal.
     probability: Mapping = dataclasses.field(default_factory=dict, hash=False)
 
     def __post_init__(self):
@@ -109,7 +109,8 @@ class Augmentation:
         _one_of(self.low_resolution_axis, (None, 0, 1, 2), "low_resolution_axis")
         _one_of(self.scaling_per_axis, (True, False), "scaling_per_axis")
         if not (_is_real(self.padding) or isinstance(self.padding, str) and self.padding in PADDINGS):
-            raise UsageError(f"Expected {', '.join(PADDINGS)} or a number. Received: padding={self.padding!r}.")
+            names = ", ".join(PADDINGS)
+            raise UsageError(f"`padding` must be {names} or a number. Received: padding={self.padding!r}.")
 
     def _set(self, name, value):
         object.__setattr__(self, name, value)
@@ -120,7 +121,7 @@ class Augmentation:
         return tuple(axis for axis in range(3) if self.flip[axis] and not (axis == 0 and self.swap_labels))
 
     def chance(self, name):
-        """Return how often a change happens: 0 where its number is 0."""
+        """Return the probability of a transform: 0 if its strength is 0."""
         return self.probability.get(name, 1.0) if getattr(self, name) > 0 else 0.0
 
     def to_json(self):
@@ -140,35 +141,35 @@ class Augmentation:
         """Return the changed image and mask, of the same types.
 
         Args:
-            seed: Integer (2,); the same seed draws the same.
+            seed: Integer (2,); the same seed gives the same result.
             image: float32 (x, y, z, channels), of a shape that is known.
             mask: Integer (x, y, z, 1), of the same shape.
             spacing_mm: (3,), voxel sizes.
             patch_size: Three integers: only this patch of the changed volume is computed. Voxels move as they do in the
                 whole; intensities change by what the patch shows. `None`: the whole volume.
-            center: (3,), in voxels, what is in the middle of the patch: a place in the given volume, which is followed
-                to where the changes move it, as far as the edge of the volume allows. `None`: its center.
+            center: (3,), in voxels, the middle of the patch: a point of the given volume, followed to where the
+                transforms move it, as far as the edge of the volume allows. `None`: its center.
 
         Raises:
             UsageError: Shapes that do not fit.
         """
         if any(isinstance(label, str) for pair in self.swap_labels for label in pair):
             raise UsageError(f"`swap_labels` must be values of the mask here. Received: {self.swap_labels}.")
-        from mcc_keras.augmentation.kernel import augment  # TensorFlow is loaded for this, not for the value
+        from mcc_keras.augmentation.kernel import augment  # deferred: only a call needs TensorFlow
 
         return augment(self, seed, image, mask, spacing_mm=spacing_mm, patch_size=patch_size, center=center)
 
 
 def _number(value, name, *, most):
     if not _is_real(value) or not 0 <= value <= most:
-        raise UsageError(f"Expected a number in [0, {most}]. Received: {name}={value!r}.")
+        raise UsageError(f"`{name}` must be in [0, {most}]. Received: {name}={value!r}.")
     return float(value)
 
 
 def _flags(value):
     flags = tuple(value) if isinstance(value, list | tuple | np.ndarray) else ()
     if len(flags) != 3 or not all(flag in (True, False) for flag in flags):
-        raise UsageError(f"Expected three truth values, one an axis. Received: flip={value!r}.")
+        raise UsageError(f"`flip` must be three booleans, one per axis. Received: flip={value!r}.")
     return tuple(bool(flag) for flag in flags)
 
 
@@ -177,7 +178,8 @@ def _pairs(value):
     labels = () if pairs is None else [label for pair in pairs for label in pair]
     right = pairs is not None and all(len(pair) == 2 for pair in pairs) and len(set(labels)) == len(labels)
     if not right or not all(_is_label(label) for label in labels):
-        raise UsageError(f"Expected pairs of labels, each label once, as ((1, 2),). Received: swap_labels={value!r}.")
+        rule = "`swap_labels` must be pairs of labels, each label once, as ((1, 2),)."
+        raise UsageError(f"{rule} Received: swap_labels={value!r}.")
     return tuple(tuple(label if isinstance(label, str) else int(label) for label in pair) for pair in pairs)
 
 
@@ -191,13 +193,14 @@ def _flat(values):
 
 def _probabilities(value):
     if not isinstance(value, Mapping) or not set(value) <= set(CHANCES):
-        raise UsageError(f"Expected numbers by name, of {', '.join(CHANCES)}. Received: probability={value!r}.")
+        rule = f"`probability` must be numbers by name, of {', '.join(CHANCES)}."
+        raise UsageError(f"{rule} Received: probability={value!r}.")
     return {name: _number(chance, f"probability of {name}", most=1) for name, chance in value.items()}
 
 
 def _one_of(value, allowed, name):
     if not any(value is choice or type(value) is type(choice) and value == choice for choice in allowed):
-        raise UsageError(f"Expected one of {', '.join(map(str, allowed))}. Received: {name}={value!r}.")
+        raise UsageError(f"`{name}` must be one of {', '.join(map(str, allowed))}. Received: {name}={value!r}.")
 
 
 def _is_real(value):

@@ -1,4 +1,4 @@
-"""Policies with a name, for `augment="strong"`."""
+"""Named policies, for `augment="strong"`."""
 
 import numpy as np
 
@@ -56,16 +56,17 @@ def find_preset(name):
     10.0
     """
     if name not in PRESETS:
-        raise UsageError(f"Expected a preset: one of {', '.join(PRESETS)}. Received: augment={name!r}.")
+        raise UsageError(f"`augment` must be one of {', '.join(PRESETS)}. Received: augment={name!r}.")
     return PRESETS[name]
 
 
 def augmentation_policy(augment):
-    """Return the `Augmentation` that `augment` stands for (`None` for `False`), a name's or itself."""
+    """Return the `Augmentation` for the value of `augment`; `None` for `False`."""
     if isinstance(augment, Augmentation):
         return augment
     if isinstance(augment, str):
         return find_preset(augment)
     if isinstance(augment, bool | np.bool_):
         return Augmentation() if augment else None
-    raise UsageError(f"Expected True, False, {', '.join(PRESETS)} or an Augmentation. Received: augment={augment!r}.")
+    names = ", ".join(PRESETS)
+    raise UsageError(f"`augment` must be True, False, {names} or an Augmentation. Received: augment={augment!r}.")

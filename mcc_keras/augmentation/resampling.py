@@ -1,7 +1,7 @@
-"""Reading a volume at points: images linear or cubic, masks nearest or by the largest linear share of a label.
+"""Resampling at points: images linear or cubic, masks nearest or by the largest linear share of a label.
 
 `padding` says what lies outside, half a voxel and more beyond the outer voxels' centers: `"edge"` repeats these voxels;
-a number, or one a channel, is put there.
+a number, or one per channel, is a constant.
 """
 
 import functools
@@ -17,7 +17,7 @@ def resample(image, points, *, interpolation="linear", padding="edge"):
         image: float32 (x, y, z, channels).
         points: float32 (3, …), in voxels.
         interpolation: `"linear"`, or `"cubic"`: Keys' interpolating kernel (a = -1/2), sharper, slower.
-        padding: `"edge"`, or the value outside: a number or one a channel.
+        padding: `"edge"`, or the value outside: a number or one per channel.
 
     References:
         Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29, 1981.

@@ -6,14 +6,14 @@ from mcc_keras.errors import UsageError
 
 
 def refuse_sided_flip(policy, task):
-    """Refuse to flip left and right where that turns a class into another that stays what it was.
+    """Refuse to flip left and right if that turns one side into the other without swapping their labels.
 
     Args:
         policy: `Augmentation`, or None for no augmentation. Its `swap_labels` are labels or names of the task.
         task: `Task`, whose `sided` pairs must be swapped or not flipped.
 
     Raises:
-        UsageError: A pair that the policy flips and does not swap, or a swap of something that is no class.
+        UsageError: A pair that the policy flips and does not swap, or a swap of labels that are no class.
 
     Example:
 

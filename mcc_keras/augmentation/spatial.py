@@ -1,4 +1,4 @@
-"""Where the voxels of the result are read: flips, affine maps and elastic deformation of sampling points."""
+"""Sampling points of the result: flips, affine maps and elastic deformation."""
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +11,7 @@ CONTROL_POINTS = 5  # of an elastic deformation, along each axis
 
 
 def identity_points(shape, corner=(0.0, 0.0, 0.0)):
-    """Return the points that sample every voxel of the box at a corner where it is: (3, x, y, z), in voxels."""
+    """Return the coordinates of every voxel of the box at a corner: (3, x, y, z), in voxels."""
     axes = [tf.range(n, dtype=tf.float32) + first for n, first in zip(shape, _each(corner), strict=True)]
     return tf.stack(tf.meshgrid(*axes, indexing="ij"))
 
@@ -28,7 +28,7 @@ def random_flip(seed, points, axes):
 
 
 def draw_flips(seed, axes):
-    """Return three truth values: each of `axes` is flipped with probability one half, the others never."""
+    """Return three booleans: each of `axes` is flipped with probability one half, the others never."""
     return tf.constant([axis in axes for axis in range(3)]) & (uniform(seed, (3,)) < 0.5)
 
 
@@ -43,7 +43,7 @@ def affine(points, matrix, shift, *, shape=None):
 
 
 def random_affine(seed, points, spacing_mm, **most):
-    """Turn, scale, shear and shift about the center, as `draw_affine` draws it."""
+    """Rotate, scale, shear and shift about the center, as `draw_affine` draws it."""
     return affine(points, *draw_affine(seed, points.shape[1:], spacing_mm, **most))
 
 
@@ -59,7 +59,7 @@ def draw_affine(
     translation=0.0,
     translation_mm=0.0,
 ):
-    """Return matrix (3, 3) and shift (3,), in voxels, of a map in millimetres; draws are uniform within ± their number.
+    """Return matrix (3, 3) and shift (3,), in voxels, of a map in millimetres; draws are uniform in ± their maximum.
 
     Where the voxel sizes of two axes differ by a factor of 3 or more, nothing turns or shears from one into the other:
     a volume of thick slices moves within its slices only.

@@ -1,4 +1,4 @@
-"""Advice from the facts: a size for the network, what memory fits, which losses will struggle."""
+"""Advice from the data: a size for the network, the largest size that fits the memory, losses that will struggle."""
 
 import math
 

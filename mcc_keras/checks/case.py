@@ -28,7 +28,7 @@ from mcc_keras.preprocessing.grid import orientation
 from mcc_keras.preprocessing.sides import mirrored_classes
 from mcc_keras.reporting import plots
 from mcc_keras.reporting.thumbnails import draw
-from mcc_keras.volumes import read_volume
+from mcc_keras.volumes import read_mask_file, read_volume
 
 _SAMPLE = 1 << 20
 _BACKGROUND_SHARE = 0.1
@@ -58,7 +58,7 @@ class Examination:
     thumbnail: bytes | None = None
 
     def attempt(self, step: Callable, *args, **options):
-        """Return what a step returns, or keep its error and return None."""
+        """Return the result of a step, or keep its error and return None."""
         try:
             return step(*args, **options)
         except DataError as error:
@@ -118,7 +118,7 @@ def _read_labels(case, found, image):
     if case.mask is None:
         found.warn("no mask: for prediction only")
         return None
-    volume = found.attempt(read_volume, case.mask, affine=case.affine)
+    volume = found.attempt(read_mask_file, case.mask, affine=case.affine)
     if volume is None:
         return None
     if image is not None:

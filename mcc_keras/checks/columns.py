@@ -29,7 +29,7 @@ def case_cells(row):
 
 
 def box_lines(rows, names):
-    """Return for each class what the box leaves of it, as name → text; nothing where it was not measured."""
+    """Return for each class the cost of the box, as name → text; empty if it was not measured."""
     costs = {row["case"]: row["box"] for row in rows if "box" in row}
     return {
         f"best Dice of {name}": _box_line([classes[index] for classes in costs.values()], mean)

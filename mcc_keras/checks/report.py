@@ -108,18 +108,18 @@ def check_cases(cases, *, preprocessing=None, accept_loss=False, workers=None, p
     mask, a constant image, strong anisotropy, a single slice, a case far from the others. Nothing is changed.
 
     With `preprocessing`, the best Dice that a network can reach is measured for each case and class: that of the mask
-    which has gone to the box and back. Below 0.9 it is a warning; a class whose mean is below 0.5 is an error.
+    after the round trip through the box. Below 0.9 it is a warning; a class whose mean is below 0.5 is an error.
 
     Args:
         cases: `Case`s.
         preprocessing: `Preprocessing` with a size, whose cost is measured; None: no cost.
-        accept_loss: Make a warning of the error about a class that the box loses.
+        accept_loss: Report a class that the box loses as a warning instead of an error.
         workers: Processes; None: depends on the size of the data, at most one per core.
         progress: Show a bar on a terminal.
         pictures: Keep a small picture of each case for `write_html`.
 
     Returns:
-        A `CheckReport`; its method `raise_for_errors()` raises what training would refuse.
+        A `CheckReport`; its method `raise_for_errors()` raises the errors that training would raise.
 
     Example:
 

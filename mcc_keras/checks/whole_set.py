@@ -59,7 +59,7 @@ def _box_costs(rows, task, size, *, accept_loss):
     costs = {row["case"]: row["box"] for row in rows if "box" in row}
     low, lost = judge_costs(costs, task.names)
     findings = [
-        Finding("warning", case_id, f"the best Dice of {name} after the box and back is below {LOW_DICE}")
+        Finding("warning", case_id, f"the best Dice of {name} after the round trip is below {LOW_DICE}")
         for case_id, name in low
     ]
     if not lost:
@@ -148,7 +148,7 @@ def _side_text(pair, task):
 
 def _columns(rows):
     names = dict.fromkeys(name for row in rows for name in row.get("columns", ()))
-    return f"columns kept with the cases: {', '.join(names)} (for --stratify)" if names else None
+    return f"columns kept with the cases: {', '.join(names)} (for mcc-keras prepare --stratify)" if names else None
 
 
 def _absent_labels(rows, task):

@@ -1,7 +1,7 @@
 """`mcc-keras evaluate`."""
 
 import mcc_keras as mk
-from mcc_keras.cli.options import add_largest_component, add_measures, add_overwrite, add_workers
+from mcc_keras.cli.options import add_largest_component, add_measures, add_overwrite, add_reading, add_workers
 
 SUMMARY = "score a run on the original grids, case by case"
 
@@ -11,6 +11,7 @@ def add_arguments(parser):
     parser.add_argument("--part", default="test", choices=("train", "validation", "test"), help="(%(default)s)")
     parser.add_argument("--source", help="score all cases of another data set instead")
     parser.add_argument("-o", "--output", metavar="DIR", help="where to write (RUN/PART, or RUN/NAME of the source)")
+    add_reading(parser)
     add_largest_component(parser)
     add_measures(parser)
     add_workers(parser)

@@ -6,9 +6,9 @@ import re
 from mcc_keras.errors import printable
 
 MOST_PATHS = 3
-# An argument with its value, or the name of one between backticks; parts of paths are neither.
+# An argument with its value, or the name of one between backticks; parts of paths and of calls are neither.
 _VALUE = r"""\((?:[^()]|\([^()]*\))*\)|\[[^\[\]]*\]|'[^']*'|"[^"]*"|[-+]?\w+(?:\.\w+)*"""
-ARGUMENT = re.compile(rf"(?<![\w/.=-])(?P<name>[a-z]\w*)=(?P<value>{_VALUE})(?![\w/])|`(?P<quoted>[a-z]\w*)`")
+ARGUMENT = re.compile(rf"(?<![\w/.=-])(?<!\w\()(?P<name>[a-z]\w*)=(?P<value>{_VALUE})(?![\w/])|`(?P<quoted>[a-z]\w*)`")
 
 
 def translate(text, parser):

@@ -1,9 +1,10 @@
 """Options that several commands share."""
 
+import dataclasses
 from pathlib import Path
 
 import mcc_keras as mk
-from mcc_keras.cli.converters import label, list_of, named_labels, one_or_three, or_word
+from mcc_keras.cli.converters import label, list_of, named_labels, one_or_three, or_word, swapped_pair
 
 CASES = (
     *("foreground", "labels", "background", "channels", "image", "mask", "derivative"),
@@ -35,14 +36,19 @@ def add_source(parser):
         "--mask", metavar="P", help="pattern of the masks, whose wildcards match as in --image: '*/GOLD*'"
     )
     parser.add_argument("--derivative", metavar="NAME", help="for BIDS, the folder in derivatives that holds the masks")
-    parser.add_argument(
-        "--affine", choices=("sform", "qform"), help="which one to use where the two of a NIfTI file disagree"
-    )
+    add_affine(parser)
     parser.add_argument(
         "--nonfinite",
         choices=("error", "zero"),
         default="error",
         help="refuse NaN and infinite voxels of images, or read them as 0 (%(default)s)",
+    )
+
+
+def add_affine(parser):
+    """Add the choice between the two affines of a NIfTI file."""
+    parser.add_argument(
+        "--affine", choices=("sform", "qform"), help="which one to use where the two of a NIfTI file disagree"
     )
 
 
@@ -97,6 +103,32 @@ def add_augment(parser, default=True):
         default=default,
         help="random changes of the cases in each epoch: default, light, paper or strong (default); or a policy.json",
     )
+
+
+def add_sides(parser):
+    """Add the choices for classes that are sides of each other."""
+    parser.add_argument(
+        "--swap-labels",
+        type=list_of(swapped_pair),
+        metavar="L:L,…",
+        help="labels or names to swap where right and left are flipped, as 1:2",
+    )
+    parser.add_argument("--no-flip", action="store_true", help="do not flip right and left")
+
+
+def adapt_to_sides(augment, *, swap_labels=None, no_flip=False):
+    """Return an augmentation with the options on sides, as an `Augmentation`, or False for none.
+
+    Example:
+
+    >>> adapt_to_sides("light", swap_labels=((1, 2),), no_flip=True).swap_labels
+    ((1, 2),)
+    """
+    policy = mk.Recipe(augment=augment).augment
+    if policy is None:
+        return False
+    flip = (False, *policy.flip[1:]) if no_flip else policy.flip
+    return dataclasses.replace(policy, flip=flip, swap_labels=swap_labels or policy.swap_labels)
 
 
 def read_value(kind, path):

@@ -2,7 +2,7 @@
 
 import mcc_keras as mk
 from mcc_keras.cli.converters import list_of, named_labels
-from mcc_keras.cli.options import add_measures, add_overwrite, add_workers
+from mcc_keras.cli.options import add_affine, add_measures, add_overwrite, add_workers
 
 SUMMARY = "compare two folders of masks, case by case, without a run"
 
@@ -21,6 +21,7 @@ def add_arguments(parser):
         "--background", type=list_of(int), default=(0,), metavar="L,L", help="labels that are background (0)"
     )
     parser.add_argument("--images", metavar="DIR", help="scans to draw under the outlines")
+    add_affine(parser)
     parser.add_argument(
         "--missing",
         choices=("empty", "error"),

@@ -40,7 +40,7 @@ def find(source, derivative=None):
         except CaseError as problem:
             problems.append(problem)
     problems += [
-        CaseError(paths[0], f"expected a scan of {'_'.join(key)}, found none", "Is the data set whole?")
+        CaseError(paths[0], f"expected a scan of {'_'.join(key)}, found none", "Is the data set complete?")
         for key, paths in masks.items()
     ]
     raise_all(problems)
@@ -139,7 +139,7 @@ def _read_names(path):
 
 
 def _participants(source):
-    """Return subject → further columns of `participants.tsv`, which need not be there."""
+    """Return subject → further columns of `participants.tsv`, if there is one."""
     path = source / "participants.tsv"
     if not path.is_file():
         return {}

@@ -20,7 +20,7 @@ from mcc_keras.datasets.seen import describe
 from mcc_keras.errors import CaseError, GeometryError, LabelError, UsageError, VolumeError, raise_all
 from mcc_keras.formats.geometry import corner_displacement
 from mcc_keras.task import Task
-from mcc_keras.volumes import Volume, read_volume, refuse_remote, reordered_like
+from mcc_keras.volumes import Volume, read_mask_file, read_volume, refuse_remote, reordered_like
 
 LAYOUTS = (decathlon, brats15, promise12, bids, table, folders, pairs, case_folders)
 RESIDUE = 1e-3
@@ -87,12 +87,12 @@ def find_cases(
         source: The folder, the `dataset.json` or the table.
         foreground: Mask labels that are merged into one class: numbers, or names that the data set declares, such as
             `"core"` of BRATS 2015 (`brats15.REGIONS`) or the names in a `dataset.json`.
-        labels: Mask labels that are kept apart, one class each; a tuple of labels in it is merged into one.
+        labels: Mask labels that are kept apart, one class each; a nested tuple is merged into one class.
         background: Labels that count as background. Any other label is an error when the mask is read; if all classes
             are chosen by name, the other declared labels are background.
         channels: Names of the channels to take, in this order, where each is a file of its own; None: all.
         image: Pattern of the images in the folder, such as `"*/FLAIR*"`, or a sequence with one for each channel, used
-            instead of a known layout. Files for whose names the wildcards stand for the same are one case; the first
+            instead of a known layout. Files whose wildcards match the same text are one case; the text of the first
             wildcard is the patient.
         mask: Pattern of the masks, such as `"*/GOLD*"`; files that match it are not images.
         derivative: For BIDS, the folder in `derivatives` with the masks; None: the only one that has any.
@@ -203,7 +203,7 @@ def read_mask(case, image: Volume):
     """
     if case.mask is None:
         raise CaseError(case.case_id, "expected a mask, found none", "Give it one, or leave the case out.")
-    stored = read_volume(case.mask, affine=case.affine)
+    stored = read_mask_file(case.mask, affine=case.affine)
     volume = reordered_like(stored, image, within=NEAR_GRID)
     if volume is not stored:
         text = f"{case.mask}: stored in another order of axes than {image.path}; its voxels are moved to that order."
@@ -215,7 +215,7 @@ def read_mask(case, image: Volume):
 
 
 def channel_options(case):
-    """Return how one file of a case's image is read: with all channels where it is the only file."""
+    """Return the keywords of `read_volume` for one image file of a case; a single file holds all channels."""
     channels = len(case.task.channel_names) if len(case.images) == 1 else 1
     return {"channels": channels, "affine": case.affine, "nonfinite": case.nonfinite}
 
@@ -269,7 +269,7 @@ def count_labels(labels):
         return {value: count for value, count in counts.items() if count}
     if high - low < 1 << 16:
         flat, counts = labels.ravel(order="K"), np.zeros(high - low + 1, np.int64)
-        for first in range(0, flat.size, _PIECE):  # so that no whole volume of 64-bit numbers is made
+        for first in range(0, flat.size, _PIECE):  # in pieces, since bincount makes a 64-bit copy
             counts += np.bincount(flat[first : first + _PIECE].astype(np.int64) - low, minlength=counts.size)
         return {int(index) + low: int(counts[index]) for index in np.flatnonzero(counts)}
     return {int(value): int(count) for value, count in zip(*np.unique(labels, return_counts=True), strict=True)}

@@ -25,7 +25,7 @@ def choose_labels(foreground, labels, regions):
     (((1,), (2, 3)), ())
     """
     if foreground is not None and labels is not None:
-        raise UsageError(f"Give foreground= or labels=, not both. Received: {foreground=}, {labels=}")
+        raise UsageError(f"Give `foreground` or `labels`, not both. Received: {foreground=}, {labels=}")
     if foreground is None and labels is None:
         return None, ()
     name = "labels" if foreground is None else "foreground"
@@ -47,7 +47,7 @@ def whole_number(value, name):
 def refuse_overlap(classes, source):
     """Refuse a data set that declares overlapping regions unless the user has chosen (`classes` is None)."""
     if classes is None:
-        raise UsageError(f"{source} declares regions that overlap. Choose with foreground= or labels=.")
+        raise UsageError(f"{source} declares regions that overlap. Choose with `foreground` or `labels`.")
 
 
 def name_classes(classes, regions):
@@ -73,7 +73,7 @@ def choose_channels(cases, channels):
         CaseError(
             case.case_id,
             f"expected the channels {', '.join(names)}, found {', '.join(case.task.channel_names)}",
-            "Choose channels that every case has, with channels=, or leave the case out.",
+            "Choose channels that every case has with `channels`, or leave the case out.",
         )
         for case in cases
         if not set(names) <= set(case.task.channel_names)

@@ -1,4 +1,4 @@
-"""Names by which people mark the file of a mask: `X_mask`, `X.seg`, `X-label`, or `mask` alone in a case's folder."""
+"""Common names of mask files: `X_mask`, `X.seg`, `X-label`, or `mask` alone in a case's folder."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Names and places: which files are volumes, which ids are safe as file names, what stays inside a folder."""
+"""File names: which files are volumes, which ids are safe as file names, which paths stay inside a folder."""
 
 import re
 from pathlib import Path
@@ -53,7 +53,7 @@ def stem_of(path):
 
 
 def volumes_in(folder):
-    """Return the volumes in a folder by name: one path a volume, without hidden files and the .img of a .hdr.
+    """Return the volumes in a folder by name: one path per volume, without hidden files and the .img of a .hdr.
 
     A folder of DICOM files in it is a volume as well.
     """
@@ -69,7 +69,7 @@ def is_volume(path):
 
 
 def possible_file(name, where):
-    """Return the path that an index names; refuse another machine, and what no file can be called."""
+    """Return the path that an index names; refuse URLs and names that no file can have."""
     refuse_remote(name)
     parts = [len(part.encode("utf-8", "surrogateescape")) for part in Path(name).parts]
     if not name or sum(parts) > _LONGEST_PATH or max(parts, default=0) > _LONGEST_PART:

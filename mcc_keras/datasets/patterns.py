@@ -1,8 +1,8 @@
-"""Cases by patterns of one's own: `image="*/FLAIR*"`, `mask="*/GOLD*"`, relative to the folder.
+"""Cases found by patterns: `image="*/FLAIR*"`, `mask="*/GOLD*"`, relative to the folder.
 
-`*` and `?` stand for text within a name, `**` for any folders. What the wildcards of an image stand for is its case;
-its mask and its other channels are the files for which their wildcards stand for the same. What the first wildcard
-stands for is the patient, so `*/*/FLAIR*` reads the scans of each patient's sessions.
+`*` and `?` match text within a name, `**` any folders. The text that the wildcards of an image match is its case id;
+its mask and its other channels are the files whose wildcards match the same text. The text of the first wildcard is
+the patient, so `*/*/FLAIR*` reads the scans of each patient's sessions.
 """
 
 import re
@@ -13,7 +13,7 @@ from mcc_keras.volumes import SUFFIXES, suffix_of
 
 _WILDCARDS = {"**/": "(?:(.*)/)?", "**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
 _TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|[^*?]+")
-_WAY_OUT = "The wildcards of all patterns must stand for the same text in the files of a case."
+_WAY_OUT = "The wildcards of all patterns must match the same text in the files of a case."
 
 
 def find(source, image, mask):
@@ -47,7 +47,7 @@ def find(source, image, mask):
 
 
 def _matching(source, pattern, what, *, without):
-    """Return the volumes that match a pattern, by what its wildcards stand for."""
+    """Return the volumes that match a pattern, by the text that its wildcards match."""
     expression, found = _expression(pattern), {}
     for path in sorted(source.glob(pattern.replace("[", "[[]"))):
         name = path.relative_to(source).as_posix()
@@ -66,7 +66,7 @@ def _matching(source, pattern, what, *, without):
 
 
 def _case_key(texts):
-    """Return the texts without empty ones at the end, so that `*` and `*_mask*` stand for the same case.
+    """Return the texts without empty ones at the end, so that `*` and `*_mask*` give the same case.
 
     >>> _case_key(("sub01", "", ""))
     ('sub01',)

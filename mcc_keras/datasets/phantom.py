@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from mcc_keras.errors import UsageError
 
 FIELD_OF_VIEW_MM = np.array([104.0, 100.0, 84.0])
-SUB_SLICES = (-1 / 3, 0.0, 1 / 3)  # the thick direction is averaged over these, which causes partial volume
+SUB_SLICES = (-1 / 3, 0.0, 1 / 3)  # averaged along the thick direction, which causes partial volume
 EDGE_MM = 1.5
 
 # Brightness of each tissue in the two contrasts (T2-like, T1-like); the organ and the distractor are meant to be close.
@@ -208,7 +208,7 @@ def _paint_body(rng, points, shape, spacing_mm):
 
 
 def _paint_distractor(rng, points, signal, organ, shape, spacing_mm, radius_mm, organ_center):
-    """As bright as the organ and about as large, but smooth, elongated, without a capsule; behind it or beside it."""
+    """A distractor as bright and large as the organ, but smooth, elongated, without capsule; behind or beside it."""
     gap_mm = 2.2 * radius_mm
     if rng.random() < 0.6:
         center = np.array([rng.uniform(-18, 18), organ_center[1] - gap_mm - rng.uniform(0, 6), rng.uniform(-15, 15)])
@@ -222,7 +222,7 @@ def _paint_distractor(rng, points, signal, organ, shape, spacing_mm, radius_mm, 
 
 
 def _scan(rng, signal, num_channels):
-    """What the scanner makes of the tissue: partial volume, bias field, Rician noise and an arbitrary gain."""
+    """Simulate the scanner: partial volume, bias field, Rician noise and an arbitrary gain."""
     shape = signal.shape[2:]
     where = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij", sparse=True)
     channels = []

@@ -14,7 +14,7 @@ def read_scan(images, channel_names, *, affine=None, nonfinite="error"):
 
     Args:
         images: Path of the scan; for several channels one file with all of them, a list, one file per channel in their
-            order, or a case folder, whose channels are taken by their names. Of DICOM files the folder is named.
+            order, or a case folder, whose channels are taken by their names. For DICOM, the folder of the series.
         channel_names: Name of every channel.
         affine: `"sform"` or `"qform"`, where a NIfTI file holds two that disagree.
         nonfinite: `"error"` refuses NaN and infinite voxels, `"zero"` reads them as 0.
@@ -23,12 +23,12 @@ def read_scan(images, channel_names, *, affine=None, nonfinite="error"):
         `Volume` with array (x, y, z, channels) float32.
 
     Raises:
-        UsageError: Another number of files than channels, or a folder of several cases.
+        UsageError: The number of files is not that of the channels, or a folder of several cases.
         VolumeError: A file that cannot be read.
     """
     paths = (images,) if isinstance(images, str | Path) else tuple(images)
     if len(paths) == 1 and Path(paths[0]).is_dir() and not holds_dicom(paths[0]):
-        found = find_cases(paths[0])
+        found = find_cases(paths[0], labels=(1,))  # no mask is read, so any will do
         if len(found) != 1:
             raise UsageError(f"{paths[0]}: expected the files of one case, found {len(found)} cases. Name the files.")
         paths = match_channels(found[0], channel_names).images

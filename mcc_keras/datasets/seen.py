@@ -1,4 +1,4 @@
-"""What lies in a folder in which no layout was recognized, and the command that would read it."""
+"""Contents of a folder without a recognized layout, and the command that would read it."""
 
 import itertools
 import os
@@ -24,12 +24,14 @@ def command(source, images, mask=None):
     >>> command("scans", ["*/FLAIR*"], "*/GOLD*")
     "mcc-keras check scans --image '*/FLAIR*' --mask '*/GOLD*'"
     """
-    words = ["mcc-keras", "check", str(source), "--image", ",".join(images)]
-    return shlex.join([*words, *(["--mask", mask] if mask else [])])
+    source, images = shlex.quote(str(source)), shlex.quote(",".join(images))
+    if mask is None:
+        return f"mcc-keras check {source} --image {images}"
+    return f"mcc-keras check {source} --image {images} --mask {shlex.quote(mask)}"
 
 
 def describe(source):
-    """Return what a folder holds, as a clause, and the way out."""
+    """Return the problem and the way out for a source without a recognized layout."""
     if not source.is_dir():
         return f"expected a folder, a dataset.json or a table (.csv, .tsv), found the file {source.name}", KNOWN
     names = list(itertools.islice(_files(source), _MOST_FILES))
@@ -61,7 +63,7 @@ def _sample(names):
 
 
 def _pattern(name, *, repeated=False):
-    """Return a pattern for a volume and its like: its folder's depth, and the last word of its name or all of it.
+    """Return a pattern that matches a volume and similar ones: the depth of its folder and the last word of its name.
 
     >>> [_pattern(name) for name in ("sub01/FLAIR.nii.gz", "scans/a01_ct.nii.gz", "a/b/sub01.nii.gz")]
     ['*/FLAIR*', '*/*_ct*', '*/*/*']

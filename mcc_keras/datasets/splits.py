@@ -19,12 +19,12 @@ from mcc_keras.documents import build, read_object
 from mcc_keras.errors import CaseError, EnvironmentFailure, OutputExistsError, UsageError, raise_all
 from mcc_keras.files import refuse_impossible_output, write_text
 from mcc_keras.seeds import check_seed
-from mcc_keras.volumes import read_volume
+from mcc_keras.volumes import read_mask_file
 
 PARTS = ("train", "validation", "test")
 FOREGROUND = "foreground"
 _WAY_OUT = "Keep all cases of one patient in one part."
-_MANY_VALUES = 10  # a column of more different numbers than these is a measurement, of fewer a name
+_MANY_VALUES = 10  # a numeric column with more distinct values is continuous, with fewer categorical
 
 
 def split_cases(cases, shares=(0.7, 0.2, 0.1), *, seed=0, stratify=None):
@@ -79,7 +79,7 @@ def fold_cases(cases, folds=5, *, validation=0.1, seed=0, stratify=None):
 
     Args:
         cases: `Case`s, without a `part`.
-        folds: How many, from 2 to the number of patients.
+        folds: Number of folds, from 2 to the number of patients.
         validation: Share of all patients that each fold validates on, from 0 (none) to less than 1 − 1 / folds.
         seed: Whole number from 0 to 2³² − 1.
         stratify: As in `split_cases`.
@@ -131,7 +131,7 @@ def foreground_fraction(case):
     """
     if case.mask is None:
         raise CaseError(case.case_id, "expected a mask to stratify by, found none", "Give it one, or leave it out.")
-    array = read_volume(case.mask, affine=case.affine).array
+    array = read_mask_file(case.mask, affine=case.affine).array
     labels = [value for values in case.task.labels for value in values]
     return float(np.isin(np.rint(array), labels).mean())
 
@@ -171,9 +171,9 @@ def write_split(split, path, *, seed=None, shares=None, stratify=None, overwrite
     Args:
         split: A dict part → case ids.
         path: The file.
-        seed: Noted in the file.
-        shares: Noted in the file.
-        stratify: Noted in the file.
+        seed: Recorded in the file.
+        shares: Recorded in the file.
+        stratify: Recorded in the file.
         overwrite: Replace a file that is there already.
 
     Returns:
@@ -277,13 +277,13 @@ def _sizes(shares, count):
 
 def _validation_size(count, folds, validation):
     if not (isinstance(folds, int | np.integer) and folds >= 2):
-        raise UsageError(f"Expected a whole number of at least 2. Received: folds={folds!r}.")
+        raise UsageError(f"`folds` must be an integer of at least 2. Received: folds={folds!r}.")
     if count < folds:
         way_out = "Take fewer folds, or add patients."
         raise CaseError("folds", f"expected at least one patient for each of {folds} folds, found {count}", way_out)
     if not 0 <= validation < 1 - 1 / folds:
         raise UsageError(
-            f"Expected a share from 0 to less than {1 - 1 / folds:.3g}. Received: validation={validation!r}."
+            f"`validation` must be at least 0 and below {1 - 1 / folds:.3g}. Received: validation={validation!r}."
         )
     held = max(1, round(validation * count)) if validation else 0
     if count - -(-count // folds) - held < 1:

@@ -35,7 +35,7 @@ def write_synthetic(
 
     Args:
         folder: Folder to write, which must be empty or not exist.
-        num_cases: How many scans.
+        num_cases: Number of scans.
         seed: Whole number from 0 to 2³² − 1; the same seed and settings give the same bytes.
         size: Voxels in plane, in plane, and slices of a typical scan; see `phantom.random_volume`.
         foreground_fraction: Mean share of the voxels that the organ takes, in (0, 0.1].
@@ -45,14 +45,14 @@ def write_synthetic(
             Medical Segmentation Decathlon, channels in a fourth dimension), "nnunet" and "nnunet_v1" (dataset.json of
             nnU-Net version 2 or 1, one file per channel), "promise12" (CaseNN.mhd), "dicom" (a folder X with one DICOM
             file per slice, and X_mask.nii.gz) or "brats15"
-            ({HGG,LGG}/<case>/…/….mha; the first patient has two scans, each third scan is an LGG). The last one has
-            always labels 1 to 4 and the channels Flair, T1, T1c and T2.
+            ({HGG,LGG}/<case>/…/….mha; the first patient has two scans, each third scan is an LGG). The last one
+            always has labels 1 to 4 and the channels Flair, T1, T1c and T2.
         num_labels: 1 to 9 nested labels that divide the organ.
         num_channels: 1 to 4 contrasts; layouts "pairs", "promise12" and "dicom" hold one.
         progress: None, or a callable that gets (cases done, num_cases) after each case.
 
     Returns:
-        The path to hand to `find_cases`: the cases.csv or the folder.
+        The path to pass to `find_cases`: the cases.csv or the folder.
 
     Raises:
         UsageError: An unknown layout or an argument out of range.
@@ -68,11 +68,11 @@ def write_synthetic(
     """
     folder = Path(folder)
     if layout not in WRITERS:
-        raise UsageError(f"Unknown layout. Expected one of {', '.join(WRITERS)}. Received: layout={layout!r}.")
+        raise UsageError(f"`layout` must be one of {', '.join(WRITERS)}. Received: layout={layout!r}.")
     if layout == "brats15":
         num_labels, num_channels = 4, 4
     if layout in ("pairs", "promise12", "dicom") and num_channels != 1:
-        raise UsageError(f"Layout {layout!r} holds one channel. Received: num_channels={num_channels}.")
+        raise UsageError(f"`num_channels` must be 1 for layout {layout!r}. Received: num_channels={num_channels}.")
     if num_cases < 1 or not 0 <= empty_fraction < 1:
         raise UsageError(
             "`num_cases` must be at least 1 and `empty_fraction` in [0, 1). "

@@ -20,7 +20,7 @@ from mcc_keras.formats.dicom import holds_dicom
 WAY_OUT = "The columns are case, image (or image_FLAIR, image_T1, ...), label, group, part."
 _SUFFIXES = (".csv", ".tsv")
 _COLUMNS = ("case", "image", "label", "group", "part")
-# Other names of the columns; spellings that are almost the same are found as well.
+# Other names of the columns; similar spellings are found by edit distance.
 _OTHER_NAMES = {
     **dict.fromkeys(("id", "case_id", "caseid", "scan_id"), "case"),
     **dict.fromkeys(("scan", "volume", "img", "file"), "image"),
@@ -105,7 +105,7 @@ def _rows(path):
 
 
 def _name(name):
-    """Return the name of a column; those that are read in small letters."""
+    """Return the name of a column; those that are read in lower case."""
     name = name.strip()
     return name.lower() if name.lower() in _COLUMNS else name
 

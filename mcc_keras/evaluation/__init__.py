@@ -1,6 +1,6 @@
 """Scores per case, on the scans' own grids: of a run, or of masks that any program made.
 
-evaluate.py     `evaluate`: the cases of a run or of another data set; seen.py: what the run was trained on
+evaluate.py     `evaluate`: the cases of a run or of another data set; seen.py: cases that the run has seen
 score.py        `score`: two folders of masks, without a run; pairing.py: which belong together
 measures.py     `MEASURES`: every column of every table; lesions.py: connected components
 case.py         the rows and the picture of a case

@@ -67,7 +67,7 @@ def score_case(identity, truth, predicted, *, affine, classes, settings, image=N
         classes: Name → values in the masks.
         settings: `Settings`; its regions are in `classes` already.
         image: Array (x, y, z) to draw under the outlines; by default black.
-        box: `Preprocessing` and `Grid` of a run, for what its box allows at best; the masks hold class indices then.
+        box: `Preprocessing` and `Grid` of a run, for the best Dice in its box; the masks then hold class indices.
 
     Returns:
         `Scored`.

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from mcc_keras.datasets.cases import Case, find_cases, read_image, read_mask
 from mcc_keras.datasets.choices import match_channels
 from mcc_keras.datasets.paths import safe_id
-from mcc_keras.errors import CaseError, UsageError
+from mcc_keras.errors import CaseError, LabelError, UsageError
 from mcc_keras.evaluation.case import Settings, add_regions, score_case
 from mcc_keras.evaluation.measures import TOLERANCE_MM
 from mcc_keras.evaluation.output import refuse_output, write_scores
@@ -26,7 +26,7 @@ from mcc_keras.runs import run as runs
 from mcc_keras.runs.run import read_run
 from mcc_keras.segmentation.segment import segment_volume
 
-_MIB_PER_WORKER = 32  # of scans: a process of its own costs about a second
+_MIB_PER_WORKER = 32  # of scans per process, whose start takes about a second
 _OWN_NAMES = ("train", "validation", "test", runs.LOGS)
 
 
@@ -35,6 +35,8 @@ def evaluate(
     *,
     part="test",
     source=None,
+    affine=None,
+    nonfinite=None,
     largest_component=False,
     tolerance_mm=TOLERANCE_MM,
     smallest_lesion_mm3=0.0,
@@ -55,6 +57,8 @@ def evaluate(
         part: `"train"`, `"validation"` or `"test"`: the part of the run's own data to score. With `source`, which of
             its cases are in the means: `"test"` those that the run has not seen.
         source: Another data set, as for `find_cases`; all of its cases that have a mask are scored.
+        affine: `"sform"` or `"qform"`, used where the two of a NIfTI file disagree; `None`: as for the run's cases.
+        nonfinite: `"error"` refuses NaN and infinite voxels, `"zero"` reads them as 0; `None`: as for the run's cases.
         largest_component: Keep only the largest connected component of each class; no part of the exported graph.
         tolerance_mm: Distance up to which surfaces count as equal in the surface Dice.
         smallest_lesion_mm3: Smaller connected components are not counted as lesions.
@@ -85,7 +89,8 @@ def evaluate(
         raise UsageError(f"`part` must be one of {', '.join(_OWN_NAMES[:3])}. Received: part={part!r}.")
     run = read_run(run)
     classes = _classes(run.task, settings.regions)
-    cases, name = _cases(run, part, source)
+    chosen = {key: value for key, value in {"affine": affine, "nonfinite": nonfinite}.items() if value is not None}
+    cases, name = _cases(run, part, source, chosen)
     inputs = [path for case in cases for path in (*case.images, case.mask)] + ([] if source is None else [source])
     folder = refuse_output(output if output is not None else run.folder / name, inputs=inputs, overwrite=overwrite)
     _check_channels(cases, run)
@@ -111,15 +116,15 @@ def evaluate(
     return scores
 
 
-def _cases(run, part, source):
+def _cases(run, part, source, chosen):
     """Return the cases to score, and a name for them that a folder can have."""
     if source is None:
         seen = run.data.cases.get(part, ())
         if not seen:
             raise UsageError(f"The {part} part of {run.folder} has no cases. Choose another part. Received: {part=}.")
         refuse_changed(seen)
-        return tuple(_case(each, run.task, part) for each in seen), part
-    reading = run.data.reading
+        return tuple(replace(_case(each, run.task, part), **chosen) for each in seen), part
+    reading = run.data.reading | chosen
     found = find_cases(source, labels=run.task.labels, background=run.task.background, **reading)
     cases = (match_channels(case, run.task.channel_names) for case in found if case.mask is not None)
     cases = tuple(replace(case, task=replace(case.task, names=run.task.names)) for case in cases)
@@ -132,7 +137,7 @@ def name_scores(source, folder):
     """Return a name for the scores of another data set that a folder in the run's own folder can have.
 
     Args:
-        source: The data set, by whatever path.
+        source: Path of the data set, absolute or relative.
         folder: The run folder.
 
     Example:
@@ -199,7 +204,7 @@ def _score_all(run, cases, seen, *, by, classes, settings, largest, workers):
             identity |= {by: case.columns.get(by, "")} if by else {}
             identity["note"] = seen[case.case_id].note
             image = read_image(case)
-            truth = read_mask(case, image)
+            truth = _read_truth(case, image)
             mask, _ = segment_volume(segmenter, image, largest_component=largest)
             masks = (truth, _class_indices(mask, run.task))
             first = np.ascontiguousarray(image.array[..., 0])
@@ -211,6 +216,13 @@ def _score_all(run, cases, seen, *, by, classes, settings, largest, workers):
     # A bar on a terminal only (disable=None).
     bar = tqdm(scored, total=len(cases), desc="scoring", unit="case", leave=False, disable=None)
     return {result.rows[0]["case"]: result for result in bar}
+
+
+def _read_truth(case, image):
+    try:
+        return read_mask(case, image)
+    except LabelError as error:
+        raise LabelError(error.path, error.problem, "Save it with the labels of the run.") from None
 
 
 def _workers(cases):

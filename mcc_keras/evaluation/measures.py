@@ -1,7 +1,7 @@
-"""`MEASURES`: what is computed for each class of each case, in one table.
+"""`MEASURES`: the measures of each class of each case, in one table.
 
 The table is the only source of the columns of `scores.csv`, of the terminal's table, of the page and of the README. A
-class of a case has one of four outcomes, and `Measure.empty` says what a measure gives for each of them:
+class of a case has one of four outcomes, and `Measure.empty` gives the value of a measure for each of them:
 
 | truth   | prediction | outcome         |
 |---------|------------|-----------------|
@@ -30,7 +30,7 @@ TOLERANCE_MM = 2.0
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Comparison:
-    """Truth and prediction of one class in one case; what measures share is computed once, when it is first needed.
+    """Truth and prediction of one class in one case; values that measures share are computed once, on demand.
 
     Args:
         truth: Boolean array (x, y, z).
@@ -82,7 +82,7 @@ class Comparison:
 
     @property
     def voxel_mm3(self):
-        """Volume of a voxel."""
+        """Volume of one voxel."""
         return abs(float(np.linalg.det(self.affine[:3, :3])))
 
     @functools.cached_property
@@ -142,7 +142,7 @@ class Measure:
 
 
 def outcome_of(counts):
-    """Return which of `OUTCOMES` the counts of a class are."""
+    """Return the one of `OUTCOMES` that the counts of a class belong to."""
     if counts.tp + counts.fn:
         return SCORED if counts.tp + counts.fp else MISSED
     return FALSE_ALARM if counts.fp else CORRECTLY_EMPTY

@@ -12,7 +12,7 @@ from mcc_keras.files import refuse_impossible_output, refuse_output_that_is_inpu
 from mcc_keras.publishing import replaced_folder
 from mcc_keras.reporting.plain import cell
 
-COMMAND = "scores"  # evaluate and score may replace what the other wrote
+COMMAND = "scores"  # evaluate and score may replace the output of each other
 
 
 def refuse_output(folder, *, inputs, overwrite):

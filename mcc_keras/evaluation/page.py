@@ -127,7 +127,7 @@ def _case_table(scores, anchors):
 
 
 def _case(case_id, scores, *, picture, anchor):
-    """Every measure of a case, and its picture, behind one line."""
+    """Every measure of a case and its picture, collapsed to one line."""
     rows = [row for row in scores if row["case"] == case_id]
     lines = [
         (measure.head, measure.unit or None, *(None if row[name] is None else measure.text(row[name]) for row in rows))
@@ -151,7 +151,7 @@ def _caption(case_id, scores):
 
 
 def _measures():
-    """What every column means, and what it is where a mask is empty."""
+    """Definition of every column, and its value for empty masks."""
 
     def rule(measure, outcome):
         if outcome not in measure.empty:

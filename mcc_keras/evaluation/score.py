@@ -28,11 +28,11 @@ from mcc_keras.evaluation.page import build_score_page
 from mcc_keras.evaluation.pairing import find_pairs
 from mcc_keras.evaluation.scores import Scores, Summary, summarize_rows
 from mcc_keras.task import Task
-from mcc_keras.volumes import Volume, read_volume, reordered_like
+from mcc_keras.volumes import Volume, read_mask_file, read_volume, reordered_like
 
 NO_PREDICTION = "no prediction"
 MISSING = ("empty", "error")
-_MIB_PER_WORKER = 4  # of masks on disk: a process of its own costs about a second
+_MIB_PER_WORKER = 4  # of masks on disk per process, whose start takes about a second
 
 
 def score(
@@ -44,6 +44,7 @@ def score(
     background=(0,),
     regions=None,
     images=None,
+    affine=None,
     missing="empty",
     tolerance_mm=TOLERANCE_MM,
     smallest_lesion_mm3=0.0,
@@ -64,6 +65,7 @@ def score(
         regions: Merged labels that are scored as well, as `{"whole": (1, 2, 4)}`; the values of names that the data
             set declares may be left empty.
         images: Folder of scans to draw under the outlines.
+        affine: `"sform"` or `"qform"`, used where the two of a NIfTI file disagree.
         missing: `"empty"`: a case without prediction counts as an empty mask; `"error"` refuses it.
         tolerance_mm: Distance up to which surfaces count as equal in the surface Dice.
         smallest_lesion_mm3: Smaller connected components are not counted as lesions.
@@ -105,9 +107,10 @@ def score(
         way_out = 'Or count it as an empty mask with missing="empty".'
         raise_all(CaseError(name, "expected a prediction, found none", way_out) for name in absent)
     workers = _workers(found.pairs) if workers is None else workers
-    task = _task(found, labels, tuple(background), workers)
+    task = _task(found, labels, tuple(background), affine=affine, workers=workers)
     settings, classes = _regions(settings, regions, task, found.declared)
-    results = _score_all(found.pairs, task, classes=classes, settings=settings, by=by, workers=workers)
+    options = {"affine": affine, "classes": classes, "settings": settings, "by": by}
+    results = _score_all(found.pairs, task, workers=workers, **options)
     summary = Summary(
         scored=Path(truth).resolve().name,
         source=str(truth),
@@ -132,10 +135,10 @@ def _check_column(pairs, by):
         raise UsageError(f"`by` must be a column of the table. Received: by={by!r}. {there}")
 
 
-def _task(found, labels, background, workers):
+def _task(found, labels, background, *, affine, workers):
     """Return the `Task`: the labels that were chosen, or every one of the true masks."""
     if labels is None:
-        several = _parallel(_labels_of, [pair.truth for pair in found.pairs], workers, desc="labels")
+        several = _parallel(_labels_of, [(pair.truth, affine) for pair in found.pairs], workers, desc="labels")
         values = sorted({label for some in several for label in some} - set(background))
         if not values:
             raise LabelError(found.pairs[0].truth, "expected labels in the true masks, found none", "Choose labels.")
@@ -159,8 +162,8 @@ def _regions(settings, regions, task, declared):
     return settings, add_regions(own, named, labels=indices)
 
 
-def _score_all(pairs, task, *, classes, settings, by, workers):
-    jobs = [(pair, task, classes, settings, by) for pair in pairs]
+def _score_all(pairs, task, *, workers, **options):
+    jobs = [(pair, task, options) for pair in pairs]
     results = []
     for result, texts in _parallel(_score_pair, jobs, workers, desc="scoring"):
         for text in texts:
@@ -175,20 +178,22 @@ def _parallel(function, jobs, workers, *, desc):
     return list(tqdm(found, total=len(jobs), desc=desc, unit="case", disable=None, leave=False))
 
 
-def _labels_of(path):
-    return tuple(count_labels(whole_labels(read_volume(path))))
+def _labels_of(job):
+    path, affine = job
+    return tuple(count_labels(whole_labels(read_mask_file(path, affine=affine))))
 
 
 def _score_pair(job):
-    """Score one pair; what is worth a warning comes back as text, since warnings of processes are lost."""
-    pair, task, classes, settings, by = job
+    """Score one pair; warnings are returned as text, since those of worker processes are lost."""
+    pair, task, options = job
+    affine, by = options["affine"], options["by"]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        truth = read_volume(pair.truth)
+        truth = read_mask_file(pair.truth, affine=affine)
         case = Case(pair.case_id, (), pair.truth, task=task)
         true = _checked_classes(truth, case, "the truth")
-        predicted = np.zeros(truth.shape, np.uint8) if pair.prediction is None else _classes_on(truth, pair, case)
-        image = _picture_image(pair, truth)
+        predicted = _classes_on(truth, pair, case, affine)
+        image = _picture_image(pair, truth, affine)
     identity = {"case": pair.case_id, "group": pair.group or pair.case_id}
     identity |= {by: pair.columns.get(by, "")} if by else {}
     identity["note"] = NO_PREDICTION if pair.prediction is None else ""
@@ -197,15 +202,17 @@ def _score_pair(job):
         true,
         predicted,
         affine=truth.affine,
-        classes=classes,
-        settings=settings,
+        classes=options["classes"],
+        settings=options["settings"],
         image=image,
     )
     return result, [str(each.message) for each in caught]
 
 
-def _classes_on(truth, pair, case):
-    stored = read_volume(pair.prediction)
+def _classes_on(truth, pair, case, affine):
+    if pair.prediction is None:
+        return np.zeros(truth.shape, np.uint8)
+    stored = read_mask_file(pair.prediction, affine=affine)
     volume = reordered_like(stored, truth, within=NEAR_GRID)
     if volume is not stored:
         warnings.warn(f"{pair.prediction}: stored in another order of axes than {pair.truth}; reordered.", stacklevel=2)
@@ -224,19 +231,20 @@ def _checked_classes(volume, case, what):
         raise LabelError(
             volume.path,
             f"expected labels {', '.join(map(str, known))} in {what}, found also {', '.join(map(str, other[:5]))}",
-            "Choose the labels to score, or name what is background.",
+            "Choose the labels to score, or declare the others as background.",
         )
     return to_classes(labels, case)
 
 
-def _picture_image(pair, truth):
+def _picture_image(pair, truth, affine):
     if pair.image is None:
         return None
     if isinstance(pair.image, Case) and len(pair.image.task.channel_names) > 1:
-        volume = read_image(pair.image)
+        volume = read_image(dataclasses.replace(pair.image, affine=affine))
         volume = Volume(volume.array[..., 0], volume.affine, volume.path)
     else:
-        volume = read_volume(pair.image.images[0] if isinstance(pair.image, Case) else pair.image, nonfinite="zero")
+        path = pair.image.images[0] if isinstance(pair.image, Case) else pair.image
+        volume = read_volume(path, affine=affine, nonfinite="zero")
     volume = reordered_like(volume, truth, within=NEAR_GRID)
     compare_grids(volume, truth, "scan")
     return np.asarray(volume.array, np.float32)

@@ -231,7 +231,7 @@ def describe(summary):
 
 
 def describe_class(group):
-    """Return in a sentence what the summary of a class holds.
+    """Return the summary of a class as a sentence.
 
     Args:
         group: `ClassSummary`.
@@ -242,7 +242,7 @@ def describe_class(group):
     if group.with_organ:
         dice = group.measures["dice"]
         interval = "" if dice.low is None else f" (95 % CI {dice.low:.3f} to {dice.high:.3f})"
-        text += f"mean Dice {dice.mean:.3f}{interval} over {_cases(group.with_organ)} that hold it, "
+        text += f"mean Dice {dice.mean:.3f}{interval} over {_cases(group.with_organ)} with it, "
         text += f"{group.missed} missed altogether."
     else:
         text += "no case holds it."
@@ -284,5 +284,5 @@ def _cases(count):
 
 
 def column_names(rows):
-    """Return the columns of scores.csv: what identifies a row, then every measure."""
+    """Return the columns of scores.csv: the identity of a row, then every measure."""
     return [name for name in rows[0] if name not in MEASURES] + list(MEASURES)

@@ -1,7 +1,7 @@
 """Cases that a run has seen: no training case is scored as unseen.
 
-Cases are recognized by the SHA-256 of their image files and by their patients, whatever they are called and wherever
-they lie.
+Cases are recognized by the SHA-256 of their image files and by their patients, independent of names and
+folders.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from mcc_keras.records.sources import HEADERS, hash_files, source_files
 
 TRAINED, CHOSE = "trained on", "chose the epoch"
 NOTES = {"train": TRAINED, "validation": CHOSE}
-# The note of the cases that a part asks for, and what text and page say about their means.
+# The note of the cases of a requested part, and the warning about their means in text and page.
 WANTED = {"train": TRAINED, "validation": CHOSE}
 WARNINGS = {
     "train": "These are training cases: the network has seen their masks, so the scores say nothing about new scans.",
@@ -23,11 +23,11 @@ _NO_VOXELS = (*HEADERS, ".hdr", ".hdr.gz")
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What a run saw of one case.
+    """Whether a run has seen a case.
 
     Args:
         kind: `TRAINED`, `CHOSE`, or empty for nothing.
-        detail: How it is known.
+        detail: The reason.
     """
 
     kind: str = ""
@@ -40,7 +40,7 @@ class Seen:
 
 
 def find_seen(cases, data, *, workers=None):
-    """Return what a run saw of each case: case id → `Seen`.
+    """Return case id → `Seen`: whether a run has seen the case.
 
     A case was seen if one of its image files is one of a training or validation case, or if its patient is one of
     theirs. Patients count where the data set names them; where a case is its own patient, an equal name is no proof.

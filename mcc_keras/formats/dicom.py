@@ -43,7 +43,7 @@ def holds_dicom(folder):
 def read_series(folder, *, max_voxels, max_ratio):
     """Return the voxels `(x, y, z)` and the affine to RAS+ millimetres of the one series in a folder.
 
-    Voxels are the stored values times the rescale slope plus the intercept, whatever a display would make of them.
+    Voxels are the stored values times the rescale slope plus the intercept, whatever the display settings.
 
     Raises:
         VolumeError: No DICOM files, several series, colors, several frames per file, or a file that is no slice.

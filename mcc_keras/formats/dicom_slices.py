@@ -65,7 +65,7 @@ class Slice:
 
     @property
     def kind(self):
-        """What to call the file in a message."""
+        """Name of the file in messages."""
         return f"{self.tags['modality'] or 'no modality'}{' localizer' if self.localizer else ''}"
 
 
@@ -167,7 +167,7 @@ def _as_stored(array, one):
     if one.tags["display"] != "MONOCHROME1":
         return array
     bits, signed = int(_number(one.tags["bits"], 16)), one.tags["signed"] == "1"
-    largest_and_smallest = -1 if signed else (1 << bits) - 1  # of the stored values, added up
+    largest_and_smallest = -1 if signed else (1 << bits) - 1  # in units of stored values
     slope, intercept = _number(one.tags["slope"], 1.0) or 1.0, _number(one.tags["intercept"])
     return (slope * largest_and_smallest + 2 * intercept - array.astype(np.float64)).astype(array.dtype)
 

@@ -41,7 +41,7 @@ def read_tags(path):
 
 
 def ends_in_zeros(path):
-    """Whether a DICOM file goes on with a mebibyte of zeros behind its elements: GDCM parses each byte, for hours."""
+    """Whether a mebibyte of zeros follows the elements of a DICOM file: GDCM would parse them for hours."""
     with open(path, "rb") as file:
         _to_first_element(file)
         for _ in _walk(file, last_group=0xFFFF):

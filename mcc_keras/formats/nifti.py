@@ -1,6 +1,6 @@
-"""NIfTI files: what a header promises, the voxels behind it or beside it, and how a file is written.
+"""NIfTI files: header, voxels (in the same file or beside it), and writing.
 
-nibabel parses the header, but what it promises is checked before memory is allocated for it.
+nibabel parses the header; sizes are checked before memory is allocated for them.
 """
 
 import gzip
@@ -16,7 +16,7 @@ from mcc_keras.formats.streams import WHOLE, inside, open_stream, refuse_huge
 nib = lazy.load("nibabel")
 
 _HEADER_BYTES = {348: "Nifti1Header", 540: "Nifti2Header"}
-# Where the magic stands and what it is in a single file; a pair has "i" for "+".
+# Offset of the magic and its value in a single file; a pair has "i" instead of "+".
 _MAGIC = {"Nifti1Header": (344, b"n+1\0"), "Nifti2Header": (4, b"n+2\0\r\n\x1a\n")}
 # Codes of the NIfTI standard: integers of 8 to 64 bits, float32 and float64. Complex and color voxels are refused.
 _DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
@@ -58,13 +58,13 @@ def parse_header(head, path, *, single):
         problem = f"expected the NIfTI magic {expected if single else pair!r}, found {found!r}"
         raise VolumeError(path, problem, "Save the scan as NIfTI, NRRD or MetaImage.")
     header = getattr(nib, kind)(bytes(head[:size]), endianness=endianness, check=False)
-    # The handedness of the qform: the standard takes 0 as 1, and NIfTI's own library whatever is not negative.
+    # The handedness of the qform: 0 means 1 in the standard, and so does any value that is not negative in nifti1_io.
     header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1
     return header
 
 
 def stored_shape(header, path):
-    """Return the shape that a header promises, as Python integers."""
+    """Return the shape in a header, as Python integers."""
     rank = int(header["dim"][0])
     if not 1 <= rank <= 7:
         raise VolumeError(path, f"expected 1 to 7 dimensions, found {rank}", WHOLE)
@@ -72,7 +72,7 @@ def stored_shape(header, path):
 
 
 def stored_dtype(header, path):
-    """Return the dtype that a header promises, in the file's byte order."""
+    """Return the dtype in a header, in the file's byte order."""
     code, bits = int(header["datatype"]), int(header["bitpix"])
     if code not in _DTYPES:
         problem = f"expected integer or real voxels, found data type {code}"

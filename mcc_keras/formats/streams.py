@@ -21,7 +21,7 @@ _DEFLATE_LIMIT = 1032  # deflate cannot compress further, so a header that promi
 _RATIO_FREE_VOXELS = 1 << 29  # an empty mask of 512 x 512 x 2048 voxels compresses a thousandfold
 _TAIL_BYTES = 1 << 30  # what may follow the voxels in a stream
 _PADDING = bytes(1 << 20)
-_MOST_PADDING = 64 << 20  # tapes fill their blocks with zeros; a sparse file has no end of them
+_MOST_PADDING = 64 << 20  # tape archives are padded with zeros; a sparse file may have endless ones
 _UNKNOWN_FLAGS = 0b11100000  # bits of a gzip header that the standard (RFC 1952) reserves
 _UNCOMPRESSED = "Save it uncompressed, or read it in Python with a larger max_ratio."
 
@@ -170,9 +170,9 @@ class Gzip:
 
 
 def inflate(file, size):
-    """Yield what the gzip data of a file holds, at most `size` bytes at a time; accepts what `gzip -t` accepts.
+    """Yield the decompressed gzip data of a file, at most `size` bytes at a time; strict as `gzip -t`.
 
-    The data begin where the file stands and end with the file. The decoder compares the checksum and the length of
+    The data begin at the file position and end with the file. The decoder compares the checksum and the length of
     every member. Zeros may follow the last one, nothing else.
     """
     rest = file.read(_PIECE)
@@ -211,7 +211,7 @@ def _after_zeros(rest, file):
 
 
 def inflate_zlib(file, size):
-    """Yield what the zlib stream holds that begins where the file stands, at most `size` bytes at a time."""
+    """Yield the decompressed zlib stream at the position of the file, at most `size` bytes at a time."""
     decoder, piece = zlib.decompressobj(), b""
     while not decoder.eof:
         piece = decoder.unconsumed_tail or file.read(_PIECE)

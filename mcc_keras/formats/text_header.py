@@ -1,4 +1,4 @@
-"""What MetaImage and NRRD share: a header of text lines, and the voxels behind it or in a file beside it.
+"""Common code of MetaImage and NRRD: a header of text lines, and the voxels after it or in a file beside it.
 
 Both are read here, with NumPy, because the native readers follow a data file wherever it is, allocate memory for any
 size, accept a compressed stream whose checksum is wrong, and crash on damaged headers.
@@ -36,11 +36,11 @@ _UNITS |= {
 
 @dataclass(frozen=True)
 class Stored:
-    """Where the voxels are and how they are stored.
+    """Location and encoding of the voxels.
 
     Args:
         shape: Sizes in the order of the file, the fastest axis first.
-        dtype: Of a voxel, in the byte order of the file.
+        dtype: Type of a voxel, in the byte order of the file.
         packing: `"raw"`, `"zlib"`, `"gzip"` or `"text"`.
         data: The file that holds them.
         offset: Byte of that file where they begin; -1 where they are its last bytes.

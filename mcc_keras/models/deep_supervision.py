@@ -60,7 +60,7 @@ class DeeplySupervised(keras.Model):
     def __call__(self, *args, **kwargs):
         if any(isinstance(value, keras.KerasTensor) for value in keras.tree.flatten((args, kwargs))):
             warnings.warn(
-                f"Deep supervision is off where a network becomes part of another model: name={self.name!r}. Compile "
+                f"The deep supervision of {self.name!r} is off where it becomes part of another model. Compile "
                 "and fit the network itself, or build it with deep_supervision=False.",
                 stacklevel=2,
             )

@@ -2,9 +2,9 @@
 
 dataset.py      `load_dataset`
 parse.py        one record inside the graph
-order.py        the case at each place of an epoch
-patches.py      `Patches`: which boxes of a volume are drawn
-cache.py        where records are read from
+order.py        the order of the cases in an epoch
+patches.py      `Patches`: the boxes to draw from a volume
+cache.py        copies of the records in memory or on disk
 throughput.py   volumes per second and the share of waiting
 """
 

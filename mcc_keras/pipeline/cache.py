@@ -19,7 +19,7 @@ from mcc_keras.records.example import FRAME, frame_record
 from mcc_keras.records.manifest import Record
 
 CACHES = (None, "memory", "disk", "auto")
-SHARE = 0.5  # of what is free, at most; the rest is for the network and for what is in flight
+SHARE = 0.5  # of the free bytes, at most; the rest is for the network and for batches in flight
 
 
 def open_records(manifest, part, *, cache=None):
@@ -32,7 +32,7 @@ def open_records(manifest, part, *, cache=None):
         part: Name of the part.
         cache: `None` reads the shards each time. `"memory"` and `"disk"` copy the part first, uncompressed, `"disk"`
             into a temporary folder that is removed when the process ends. `"auto"` is memory if the copy takes no more
-            than half of what is free; else, of compressed records, disk on the same condition; else `None`.
+            than half of the free memory; else, of compressed records, disk on the same condition; else `None`.
 
     Raises:
         EnvironmentFailure: The copy would take more than half of the free memory or disk, or cannot be written.
@@ -49,13 +49,13 @@ def open_records(manifest, part, *, cache=None):
 
 
 def choose_cache(cache, needed, *, free, compressed):
-    """Return `"memory"`, `"disk"` or `None`: what `"auto"` stands for, or what was asked for, if it fits.
+    """Return `"memory"`, `"disk"` or `None`: the choice of `"auto"`, or the requested cache, if it fits.
 
     Args:
         cache: One of `CACHES`.
         needed: Bytes of the copy.
         free: Dict of the free bytes in `"memory"` and on `"disk"`.
-        compressed: Whether the records are; a copy on disk of others is no faster.
+        compressed: Whether the records are; a copy on disk of uncompressed ones is no faster.
 
     Example:
 
@@ -63,18 +63,20 @@ def choose_cache(cache, needed, *, free, compressed):
     'disk'
     """
     if cache not in CACHES:
-        raise UsageError(f"Expected one of {', '.join(map(repr, CACHES))}. Received: cache={cache!r}.")
+        raise UsageError(f"`cache` must be one of {', '.join(map(repr, CACHES))}. Received: cache={cache!r}.")
     if cache == "auto":
         kinds = ("memory", "disk") if compressed else ("memory",)
         return next((kind for kind in kinds if needed <= SHARE * free[kind]), None)
     if cache is not None and needed > SHARE * free[cache]:
-        problem = f"a copy of the records takes {needed:,} bytes, more than half of the {free[cache]:,} that are free"
-        raise EnvironmentFailure(f"cache={cache!r}: {problem}. Choose 'auto', which takes what fits.")
+        raise EnvironmentFailure(
+            f"`cache` must fit into half of the {free[cache]:,} free bytes. Received: cache={cache!r}, which takes "
+            f"{needed:,} bytes. Use cache='auto', which takes what fits."
+        )
     return cache
 
 
 def estimate_bytes(manifest, part):
-    """Return how many bytes the uncompressed records of a part take; of compressed ones, the most they can take."""
+    """Return the bytes of the uncompressed records of a part; for compressed ones, an upper bound."""
     if not manifest.compression:
         return sum(record.bytes for record in manifest.records(part))
     x, y, z, channels = manifest.image_shape

@@ -1,7 +1,7 @@
 """Where the patches of a volume are centered, drawn inside the graph.
 
-A patch is known by the point at its center. An `Augmentation` follows that point to where it moves it and computes only
-the voxels of the patch: those of the whole deformed volume. A rotated patch shows the anatomy around it instead of
+A patch is identified by the point at its center. An `Augmentation` follows that point to where it moves it and computes
+only the voxels of the patch: those of the whole deformed volume. A rotated patch shows the anatomy around it instead of
 padding, and a patch around foreground still holds it after the deformation.
 
 Contract: mask integer (x, y, z, 1); points float32 (3,); corner integer (3,); seed integer (2,).
@@ -41,7 +41,7 @@ def random_corner(seed, size, shape):
 
 
 def foreground_by_voxel(mask, classes):
-    """Return a function seed → (is there any, voxel): uniform over the foreground voxels."""
+    """Return a function seed → (whether there is foreground, voxel): uniform over the foreground voxels."""
     return _chooser(_inside(mask, 1, classes), mask.shape)
 
 
@@ -60,7 +60,7 @@ def foreground_by_class(mask, classes):
 
 
 def pad(volume, size, *, value=None):
-    """Return the volume made at least as large as `size`, on both sides, with the value, or the lowest of each channel.
+    """Pad the volume on both sides to at least `size`, with the value or the lowest value of each channel.
 
     Example:
 

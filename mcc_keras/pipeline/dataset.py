@@ -23,8 +23,8 @@ from mcc_keras.pipeline.patches import Patches
 from mcc_keras.records.manifest import Manifest, read_manifest
 from mcc_keras.seeds import check_seed
 
-PREFETCH = 2  # batches made ahead
-MOST_CALLS = 16  # volumes that are augmented at a time, at most: each is held in memory
+PREFETCH = 2  # batches prefetched
+MOST_CALLS = 16  # most volumes augmented at a time, each of which is held in memory
 
 
 def load_dataset(
@@ -49,7 +49,7 @@ def load_dataset(
         work: Folder that `write_tfrecords` wrote, or its `Manifest`, so that several data sets read one set even if
             `work` gets another in between.
         part: `"train"`, `"validation"` or `"test"`.
-        batch_size: Volumes, or patches, a batch; the last batch of an epoch may be smaller.
+        batch_size: Volumes, or patches, per batch; the last batch of an epoch may be smaller.
         augment: `True` (the default `Augmentation`), `False`, a preset's name, or an `Augmentation`.
         seed: Whole number from 0 to 2³² − 1: of order, patches and augmentation.
         shuffle: New order in every epoch; `None` means for the training part only.
@@ -58,16 +58,16 @@ def load_dataset(
         balance: `"class"` draws for each place in an epoch first a class, then one of the cases that hold it, each with
             equal probability; cases without foreground are one more class. A dict case id → group does so with any
             groups, such as data sets or a column: `{case.case_id: case.columns["site"] for case in cases}`.
-        cases_per_epoch: Cases an epoch; `None` is as many as there are. Shuffled epochs go on where the last one
+        cases_per_epoch: Cases per epoch; `None` is the number of cases. Shuffled epochs go on where the last one
             stopped, so that all cases come equally often.
         drop_remainder: Leave out a last batch that is smaller, for a fixed batch axis.
-        ignore_class: Number of the last class, whose voxels shall not count: give it a place of its own with
+        ignore_class: Number of the last class, whose voxels are ignored: make it a class of its own with
             `find_cases(…, labels=(1, 2, 255))`, which makes 255 class 3. A third element then holds the weight of each
-            voxel, 1 or 0, and the class is background in the mask. Ours and Keras' losses take such weights.
+            voxel, 1 or 0, and the class is background in the mask. Losses of Keras and of this package take these.
         cache: Where records are read from: `None`, the shards; `"memory"` or `"disk"`, a copy that is uncompressed and
-            not augmented; `"auto"`, memory if the copy takes at most half of what is free, else, of compressed records,
-            disk on the same condition, else the shards.
-        num_parallel_calls: Volumes that are augmented at a time; `None` is one a core, 16 at most. It changes no batch.
+            not augmented; `"auto"`, memory if the copy takes at most half of the free bytes, else, for compressed
+            records, disk on the same condition, else the shards.
+        num_parallel_calls: Volumes augmented at a time; `None` is one per core, at most 16. It changes no batch.
 
     Returns:
         Dataset of (image, mask). image: float32 (batch, x, y, z, channels). mask: (batch, x, y, z, 1), float32 0 or 1
@@ -166,7 +166,7 @@ def load_dataset(
 
 
 def fixed_options():
-    """Return `tf.data.Options` under which TensorFlow tunes nothing while a data set is read.
+    """Return `tf.data.Options` without TensorFlow's autotuning.
 
     Its tuning thread has nothing to tune here, and where it is on, the end of a pass now and then waits for the thread
     to wake: after 10 seconds, 20, 41 and so on from the start of the pass.
@@ -177,13 +177,13 @@ def fixed_options():
 
 
 class _Maker:
-    """From a serialized record to what a batch is made of: one (image, mask), or patches stacked."""
+    """Map a serialized record to the elements of a batch: one (image, mask), or stacked patches."""
 
     def __init__(self, manifest, seed, policy, *, patches, ignore_class):
         classes = len(manifest.task.labels)
         if ignore_class is not None and not (ignore_class == classes > 1):
             last = f"the last of several foreground classes, here {classes}" if classes > 1 else "None for one class"
-            raise UsageError(f"Expected {last}. Received: ignore_class={ignore_class!r}.")
+            raise UsageError(f"`ignore_class` must be {last}. Received: ignore_class={ignore_class!r}.")
         self.shape, self.compression = manifest.image_shape, manifest.compression
         self.seed, self.policy, self.patches, self.ignore_class = seed, policy, patches, ignore_class
         self.classes = classes - (ignore_class is not None)
@@ -242,10 +242,10 @@ def _take_turns(*parts):
 
 def _check(part, **counts):
     if part not in PARTS:
-        raise UsageError(f"Expected a part: one of {', '.join(PARTS)}. Received: part={part!r}.")
+        raise UsageError(f"`part` must be one of {', '.join(PARTS)}. Received: part={part!r}.")
     for name, value in counts.items():
         optional = name != "batch_size"
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if not (whole and value > 0 or optional and value is None):
             expected = "a positive integer or None" if optional else "a positive integer"
-            raise UsageError(f"Expected {expected}. Received: {name}={value!r}.")
+            raise UsageError(f"`{name}` must be {expected}. Received: {name}={value!r}.")

@@ -1,4 +1,4 @@
-"""Which case comes at which place of an epoch: a pure function of seed and epoch, so that a rerun and a resume agree.
+"""The order of the cases in an epoch: a pure function of seed and epoch, so that a rerun and a resume agree.
 
 Contract: case numbers int64; seed an integer; epoch an int64 scalar tensor; everything runs inside a TensorFlow graph.
 """
@@ -14,7 +14,7 @@ _BALANCE = -1  # folded into the seed of balanced draws; the draws of a case fol
 
 
 def order_cases(seed, epoch, *, num_cases, length, shuffle, groups=None):
-    """Return the case at each place of an epoch, and how often it came in that epoch before.
+    """Return the case at each position of an epoch, and how often it occurred in that epoch before.
 
     With groups: a group, then one of its cases, each with equal probability. Else with shuffle: the epochs walk over an
     endless row of permutations, so that no case comes again before all others came, whatever the length of an epoch.
@@ -23,8 +23,8 @@ def order_cases(seed, epoch, *, num_cases, length, shuffle, groups=None):
     Args:
         seed: Integer.
         epoch: Number of the epoch.
-        num_cases: Cases there are.
-        length: Cases an epoch.
+        num_cases: Number of cases.
+        length: Cases per epoch.
         shuffle: Another order in every epoch.
         groups: Sequences of case numbers; a case may be in several.
 
@@ -47,7 +47,7 @@ def order_cases(seed, epoch, *, num_cases, length, shuffle, groups=None):
 
 
 def count_earlier(cases):
-    """Return for each entry of an int64 vector how many equal ones stand before it.
+    """Return for each entry of an int64 vector the number of equal entries before it.
 
     Example:
 
@@ -85,11 +85,12 @@ def named_groups(balance, case_ids):
     [[0, 2], [1]]
     """
     if not isinstance(balance, Mapping):
-        raise UsageError(f"Expected None, 'class' or a dict case id → group. Received: balance={balance!r}.")
+        raise UsageError(f"`balance` must be None, 'class' or a dict case id → group. Received: balance={balance!r}.")
     missing = [case_id for case_id in case_ids if case_id not in balance]
     if missing:
         shown = ", ".join(missing[:5])
-        raise UsageError(f"Expected a group for each case. Received: balance without {len(missing)} of them ({shown}).")
+        rule = "`balance` must give a group to each case."
+        raise UsageError(f"{rule} Received: balance without {len(missing)} of them ({shown}).")
     members = {}
     for number, case_id in enumerate(case_ids):
         members.setdefault(balance[case_id], []).append(number)

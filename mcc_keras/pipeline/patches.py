@@ -12,7 +12,7 @@ OVERSIZES = ("pad", "error")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Patches:
-    """Which patches are drawn from a volume.
+    """Settings of the patches drawn from a volume.
 
     Args:
         size: (x, y, z) in voxels; one integer means a cube.

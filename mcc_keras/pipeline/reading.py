@@ -1,4 +1,4 @@
-"""Records read inside the graph, by their places in the shards; the checksum of each is compared on every read."""
+"""Records read inside the graph, by their positions in the shards; the checksum of each is compared on every read."""
 
 import contextlib
 
@@ -8,7 +8,7 @@ from mcc_keras.errors import DataError, RecordError, raise_all
 from mcc_keras.records.damage import AGAIN
 from mcc_keras.records.example import FRAME, frame_record
 
-_UNBUFFERED = 0  # a record is read with one call, without a copy through a buffer
+_UNBUFFERED = 0  # each record is read with one call, without a buffer
 _ERRORS = (
     tf.errors.DataLossError,
     tf.errors.FailedPreconditionError,
@@ -27,14 +27,14 @@ def record_reader(records, *, keep=None):
 
     Args:
         records: `Record`s.
-        keep: Something to keep alive as long as the function is.
+        keep: Object to keep alive as long as the function.
     """
     _, paths, positions, _ = zip(*records, strict=True)
     starts = tf.constant([position - FRAME[0] for position in positions], tf.int64)
     paths = tf.constant(paths)
 
     def read(case):
-        # `tf.data.TFRecordDataset` begins at the first byte of a file; its operation begins anywhere.
+        # `tf.data.TFRecordDataset` starts at the first byte of a file; its operation takes an offset.
         shard = tf.raw_ops.TFRecordDatasetV2(
             filenames=paths[case],
             compression_type="",
@@ -42,7 +42,7 @@ def record_reader(records, *, keep=None):
             byte_offsets=starts[case],
         )
         record = tf.data.experimental.from_variant(shard, tf.TensorSpec((), tf.string)).take(1)
-        return record.apply(tf.data.experimental.assert_cardinality(1))  # a shard that ends before it is no error
+        return record.apply(tf.data.experimental.assert_cardinality(1))  # a shard may end before the offset
 
     read.keep = keep
     return read
@@ -75,7 +75,7 @@ def record_errors(manifest):
 
 
 def find_damaged(manifest):
-    """Return a `RecordError` for each record of a `Manifest` that is not as it was written."""
+    """Return a `RecordError` for each record of a `Manifest` that has changed since it was written."""
     problems = []
     for part, count in manifest.counts.items():
         for record in manifest.records(part) if count else ():

@@ -1,7 +1,7 @@
-"""How fast a data set delivers, and how long a step waits for it.
+"""Volumes per second of a data set, and the time that a step waits for it.
 
-Waiting is the time from asking for a batch to having it. Where network and pipeline share the cores it is not all that
-the pipeline costs: a step that computes beside it is slower, too; `benchmarks/pipeline.py` compares whole epochs.
+Waiting is the time from the request of a batch to its arrival. Where network and pipeline share the cores, the pipeline
+also slows the step itself, which waiting does not show; `benchmarks/pipeline.py` compares whole epochs.
 """
 
 import dataclasses
@@ -15,12 +15,12 @@ from mcc_keras.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class Throughput:
-    """What was measured.
+    """Result of `measure_throughput`.
 
     Args:
         steps: Batches.
         volumes: Volumes (or patches) in them.
-        seconds: Time of all steps, the waiting included.
+        seconds: Time of all steps, including the waiting.
         seconds_waiting: Of these, the time spent waiting for a batch.
 
     Example:
@@ -36,7 +36,7 @@ class Throughput:
 
     @property
     def volumes_per_second(self):
-        """Volumes a second."""
+        """Volumes per second."""
         return self.volumes / self.seconds if self.seconds else 0.0
 
     @property
@@ -67,15 +67,15 @@ class Throughput:
 
 
 def measure_throughput(dataset, *, step=None, step_seconds=None, steps=None, warm_up=1):
-    """Measure how many volumes a second a data set delivers and what share of a step is spent waiting for it.
+    """Measure the volumes per second of a data set and the share of a step spent waiting for it.
 
     Args:
         dataset: Data set of batches, from `load_dataset` for example.
-        step: What is done with a batch, called with its parts, such as `model.train_on_batch`.
-        step_seconds: Instead, the time that a step takes elsewhere, on a GPU for example; it is slept.
-            With neither, nothing is done with a batch: all time is waiting, and the rate is the fastest there is.
+        step: Callable that gets the parts of a batch, such as `model.train_on_batch`.
+        step_seconds: Duration of a step elsewhere, on a GPU for example, which is simulated by sleeping. With neither,
+            batches are discarded: all time is waiting, and the rate is the highest possible.
         steps: Batches to measure; `None` is one pass. More than a pass begins the next.
-        warm_up: Batches before, which are not counted: the first compiles and fills the queues.
+        warm_up: Batches before the measurement: the first compiles and fills the queues.
 
     Returns:
         `Throughput`.
@@ -88,15 +88,15 @@ def measure_throughput(dataset, *, step=None, step_seconds=None, steps=None, war
     """
     for name, value, least in (("steps", steps, 1), ("warm_up", warm_up, 0)):
         if value is not None and not (isinstance(value, int | np.integer) and value >= least):
-            raise UsageError(f"Expected an integer of at least {least}. Received: {name}={value!r}.")
+            raise UsageError(f"`{name}` must be an integer of at least {least}. Received: {name}={value!r}.")
     if step is not None and step_seconds is not None:
-        raise UsageError(f"Expected step or step_seconds, received both: step={step}, step_seconds={step_seconds}.")
+        raise UsageError(f"Give `step` or `step_seconds`, not both. Received: {step=}, {step_seconds=}.")
     if step_seconds is not None and not (np.isreal(step_seconds) and 0 <= step_seconds < np.inf):
-        raise UsageError(f"Expected seconds of at least 0. Received: step_seconds={step_seconds!r}.")
+        raise UsageError(f"`step_seconds` must be 0 or more. Received: {step_seconds=}.")
     work = step or (lambda *batch: time.sleep(step_seconds or 0))
     steps = steps or int(dataset.cardinality())
     if steps <= 0:
-        raise UsageError("Expected steps, since the data set does not say how long it is. Received: steps=None.")
+        raise UsageError("`steps` must be given for a data set of unknown length. Received: steps=None.")
     batches = _endless(dataset)
     for _ in range(warm_up):
         work(*next(batches))
@@ -111,7 +111,7 @@ def measure_throughput(dataset, *, step=None, step_seconds=None, steps=None, war
 
 
 class Clock:
-    """Sums what a consumer of the data set that `watch` returns has waited for, and counts what it got."""
+    """Counts the volumes taken from the data set that `watch` returns, and sums the time spent waiting for them."""
 
     def __init__(self):
         self.seconds, self.steps, self.volumes, self._asked = 0.0, 0, 0, 0.0
@@ -142,12 +142,12 @@ def watch(dataset, clock=None):
         with tf.control_dependencies([tf.numpy_function(clock._answer, [volumes], tf.int64)]):
             return tf.nest.map_structure(tf.identity, batch)
 
-    watched = tf.data.Dataset.zip((asked, dataset)).map(answer)  # zip asks its parts one after the other
+    watched = tf.data.Dataset.zip((asked, dataset)).map(answer)  # zip takes from its parts in order
     resumed = "cardinality" in vars(dataset)  # of a data set whose first pass is shorter
     if not resumed:
         watched = watched.apply(tf.data.experimental.assert_cardinality(dataset.cardinality()))
     options = tf.data.Options()
-    options.experimental_optimization.inject_prefetch = False  # the clock would be asked ahead, by TensorFlow
+    options.experimental_optimization.inject_prefetch = False  # so that TensorFlow does not read the clock ahead
     watched = watched.with_options(options)
     if hasattr(dataset, "epoch"):
         watched.epoch, watched.cases_of = dataset.epoch, dataset.cases_of

@@ -5,9 +5,9 @@
                   is resampled onto a box that shares the scan's center. A coarser target voxel is the mean of what it
                   covers, a finer one is interpolated linearly; where nothing changes, voxels are moved, not computed
     intensity.py  background, clipping and normalization of one channel
-    fitting.py    what is estimated from the training scans
+    fitting.py    estimates from the training scans
 
-`graph.py` and `graph_intensity.py` hold the same formulas for TensorFlow; a test keeps both forms equal.
+`graph.py` and `graph_intensity.py` implement the same formulas in TensorFlow; a test compares both implementations.
 """
 
 from mcc_keras.preprocessing.grid import Grid, orientation, resampling_matrix

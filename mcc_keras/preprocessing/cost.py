@@ -1,7 +1,7 @@
-"""What the box costs: the best that a network can reach, whose answer in the box is the mask itself.
+"""Accuracy lost to the box: the best Dice that a network can reach, if it predicts the mask in the box perfectly.
 
 cost = box_cost(mask, box, grid, num_labels=2)       # mask in the scan, box = preprocessing.apply_mask(mask, grid, …)
-cost[0].best_dice                                     # of class 1, after the box and back
+cost[0].best_dice                                     # of class 1, after the round trip
 """
 
 import dataclasses
@@ -19,15 +19,15 @@ _SHOWN = 6
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassCost:
-    """What the box leaves of one class of one case.
+    """How much of one class of one case survives the box.
 
     Args:
-        voxels: Of the class in the scan.
-        box_voxels: Of the class in the box.
-        kept: Voxels of the scan that have the class again after the way back.
+        voxels: Voxels of the class in the scan.
+        box_voxels: Voxels of the class in the box.
+        kept: Voxels of the class in the scan that keep it after the round trip.
         components: Connected parts (26 neighbors) of the class in the scan.
-        lost: Components of which no voxel comes back.
-        best_dice: Dice, in [0, 1], of the mask that comes back; None where the scan has no voxel of the class.
+        lost: Components without a voxel after the round trip.
+        best_dice: Dice, in [0, 1], of the mask after the round trip; None where the scan has no voxel of the class.
     """
 
     voxels: int
@@ -41,12 +41,12 @@ class ClassCost:
 def box_cost(mask, box, grid, *, num_labels):
     """Return the `ClassCost` of each class of a case.
 
-    The way back is that of a prediction: `Preprocessing.restore`, then the class with the largest probability, or a
-    probability of at least 0.5 for a single class.
+    The mask returns to the scan as a prediction does: `Preprocessing.restore`, then the class with the largest
+    probability, or a probability of at least 0.5 for a single class.
 
     Args:
         mask: (x, y, z) integer on the scan's grid, classes 0 … `num_labels`.
-        box: (*size) uint8, what `Preprocessing.apply_mask` makes of it.
+        box: (*size) uint8, the result of `Preprocessing.apply_mask`.
         grid: `Grid` of the scan.
         num_labels: Number of foreground classes.
 
@@ -91,8 +91,8 @@ def _class_cost(truth, back, box_voxels):
 
 
 def _components(truth, back):
-    """Return the number of components, and of those without a voxel in `back`."""
-    from scipy import ndimage  # takes a tenth of a second, which a start need not wait for
+    """Return the number of components, and the number of those without a voxel in `back`."""
+    from scipy import ndimage  # deferred: the import takes a tenth of a second
 
     part = tuple(slice(*ends) for ends in bounding_box(truth))
     numbers, count = ndimage.label(truth[part], structure=np.ones((3, 3, 3)))
@@ -101,7 +101,7 @@ def _components(truth, back):
 
 
 def judge_costs(costs, names):
-    """Return what to report of the costs of several cases.
+    """Return the cases and classes whose cost is worth a report.
 
     Args:
         costs: Dict case id → `ClassCost`s, one for each class.
@@ -154,7 +154,7 @@ def refuse_loss(costs, task, size, *, accept_loss=False):
     if low:
         cases = sorted({case_id for case_id, _ in low})
         more = f" and {len(cases) - _SHOWN} more" if len(cases) > _SHOWN else ""
-        text = f"The best Dice after the box and back is below {LOW_DICE} in {', '.join(cases[:_SHOWN])}{more}."
+        text = f"The best Dice after the round trip is below {LOW_DICE} in {', '.join(cases[:_SHOWN])}{more}."
         warnings.warn(f"{text} `mcc-keras check` shows it with --size {','.join(map(str, size))}.", stacklevel=2)
 
 

@@ -1,4 +1,4 @@
-"""What `Preprocessing.fit` estimates from the training scans, each of which is looked at once."""
+"""`Preprocessing.fit`: sizes, spacings and intensity statistics of the training scans, in one pass over them."""
 
 import numpy as np
 
@@ -7,14 +7,14 @@ from mcc_keras.preprocessing.grid import orientation
 from mcc_keras.preprocessing.intensity import scaling_of
 
 MULTIPLE = 8  # networks halve the box three times
-SAMPLES = 20_000  # voxels of one scan that speak for it: large scans do not outweigh small ones, memory stays small
+SAMPLES = 20_000  # at most, per scan: large scans do not outweigh small ones, and memory stays small
 
 
 class Estimate:
     """Collects sizes, spacings and intensities of training scans.
 
     Args:
-        preprocessing: `Preprocessing`, to be fitted.
+        preprocessing: `Preprocessing` to fit.
     """
 
     def __init__(self, preprocessing):
@@ -22,7 +22,7 @@ class Estimate:
         self.counts, self.spacings, self.samples = [], [], []
 
     def add(self, volume):
-        """Look at one `Volume` with array (x, y, z, channels)."""
+        """Add one training `Volume` with array (x, y, z, channels)."""
         axes, _ = orientation(volume.affine)
         crop = self.preprocessing.crop_of(volume) or [(0, n) for n in volume.shape]
         self.counts.append([crop[axis][1] - crop[axis][0] for axis in axes])
@@ -32,9 +32,9 @@ class Estimate:
             self.samples.append([_sample(values) for values in self.preprocessing.voxels_of(image)])
 
     def found(self):
-        """Return what was estimated, as a dict of keywords of `Preprocessing`."""
+        """Return the estimates, as a dict of keywords of `Preprocessing`."""
         if not self.counts:
-            raise UsageError("Expected at least one training volume to fit to, received none. Give size=.")
+            raise UsageError("`volumes` must hold at least one training volume. Received: none. Give `size`.")
         preprocessing, found = self.preprocessing, {}
         spacing_mm = preprocessing.spacing_mm
         if spacing_mm == "median":
@@ -49,7 +49,7 @@ class Estimate:
     def _scaling(self, samples):
         values = np.concatenate(samples)
         if not values.size:
-            raise UsageError("Expected voxels that are not background in the training volumes, found none.")
+            raise UsageError("`volumes` must hold voxels other than background. Received: background only.")
         settings = self.preprocessing
         low, high, shift, scale = scaling_of(
             values, window=settings.window, clip_percentiles=settings.clip_percentiles, normalize=settings.normalize

@@ -1,7 +1,7 @@
-"""`Preprocessing` as a TensorFlow graph: the formulas of `preprocessing` a second time, for scans of any size.
+"""`Preprocessing` as a TensorFlow graph: the formulas of `preprocessing` for scans of any size.
 
-Few and large operations: all three axes are computed as one batch, since each operation costs the start of a process
-its share. `tests/preprocessing/test_graph.py` holds both forms together: normalized voxels agree to 1e-5.
+The operations are few and large, all three axes in one batch, since each one adds to the start-up time of a process.
+`tests/preprocessing/test_graph.py` compares both implementations: normalized voxels agree to 1e-5.
 """
 
 import itertools
@@ -17,10 +17,10 @@ _TURNS = np.array(list(itertools.permutations(range(3))), np.int32)
 
 
 class GraphGrid:
-    """The way from one scan's grid to the box and back, in tensors; see `preprocessing.Grid`.
+    """Mapping between one scan's grid and the box, in tensors; see `preprocessing.Grid`.
 
     Args:
-        image: float32 (x, y, z, channels), stored order.
+        image: float32 (x, y, z, channels), in stored order.
         affine: float64 (4, 4), voxel indices to RAS+ millimetres.
         preprocessing: `Preprocessing` with nothing left to fit.
     """
@@ -48,7 +48,7 @@ class GraphGrid:
         return tf.ensure_shape(box, (image.shape[-1], *self.size))
 
     def from_box(self, box):
-        """Return what the box (*size, channels) holds on the scan's grid; 0 where it does not reach."""
+        """Return the box (*size, channels) resampled to the scan's grid; 0 outside the box."""
         back = _Axes(tf.constant(self.size), self.counts, 1 / self.scale)
         part = back.resample(tf.transpose(box, (3, 0, 1, 2)))
         part = tf.raw_ops.Reverse(tensor=part, dims=self._backwards)
@@ -61,7 +61,7 @@ def normalized_box(image, grid, preprocessing):
     """Return the box (*size, channels) that the network sees.
 
     Args:
-        image: float32 (x, y, z, channels), stored order.
+        image: float32 (x, y, z, channels), in stored order.
         grid: Its `GraphGrid`.
         preprocessing: `Preprocessing` with nothing left to fit.
     """
@@ -91,7 +91,7 @@ class _Axes:
     Args:
         n_from: int32 (3,), voxels of the source axes.
         n_to: int32 (3,), voxels of the target axes.
-        scale: float64 (3,), source voxels in a target voxel.
+        scale: float64 (3,), source voxels per target voxel.
     """
 
     def __init__(self, n_from, n_to, scale):
@@ -109,7 +109,7 @@ class _Axes:
         self.inside = (self.center > -EDGE) & (self.center < self.source + EDGE)
 
     def resample(self, image):
-        """Return (channels, x, y, z) on the target axes: moved where no axis changes its spacing, else computed."""
+        """Return (channels, x, y, z) on the target axes; voxels are moved if no axis changes its spacing."""
         return tf.cond(tf.reduce_all(self.same), lambda: self._moved(image), lambda: self._multiplied(image))
 
     def _moved(self, image):
@@ -131,7 +131,7 @@ class _Axes:
     def _matrices(self):
         voxel = tf.cast(tf.range(tf.reduce_max(self.n_from)), tf.float64)
         center, source, scale = self.center[..., None], self.source[..., None], self.scale[..., None]
-        high = tf.minimum(center + scale / 2, source)  # what lies behind the source counts for none of its voxels
+        high = tf.minimum(center + scale / 2, source)  # positions outside the source have no weight
         covered = tf.maximum(tf.minimum(high, voxel + 1) - tf.maximum(center - scale / 2, voxel), 0)
         nearest = tf.clip_by_value(center - 0.5, tf.constant(0, tf.float64), source - 1)
         linear = tf.maximum(1 - tf.abs(nearest - voxel), 0)
@@ -155,7 +155,7 @@ def _background(image, preprocessing):
 
 
 def _crop(image, spacing, preprocessing):
-    """The first voxel of every stored axis that counts, and the one behind the last."""
+    """Start and end of the crop along every stored axis; the end is exclusive."""
     shape = tf.shape(image)[:3]
     if preprocessing.crop_margin_mm is None:
         return tf.zeros(3, tf.int32), shape

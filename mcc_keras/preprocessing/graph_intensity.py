@@ -1,7 +1,7 @@
-"""Intensities of one channel as a TensorFlow graph: `preprocessing.intensity` a second time.
+"""Intensities of one channel as a TensorFlow graph: the formulas of `preprocessing.intensity`.
 
-Voxels are read in chunks, so that nothing is as large as the scan but its own float32 voxels: percentiles by counting
-bits in two passes instead of sorting, sums in float64. No length depends on the voxels.
+Voxels are read in chunks, so that no temporary is as large as the scan. Percentiles are found by counting bits in two
+passes instead of sorting; sums are in float64. No shape depends on the values of the voxels.
 """
 
 import numpy as np
@@ -14,19 +14,19 @@ _HALF = 1 << 16  # values of half of the 32 bits of a voxel
 
 
 def normalized(box, counts, preprocessing, channel):
-    """Return a channel of the box (x, y, z) clipped and normalized; what does not count becomes its lowest value.
+    """Return a channel of the box (x, y, z) clipped and normalized; voxels outside `counts` become the lowest value.
 
     Args:
         box: float32 (x, y, z), of a static shape.
-        counts: bool (x, y, z), the voxels that percentiles, mean and range are taken of.
+        counts: bool (x, y, z), the voxels from which percentiles, mean and range are computed.
         preprocessing: `Preprocessing` with nothing left to fit.
-        channel: Number of the channel.
+        channel: Index of the channel.
     """
     voxels = _Voxels(tf.reshape(box, [-1]), tf.reshape(counts, [-1]))
     low, high, shift, scale = _scaling(voxels, preprocessing, channel)
     nothing = (scale == 0) | (voxels.number == 0)
     scale = tf.cast(tf.where(nothing, tf.ones_like(scale), scale), tf.float32)
-    # In float32, but as exact as in float64: the shift is taken away in two steps, and the limits are shifted as well.
+    # float32 with the accuracy of float64: the shift is subtracted in two steps, and the limits are shifted as well.
     coarse = tf.cast(shift, tf.float32)
     fine = tf.cast(shift - tf.cast(coarse, tf.float64), tf.float32)
     low, high = tf.cast(low - shift, tf.float32), tf.cast(high - shift, tf.float32)
@@ -64,7 +64,7 @@ class _Voxels:
             ends = slice(place, place + CHUNK)
             return (place + CHUNK, *add(total, self.values[ends], self.counts[ends]))
 
-        # One at a time: parallel iterations would hold as many chunks.
+        # One iteration at a time, since parallel ones would each hold a chunk.
         return tf.while_loop(lambda place, *_: place < length, add_next, (0, *total), parallel_iterations=1)[1:]
 
     def moments(self, low, high):
@@ -133,7 +133,7 @@ def _find(counts, ranks):
 
 
 def _scaling(voxels, preprocessing, channel):
-    """What to clip to, what becomes 0, what becomes 1; the last is 0 for voxels that are constant."""
+    """Return low, high, shift and scale; the scale is 0 for constant voxels."""
     infinity, zero, one = (tf.constant(number, tf.float64) for number in (np.inf, 0, 1))
     if preprocessing.statistics != "volume":
         low, high, shift, scale = preprocessing.statistics[channel]

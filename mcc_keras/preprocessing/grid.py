@@ -10,27 +10,27 @@ import numpy as np
 from mcc_keras.errors import GeometryError
 from mcc_keras.extent import bounding_box
 
-SAME_SPACING = 1e-5  # ratios of voxel sizes this close to 1 differ by the rounding of a header
-EDGE = 1e-4  # so many voxels beyond the last one still count as inside, whatever the rounding of an affine
+SAME_SPACING = 1e-5  # relative; smaller differences of voxel sizes are rounding errors of a header
+EDGE = 1e-4  # voxels; tolerance at the border for the rounding of an affine
 _BLOCK = 1 << 16
-WHOLE = 1e-3  # a length this little above a whole number of voxels is that number
+WHOLE = 1e-3  # voxels; a length this close above a whole number is that number
 # Which axis follows which direction: the closest pair of all decides, then the closest of the others.
-FIRST_PICK, PICK_DIGITS = (1e7, 1), 6  # digits of a cosine that count: the others are rounding
+FIRST_PICK, PICK_DIGITS = (1e7, 1), 6  # significant digits of a direction cosine
 _TURNS = tuple(itertools.permutations(range(3)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Grid:
-    """The way from one scan's grid to the box and back.
+    """Mapping between one scan's grid and the box.
 
-    The box shares the center of the scan, or of what `crop` leaves of it, and its closest canonical directions (RAS+).
+    The box has the center of the (cropped) scan and the canonical directions (RAS+) closest to its axes.
 
     Args:
-        shape: (x, y, z) of the scan, stored order.
+        shape: (x, y, z) of the scan, in stored order.
         affine: (4, 4), voxel indices to RAS+ millimetres.
         size: Voxels of the box along the canonical axes.
         target_mm: Voxel size of the box, or `None`: the box covers the scan's whole field of view.
-        crop: For every stored axis the first voxel that counts and the one behind the last; `None` is all of them.
+        crop: `(start, stop)` for every stored axis; `None` keeps all voxels.
 
     Example:
 
@@ -49,12 +49,12 @@ class Grid:
 
     @functools.cached_property
     def turn(self):
-        """Stored axes along the canonical ones, and whether they run backwards."""
+        """Index of the stored axis along each canonical axis, and whether it is reversed."""
         return orientation(self.affine)
 
     @functools.cached_property
     def steps(self):
-        """For every canonical axis: voxels of the scan, voxels of the box, scan voxels in a box voxel."""
+        """For every canonical axis: voxels of the scan, voxels of the box, scan voxels per box voxel."""
         (axes, _), (low, high) = self.turn, zip(*self._crop, strict=True)
         counts = [high[axis] - low[axis] for axis in axes]
         if self.target_mm is None:
@@ -79,7 +79,7 @@ class Grid:
 
     @property
     def spacing_mm(self):
-        """Size of a voxel of the box in millimetres."""
+        """Voxel size of the box in millimetres."""
         if self.target_mm is not None:
             return self.target_mm
         steps = zip(self.turn[0], self.steps, strict=True)
@@ -87,7 +87,7 @@ class Grid:
 
     @functools.cached_property
     def inside(self):
-        """(*size) bool, which voxels of the box have their center inside the scan."""
+        """(*size) bool, True for voxels of the box whose center lies inside the scan."""
         x, y, z = (resampling_matrix(*step)[1] for step in self.steps)
         return x[:, None, None] & y[:, None] & z
 
@@ -116,7 +116,7 @@ class Grid:
         return tuple(slices), found[1].transpose(order)
 
     def from_box(self, box):
-        """Return what the box (*size) holds on the scan's grid, (x, y, z) float32; 0 where it does not reach."""
+        """Return the box (*size) resampled to the scan's grid, (x, y, z) float32; 0 outside the box."""
         part = resample(box, self._back_matrices).transpose(np.argsort(self.turn[0]))
         if self.crop is None:
             return part
@@ -152,8 +152,7 @@ class Grid:
 def orientation(affine):
     """Return which stored axis runs along each RAS+ axis, and whether it runs backwards.
 
-    The axis that follows each direction best, with shear and scaling taken away by a polar decomposition, so that
-    oblique scans turn to the closest canonical order.
+    Shear and scaling are removed by a polar decomposition, so that oblique scans turn to the closest canonical order.
 
     Args:
         affine: (4, 4), voxel indices to RAS+ millimetres.
@@ -202,11 +201,12 @@ def resampling_matrix(n_from, n_to, scale, *, covering=False):
     Args:
         n_from: Voxels of the source axis.
         n_to: Voxels of the target axis.
-        scale: Source voxels in a target voxel, > 0.
-        covering: Take the mean of what a target voxel covers at any scale, so that what fills it has the share 1.
+        scale: Source voxels per target voxel, > 0.
+        covering: Average the covered source voxels at any scale, so that a region that fills a target voxel has the
+            share 1.
 
     Returns:
-        (n_to, n_from) float32, rows of sum 1, or 0 outside; (n_to,) bool. Both are kept and must not be written to.
+        (n_to, n_from) float32, whose rows sum to 1, or 0 outside; (n_to,) bool. Both are cached and read-only.
 
     Example:
 
@@ -230,9 +230,9 @@ def resampling_matrix(n_from, n_to, scale, *, covering=False):
 
 
 def resample(image, matrices):
-    """Multiply every axis of an image (x, y, z) float32 with its matrix: those that shrink it most first.
+    """Multiply every axis of an image (x, y, z) float32 by its matrix, in the order in which they shrink it most.
 
-    Among equals first the one whose voxels lie far apart in memory, since it multiplies whole rows.
+    Among equals, the axis with the largest stride is first, since it multiplies whole rows.
     """
 
     def cost(axis):
@@ -244,7 +244,7 @@ def resample(image, matrices):
 
 
 def _share(where, matrices):
-    """Resample the bounding box of what is true; return the slices of the result, and its values there."""
+    """Resample the bounding box of the true voxels; return the slices of the result and its values there."""
     found, parts, slices = bounding_box(where), [], []
     if found is None:
         return None
@@ -259,11 +259,11 @@ def _share(where, matrices):
 
 
 def largest_share(shares, shape, *, half=False):
-    """Return the label (x, y, z) uint8 with the largest share of each voxel; what is left of 1 is that of label 0.
+    """Return the label (x, y, z) uint8 with the largest share in each voxel; label 0 has the remainder to 1.
 
     Args:
         shares: Dict label → (slices, share), or None for a label without any.
-        shape: Of the result.
+        shape: Shape of the result.
         half: Whether a share of exactly 0.5 of a single label is enough.
 
     Example:
@@ -293,7 +293,7 @@ def _start(n_from, n_to, scale):
     if abs(scale - 1) < SAME_SPACING:
         return float(np.trunc((n_from - n_to) / 2)), 1.0
     start = (n_from - n_to * scale) / 2
-    # A scan thinner than one voxel of an even box would fall between two of them: one is moved onto it.
+    # A scan thinner than one voxel of an even box would fall between two voxels: the grid is moved onto one.
     if n_from < scale and n_to % 2 == 0:
         start -= scale / 2
     if n_to * scale < 1 and n_from % 2 == 0:
@@ -309,7 +309,7 @@ def _along(matrix, image, axis):
     one_each = abs(step) == 1 and (np.diff(source) == step).all() and (np.diff(known) > 0).all()
     if not one_each or (matrix[known, source] != 1).any():
         return _multiply(matrix, image, axis)
-    # Every voxel comes from one voxel or from none: it is moved, not computed.
+    # Every voxel is a copy of one voxel, or 0.
     moved = image[(slice(None),) * axis + (slice(source.min(), source.max() + 1),)]
     moved = np.flip(moved, axis) if step < 0 else moved
     if known.size == len(matrix):
@@ -332,14 +332,14 @@ def _multiply(matrix, image, axis):
         rows, few = image.reshape(-1, matrix.shape[1]), _sparse(matrix)
         result = np.empty((len(rows), len(matrix)), np.float32)
         step = max(1, _BLOCK // matrix.shape[1])
-        for start in range(0, len(rows), step):  # what is transposed stays in the processor's cache
+        for start in range(0, len(rows), step):  # so that the transposed rows stay in the processor's cache
             result[start : start + step] = (few @ np.ascontiguousarray(rows[start : start + step].T)).T
     return result.reshape(*before, len(matrix), *behind).transpose(np.argsort(order))
 
 
 def _sparse(matrix, count=1):
-    """Return a matrix so many times along the diagonal of a sparse one: one call serves all slices of an image."""
-    from scipy import sparse  # takes a tenth of a second, which the command line need not wait for
+    """Return a sparse block-diagonal matrix of copies of one matrix, to multiply all slices of an image in one call."""
+    from scipy import sparse  # deferred: the import takes a tenth of a second
 
     row, column = np.nonzero(matrix)
     ends = np.zeros(count * len(matrix) + 1, np.int32)

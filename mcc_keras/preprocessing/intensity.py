@@ -1,7 +1,7 @@
-"""Intensities of one channel: what is background, what is clipped, and what becomes 0 and 1.
+"""Intensities of one channel: background, clipping and normalization.
 
-`scaling_of` estimates four numbers from voxels, `rescaled` applies them: clip to [low, high], then (x − shift) / scale.
-All of it in float64.
+`scaling_of` estimates low, high, shift and scale from voxels; `rescaled` clips to [low, high] and returns
+(x − shift) / scale. Both compute in float64.
 """
 
 import math
@@ -9,19 +9,19 @@ import warnings
 
 import numpy as np
 
-FLAT = 1e-6  # a standard deviation below this share of the largest magnitude is rounding, not contrast
-BACKGROUND_SHARE = 0.499  # a voxel that half of the image reaches is image; below a half, whatever the rounding
+FLAT = 1e-6  # relative to the largest magnitude; a smaller standard deviation is rounding, not contrast
+BACKGROUND_SHARE = 0.499  # a voxel half filled with image counts as image; slightly below 0.5 because of rounding
 
 
 def background_of(image, value=None):
-    """Return what the background of every channel is: `value`, or the fourth smallest of the eight corners.
+    """Return the background intensity of every channel: `value`, or the fourth smallest of the eight corners.
 
-    Skull-stripped and masked scans have one constant around them, and it need not be 0. In other scans the corners
-    differ, and hardly a voxel equals the one that is taken.
+    Skull-stripped and masked scans have a constant background, which need not be 0. In other scans the corners
+    differ, and hardly any voxel equals the chosen one.
 
     Args:
         image: (x, y, z, channels) float32.
-        value: The background, where it is known.
+        value: The background intensity, if known.
 
     Returns:
         (channels,) float32.
@@ -39,12 +39,12 @@ def background_of(image, value=None):
 
 
 def scaling_of(values, *, window, clip_percentiles, normalize):
-    """Return (low, high, shift, scale) for some voxels; scale 0 says that they are constant.
+    """Return (low, high, shift, scale) for some voxels; the scale of constant voxels is 0.
 
     Args:
         values: Real array of at least one voxel.
-        window: (low, high) to clip to, in the image's own units, or `None`. It takes the place of the percentiles, and
-            `"minmax"` takes its ends to 0 and 1.
+        window: (low, high) to clip to, in the units of the image, or `None`. It replaces the percentiles, and
+            `"minmax"` maps its ends to 0 and 1.
         clip_percentiles: (low, high) in [0, 100] to clip at, or `None`.
         normalize: `"zscore"`, `"minmax"` or `"none"`.
 
@@ -93,14 +93,14 @@ def rescaled(values, scaling):
 
 
 def _clipped(values, low, high):
-    """A float64 copy; without limits NumPy would compare all the same."""
+    """Return a clipped float64 copy."""
     if math.isinf(low):
         return values.astype(np.float64)
     return np.clip(values, low, high, dtype=np.float64)
 
 
 def _percentiles(values, percentiles):
-    """NumPy's, without its copy to float64: the ranks are exact in the image's own type, only their mixture is not."""
+    """`np.percentile` without its float64 copy: ranks are exact in the image's dtype, only interpolation is float64."""
     ranks = (np.size(values) - 1) * np.array(percentiles) / 100
     below = np.floor(ranks).astype(np.int64)
     above = np.ceil(ranks).astype(np.int64)

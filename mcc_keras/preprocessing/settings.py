@@ -1,4 +1,4 @@
-"""`Preprocessing`: a frozen value that says how a scan becomes the box that a network sees, and goes back again."""
+"""`Preprocessing`: a frozen value with the settings that map a scan to the network's box and back."""
 
 import dataclasses
 import warnings
@@ -18,29 +18,29 @@ NORMALIZATIONS = ("zscore", "minmax", "none")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """What is done to a scan before the network sees it; a value that travels with the records, the run and the export.
+    """Preprocessing of a scan; a value that is stored with the records, the run and the export.
 
-    In this order: turn to the closest canonical orientation (RAS+), crop, resample onto the box, clip, normalize. Only
-    `fit` estimates numbers from several scans, and it is given training scans only.
+    The steps are, in this order: reorient to the closest canonical orientation (RAS+), crop, resample onto the box,
+    clip, normalize. Only `fit` estimates values across scans, from training scans alone.
 
     Args:
         size: Three integers, the box in voxels along right–left, anterior–posterior and inferior–superior (RAS+ axes);
             one integer means a cube. `None` with `spacing_mm`: `fit` takes the largest training scan.
         spacing_mm: Three floats, the voxel size in millimetres; one float means isotropic; `"median"`: `fit` takes the
             median of the training scans, axis by axis. `None` resizes the whole field of view into `size`.
-        window: Two floats, the intensities to clip to in the scan's own units (CT: Hounsfield), or `None`. It takes the
-            place of `clip_percentiles`; `"minmax"` then takes its ends to 0 and 1.
+        window: Two floats, the intensities to clip to in the units of the scan (CT: Hounsfield), or `None`. It replaces
+            `clip_percentiles`; `"minmax"` then maps its ends to 0 and 1.
         clip_percentiles: Two floats in [0, 100], the percentiles to which intensities are clipped (1 and 99 as in
             NiftyNet's Dense V-Net), or `None`.
         normalize: `"zscore"` (zero mean, unit variance), `"minmax"` (to [0, 1]) or `"none"`; per channel.
-        statistics: `"volume"`: percentiles, mean and range are those of each scan's own box. `"dataset"`: those of the
-            training scans together (`fit`), where intensities are comparable (CT). A tuple is what `fit` found.
-        ignore_background: Percentiles, mean and range without the voxels that equal the background; these become the
-            lowest of the others, as what lies outside the scan does. For masked scans (skull-stripped MRI).
-        background_value: The intensity of the background, all channels; `None`: the fourth smallest of the eight
-            corners of each scan and channel, so that it need not be 0.
-        crop_margin_mm: Crop to the bounding box of what is not background in some channel, with this margin in
-            millimetres, or `None`. It is never the mask that decides: a new scan has none.
+        statistics: `"volume"`: percentiles, mean and range are computed per scan, in its box. `"dataset"`: from all
+            training scans (`fit`), where intensities are comparable (CT). A tuple holds the values that `fit` found.
+        ignore_background: Exclude voxels equal to the background from percentiles, mean and range; they get the lowest
+            normalized value, as voxels outside the scan do. For masked scans (skull-stripped MRI).
+        background_value: Intensity of the background in all channels; `None`: the fourth smallest of the eight corners,
+            per scan and channel.
+        crop_margin_mm: Crop to the bounding box of the voxels above the background in any channel, with this margin in
+            millimetres; `None`: no crop. The mask is never used, since a new scan has none.
 
     Example:
 
@@ -66,7 +66,7 @@ class Preprocessing:
     def __post_init__(self):
         if self.size is None and self.spacing_mm is None:
             raise UsageError(
-                "Preprocessing needs a box: expected size or spacing_mm, received neither. Try size=(64, 64, 64)."
+                "`size` or `spacing_mm` must be given. Received: neither. Use for example size=(64, 64, 64)."
             )
         checked = {
             "size": _three(self.size, int, "size"),
@@ -105,15 +105,15 @@ class Preprocessing:
 
     @property
     def is_fitted(self):
-        """Is every number known, so that nothing is left to `fit`?"""
+        """Whether every value is known, so that nothing is left to `fit`."""
         return self.size is not None and self.spacing_mm != "median" and self.statistics != "dataset"
 
     def fit(self, volumes):
-        """Return a copy with everything estimated that was left open.
+        """Return a copy in which every open value is estimated.
 
         Args:
-            volumes: Iterable of `Volume`s with array (x, y, z, channels), of training cases only. It is not touched
-                where nothing is open.
+            volumes: Iterable of `Volume`s with array (x, y, z, channels), of training cases only. It is not
+                iterated over if no value is open.
 
         Raises:
             UsageError: There is no volume.
@@ -141,16 +141,16 @@ class Preprocessing:
             affine: (4, 4), voxel indices to RAS+ millimetres.
 
         Raises:
-            UsageError: Something is open that `fit` estimates.
+            UsageError: A value is open that `fit` estimates.
         """
         if not self.is_fitted:
-            raise UsageError("Some numbers are not known yet: call fit with the training volumes, or give size=.")
+            raise UsageError("Some values are open: call fit with the training volumes, or give `size`.")
         shape = tuple(image.shape[:3])
         crop = self._crop(image, affine)
         return grids.Grid(shape=shape, affine=affine, size=self.size, target_mm=self.spacing_mm, crop=crop)
 
     def apply(self, image, grid):
-        """Take an image to the box.
+        """Resample and normalize an image into the box.
 
         Args:
             image: (x, y, z, channels), any real type, voxels in stored order.
@@ -171,9 +171,9 @@ class Preprocessing:
         return box
 
     def apply_mask(self, mask, grid, *, num_labels):
-        """Take a mask to the box: each voxel takes the label that fills most of it.
+        """Resample a mask into the box: each voxel takes the label that fills most of it.
 
-        So a label that fills a whole voxel of the box has it, even where the box is finer than the scan.
+        A label that fills a whole voxel of the box is kept, even where the box is finer than the scan.
 
         Args:
             mask: (x, y, z) integer, classes 0 … `num_labels`; 0 is background.
@@ -188,14 +188,14 @@ class Preprocessing:
         return grids.largest_share(shares, self.size)
 
     def restore(self, box, grid):
-        """Take a prediction back to the scan's own grid.
+        """Resample a prediction to the scan's grid.
 
         Args:
             box: (*size, channels) float32, probabilities in RAS+ order.
             grid: The `Grid` of the scan.
 
         Returns:
-            (x, y, z, channels) float32; 0 where the box does not reach.
+            (x, y, z, channels) float32; 0 outside the box.
         """
         box = np.asarray(box, np.float32)
         if box.shape[:3] != grid.size:
@@ -207,7 +207,7 @@ class Preprocessing:
         return self._crop(volume.array, volume.affine)
 
     def voxels_of(self, image):
-        """Return the voxels (n,) of every channel of an image (x, y, z, channels) that statistics are taken of."""
+        """Return the voxels (n,) of every channel of an image (x, y, z, channels) that count in the statistics."""
         channels = [image[..., channel].ravel(order="K") for channel in range(image.shape[-1])]
         if not self.ignore_background:
             return channels
@@ -243,7 +243,7 @@ class Preprocessing:
             )
         if channel >= len(self.statistics):
             raise UsageError(
-                f"Expected {len(self.statistics)} channels, as in training. Received: {channel + 1} or more."
+                f"`image` must have {len(self.statistics)} channels, as in training. Received: {channel + 1} or more."
             )
         low, high, shift, scale = self.statistics[channel]
         return (-np.inf if low is None else low), (np.inf if high is None else high), shift, scale

@@ -1,4 +1,4 @@
-"""Side labels: pairs of classes that are left and right of each other, which a flip must swap or not be done.
+"""Side labels: pairs of classes that are left and right of each other, so that a flip must swap them.
 
 pairs = [mirrored_classes(box) for box in boxes]           # of each case, the first axis from left to right
 find_sided(pairs, present)                                 # ((1, 2),)
@@ -10,15 +10,15 @@ import numpy as np
 
 from mcc_keras.extent import bounding_box
 
-OVERLAP = 0.3  # Dice of one class with the mirror image of the other
+OVERLAP = 0.3  # least Dice of one class with the mirror image of the other
 _OWN_SIDE = 0.8  # share of a class on its side of the plane between the two
-_SIMILAR = 0.5  # smaller over larger volume of what may be two of one kind, wherever the plane between them lies
+_SIMILAR = 0.5  # least ratio of the volumes of a pair, wherever the plane between them lies
 _MOST_CASES = 0.5
 _ONE_ORDER = 0.9  # first and second lesion lie left and right in any order; a left and a right organ do not
 
 
 def mirrored_classes(classes, axis=0):
-    """Return the pairs of classes of one mask that are, mirrored, in each other's place.
+    """Return the pairs of classes of one mask that are mirror images of each other.
 
     Two classes count where they lie on two sides of a sagittal plane and one, mirrored about the middle of the volume,
     overlaps the other with a Dice of at least 0.3; if their volumes are similar, also about the plane between them,
@@ -85,12 +85,12 @@ def _center(described):
 
 def _is_mirrored(first, second, length):
     volumes = sorted((int(first[2].sum()), int(second[2].sum())))
-    if 2 * volumes[0] < OVERLAP * sum(volumes):  # the Dice cannot be larger
+    if 2 * volumes[0] < OVERLAP * sum(volumes):  # an upper bound of the Dice
         return False
     between = (_center(first) + _center(second)) / 2
     if not _apart(first, second, between):
         return False
-    planes = [length - 1]  # the sum of two indices that are each other's mirror images
+    planes = [length - 1]  # the sum of mirrored indices
     if volumes[0] >= _SIMILAR * volumes[1]:
         planes.append(round(2 * between))
     return any(_mirrored_dice(first, second, plane) >= OVERLAP for plane in planes)

@@ -39,10 +39,10 @@ class SetBuilder:
         cases: `Case`s.
         preprocessing: `Preprocessing`, which may be fitted here.
         settings: `Settings` with the parts of all cases.
-        old: `Manifest` of the set before, whose records are taken where they are the same; or `None`.
+        old: `Manifest` of the set before, whose unchanged records are reused; or `None`.
         workers: Processes; `None` is one per core.
         progress: Show a bar on a terminal.
-        accept_loss: Write records of a box that loses a class.
+        accept_loss: Write records even if the box loses a class.
     """
 
     def __init__(self, cases, preprocessing, settings, old, *, workers, progress, accept_loss=False):
@@ -51,7 +51,7 @@ class SetBuilder:
         self.workers, self.progress, self.accept_loss = workers or joblib.cpu_count(), progress, accept_loss
 
     def write(self, folder, command):
-        """Write what is missing and the manifest; return how many cases were preprocessed."""
+        """Write the missing shards and the manifest; return the number of preprocessed cases."""
         self._resume(folder)
         fitted = self._fit(folder)
         plan = self._plan(fitted)
@@ -71,7 +71,7 @@ class SetBuilder:
 
     def _resume(self, folder):
         for scratch in folder.glob(f"{SCRATCH}*"):
-            # Renamed first: workers of a killed call may still be at work, and find no place to write to any more.
+            # Renamed first, so that workers of a killed call, which may still run, can no longer write here.
             shutil.rmtree(scratch.rename(folder / f".gone{scratch.name}"), ignore_errors=True)
         text = msgspec.json.encode(self.settings).decode()
         if not (folder / PLAN).is_file() or (folder / PLAN).read_text("utf-8") != text:
@@ -101,7 +101,7 @@ class SetBuilder:
     def _write_shards(self, plan, folder, fitted):
         earlier = Earlier(self.old.folder, self.old.shards) if self.old else Earlier()
         todo = [shard for shard in unfinished(plan, folder) if not link_shard(shard, folder, earlier)]
-        todo.sort(key=lambda shard: -len(shard.cases))  # the short ones last, so that no process works on alone
+        todo.sort(key=lambda shard: -len(shard.cases))  # the short ones last, to balance the processes
         scratch, failed = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=folder)), []
         tasks = [self._task(shard, scratch, fitted, earlier, processes=len(todo)) for shard in todo]
         with contextlib.closing(self._written(tasks)) as written:

@@ -1,4 +1,4 @@
-"""Files of a set that are not as its manifest lists them."""
+"""Files of a set that differ from its manifest."""
 
 from mcc_keras.errors import RecordError
 from mcc_keras.records.entries import FileEntry
@@ -15,13 +15,13 @@ def describe_file(path):
 
 
 def find_damage(folder, listed, *, workers=None, once=False):
-    """Return the files that are not as listed, as a dict name → `RecordError`.
+    """Return the files that differ from the list, as a dict name → `RecordError`.
 
     Args:
         folder: Their folder.
         listed: Dict name → entry with `bytes` and `sha256`.
         workers: Files that are read at a time.
-        once: Read no file that has not changed since this process read it.
+        once: Skip files that have not changed since this process read them.
     """
     problems, whole = {}, []
     for name, entry in listed.items():

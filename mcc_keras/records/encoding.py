@@ -22,7 +22,7 @@ _PROBE = 4096
 class EncodedCase:
     """The content of a record: image and mask in C order, the image's type and shape, the voxel size of the box.
 
-    Beside it, for the manifest: what the box costs, and which classes are sides.
+    It also holds, for the manifest, the cost of the box and the classes that are sides.
     """
 
     case_id: str
@@ -86,7 +86,7 @@ def exact_dtype(image):
 def check_compression(compression):
     """Refuse an unknown compression."""
     if compression not in COMPRESSIONS:
-        raise UsageError(f"Expected None or 'gzip'. Received: compression={compression!r}.")
+        raise UsageError(f"`compression` must be None or 'gzip'. Received: compression={compression!r}.")
 
 
 def _packed(array, compression):

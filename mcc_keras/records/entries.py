@@ -1,4 +1,4 @@
-"""What `manifest.json` lists: settings, cases, source files, shards, records; plain values that JSON keeps."""
+"""Entries of `manifest.json`: settings, cases, source files, shards, records; plain values that JSON keeps."""
 
 import dataclasses
 from pathlib import Path
@@ -60,11 +60,11 @@ class CaseEntry:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a set of records was made of.
+    """Settings and sources of a set of records.
 
     Args:
         task: `Task`.
-        preprocessing: The `Preprocessing` that was asked for, as JSON values.
+        preprocessing: The requested `Preprocessing`, as JSON values.
         split: Shares of the parts; `None` if the split was given.
         seed: Seed of a split by shares.
         stratify: Variable of a split by shares.
@@ -87,9 +87,9 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RecordEntry:
-    """A record: its case, where its bytes lie in the shard, and the key of what it is made of.
+    """A record: its case, the position of its bytes in the shard, and the key of its sources and settings.
 
-    `cost` is what the box leaves of each class of the case, and `sides` are its classes that are mirror images.
+    `cost` is the cost of the box for each class of the case, and `sides` are its classes that are mirror images.
     """
 
     case_id: str

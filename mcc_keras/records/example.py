@@ -1,4 +1,4 @@
-"""A record as bytes: a `tf.train.Example` and the frame that a TFRecord has around it, both without TensorFlow.
+"""A record as bytes: a `tf.train.Example` and its frame in a TFRecord, both without TensorFlow.
 
 An Example is a protocol buffer: fields of tag, length and content, nested. The voxels are joined into it once.
 """
@@ -7,7 +7,7 @@ import struct
 
 import google_crc32c
 
-FRAME = 12, 4  # bytes before and behind a payload
+FRAME = 12, 4  # bytes before and after a payload
 _MASK_DELTA = 0xA282EAD8
 
 
@@ -34,7 +34,7 @@ def encode_example(case):
 
 
 def frame_record(payload):
-    """Return what a TFRecord has before and behind its payload: length and checksums."""
+    """Return the bytes before and after a payload in a TFRecord: length and checksums."""
     length = struct.pack("<Q", len(payload))
     return length + struct.pack("<I", masked_crc32c(length)), struct.pack("<I", masked_crc32c(payload))
 
@@ -61,7 +61,7 @@ def _field(number, parts):
 
 
 def _varint(number):
-    """Return a whole number as seven bits a byte, the lowest first."""
+    """Return an integer as a varint: seven bits per byte, the lowest first."""
     groups = bytearray()
     while number > 127:
         groups.append(number & 127 | 128)

@@ -1,4 +1,4 @@
-"""`manifest.json`: what a set of records holds, and where each record lies.
+"""`manifest.json`: the content of a set of records and the position of each record.
 
 WORK/sets/<name>/manifest.json        settings, cases with the SHA-256 of their source files, every file's size and
                                       SHA-256, and the place of each record; it ends with a checksum of its own text
@@ -33,7 +33,7 @@ _CHECKSUM, _END = ',\n "sha256": ', "\n}"
 
 
 class Record(NamedTuple):
-    """A record: its case, and where its bytes lie."""
+    """A record: its case and the position of its bytes."""
 
     case_id: str
     path: str
@@ -48,13 +48,13 @@ class Manifest:
     Args:
         work: The WORK folder.
         folder: The folder of the set in it.
-        settings: What it was made of.
+        settings: Its `Settings`.
         preprocessing: The fitted `Preprocessing`.
         shards: Part → `ShardEntry`s.
         sha256: SHA-256 of the text of `manifest.json`.
-        command: What made it, in words that can be run again.
-        prepared: Cases that the call which returned this has preprocessed; the others were there already.
-        lock: The lock that keeps the set; `None` where it cannot be had, as on a read-only mount without locks.
+        command: The command that wrote it, ready to run again.
+        prepared: Number of cases preprocessed by the call that returned this; the others were reused.
+        lock: The lock that keeps the set; `None` where locks are not available, as on a read-only mount.
     """
 
     work: Path
@@ -77,7 +77,7 @@ class Manifest:
 
     @property
     def costs(self):
-        """Case id → `ClassCost` of each class: what the box leaves of it, and the best Dice that can be reached."""
+        """Case id → `ClassCost` of each class: the cost of the box, with the best Dice that can be reached."""
         return record_costs(self.shards)
 
     @property
@@ -99,7 +99,7 @@ class Manifest:
         """Return the `Record` of every case of a part, in the order of ids."""
         if not self.counts.get(part):
             there = ", ".join(f"{name} ({count})" for name, count in self.counts.items() if count)
-            raise UsageError(f"{self.work}: expected a part with cases in it. Received: part={part!r}. There: {there}.")
+            raise UsageError(f"`part` must be a part of {self.work} with cases: {there}. Received: {part=}.")
         return [
             Record(record.case_id, str(self.folder / shard.file), record.position, record.bytes)
             for shard in self.shards[part]

@@ -19,7 +19,7 @@ class PreparedCase:
         image: float32 (*size, channels).
         mask: uint8 (*size).
         spacing_mm: Voxel size of the box in millimetres.
-        cost: `ClassCost` of each class: what the box leaves of it.
+        cost: `ClassCost` of each class.
         sides: Pairs of classes that are mirror images of each other, the left one first.
     """
 
@@ -45,7 +45,7 @@ def prepare_case(case, preprocessing):
         count = len(case.task.labels)
         box = preprocessing.apply_mask(mask, grid, num_labels=count)
         cost = box_cost(mask, box, grid, num_labels=count)
-        del mask  # before the image takes its memory
+        del mask  # before the image is allocated
         image = preprocessing.apply(volume.array, grid)
     except MCCKerasError as error:
         return error

@@ -1,4 +1,4 @@
-"""What decides the bytes of a record: sources by their SHA-256, labels, preprocessing, split; and how sets differ."""
+"""Inputs that determine the bytes of a record: SHA-256 of sources, labels, preprocessing and split."""
 
 import contextlib
 import functools
@@ -14,7 +14,7 @@ from mcc_keras.records.sources import hash_files, source_files, stamp
 
 RECORD_SCHEMA = 3
 _NAMED = 5
-_DECIDING = ("labels", "background", "channel_names")  # of the task; names of classes change no byte
+_DECIDING = ("labels", "background", "channel_names")  # fields of the task; names of classes change no byte
 
 
 def describe_cases(cases, *, workers=None):
@@ -65,7 +65,7 @@ def refuse_changed(before, after):
 
 
 def record_keys(settings, preprocessing):
-    """Return case id → key: the SHA-256 of all that decides the bytes of its record.
+    """Return case id → key: the SHA-256 of everything that determines the bytes of its record.
 
     Args:
         settings: `Settings`.
@@ -82,25 +82,25 @@ def record_keys(settings, preprocessing):
 
 
 def set_name(settings):
-    """Return the name of the set that is made of some settings: the same settings give the same records."""
+    """Return the name of the set for some settings: the same settings give the same records."""
     return hashlib.sha256(b"%d" % RECORD_SCHEMA + msgspec.json.encode(settings)).hexdigest()[:16]
 
 
 def same_split(old, new):
-    """Do two settings ask for one split by shares, of the same cases? Then the stored one is taken again."""
+    """Whether two settings have the same split by shares of the same cases, so that the stored one is reused."""
     asked = [(s.split, s.seed, s.stratify) for s in (old, new)]
     cases = [[(entry.case_id, entry.group, entry.hashes) for entry in s.cases] for s in (old, new)]
     return new.split is not None and asked[0] == asked[1] and cases[0] == cases[1]
 
 
 def same_fit(old, new):
-    """Would preprocessing be fitted to the same training cases, from the same settings?"""
+    """Whether preprocessing would be fitted to the same training cases, from the same settings."""
     training = [[entry.hashes for entry in s.of_part("train")] for s in (old, new)]
     return training[0] == training[1] and (old.preprocessing, old.task) == (new.preprocessing, new.task)
 
 
 def differences(old, new):
-    """Return in words what differs between two settings; empty where nothing does.
+    """Return descriptions of the differences between two settings; empty if there are none.
 
     Args:
         old: `Settings` of a manifest.

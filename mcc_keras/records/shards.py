@@ -1,7 +1,7 @@
-"""Shards: which case lies in which file, written so that a stop costs no more than the shard in hand.
+"""Shards: which case lies in which file, written so that an interruption loses at most the current shard.
 
 The plan depends on the cases and the size of a record alone, never on the order in which workers finish. A finished
-shard has a note beside it, `train-00000-of-00003.tfrecord.json`. A rerun keeps the shards whose notes fit, and copies
+shard has a note beside it, `train-00000-of-00003.tfrecord.json`. A rerun keeps the shards whose notes match, and copies
 the records that an earlier set already holds, found by their keys.
 """
 
@@ -24,12 +24,12 @@ from mcc_keras.records.entries import RecordEntry, ShardEntry
 from mcc_keras.records.example import encode_example, frame_record
 
 SHARD_BYTES = 16 * 2**20
-SHARD_CASES = 8  # a changed scan, or a stop, costs at most so many cases
+SHARD_CASES = 8  # cases; at most these are written again after a change or an interruption
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """A file to be: its part and name, its cases, and for each the key of its record."""
+    """A planned file: its part and name, its cases, and for each the key of its record."""
 
     part: str
     file: str
@@ -38,7 +38,7 @@ class Shard:
 
 
 def plan_shards(members, keys, *, record_bytes):
-    """Deal the cases of each part out to shards, in their order.
+    """Assign the cases of each part to shards, in their order.
 
     Args:
         members: Dict part → list of `Case`.
@@ -75,12 +75,12 @@ class Earlier:
 
 
 def unfinished(plan, folder):
-    """Return the shards of a plan that do not lie whole in the folder yet."""
+    """Return the shards of a plan that are not complete in the folder yet."""
     return [shard for shard in plan if _read_note(shard, folder) is None]
 
 
 def list_shards(plan, folder):
-    """Return part → list of `ShardEntry`s, of shards that are all there."""
+    """Return part → list of `ShardEntry`s, of shards that are all complete."""
     listed = {shard.part: [] for shard in plan}
     for shard in plan:
         listed[shard.part].append(msgspec.json.decode(_note_path(folder / shard.file).read_bytes(), type=ShardEntry))
@@ -88,7 +88,7 @@ def list_shards(plan, folder):
 
 
 def link_shard(shard, folder, earlier):
-    """Give a shard of an earlier set, with the very same records, a second name here; return whether it has one."""
+    """Link a shard of an earlier set with identical records here; return whether there is one."""
     if shard.keys not in earlier.whole:
         return False
     found, entry = earlier.whole[shard.keys]
@@ -108,11 +108,11 @@ class ShardTask:
 
     Args:
         shard: The `Shard`.
-        scratch: Folder of the call. A worker that outlives a killed call finds it gone, and can leave nothing anywhere.
+        scratch: Folder of the call. Once it is removed, a worker that outlives a killed call can write nowhere.
         preprocessing: The fitted `Preprocessing`.
         compression: `None` or `"gzip"`.
         earlier: Key → (path, `RecordEntry`) of the records that are copied from an earlier set.
-        threads: Cases that are prepared at a time, for where there are more cores than shards.
+        threads: Cases prepared in parallel, used if there are more cores than shards.
     """
 
     shard: Shard
@@ -135,7 +135,7 @@ def write_shard(task):
     Returns:
         List of errors: of every case that cannot be prepared, or of the disk.
     """
-    # Sums round differently on another number of threads, and that follows from the number of processes.
+    # Sums round differently with another number of threads, which would depend on the number of processes.
     with _linear_algebra().limit(limits=1, user_api="blas"), ThreadPoolExecutor(task.threads) as pool:
         encode = functools.partial(encode_case, preprocessing=task.preprocessing, compression=task.compression)
         encoded = (map if task.threads == 1 else pool.map)(encode, task.new)
@@ -148,7 +148,7 @@ def write_shard(task):
 
 
 def keep_shard(task, folder):
-    """Move what a worker has written to where it belongs: the shard first, so that a note always has its shard."""
+    """Move the files of a worker to their destination: the shard first, so that a note always has its shard."""
     name = task.shard.file
     for path in (Path(name), _note_path(Path(name))):
         os.replace(task.scratch / path, folder / path)
@@ -168,14 +168,14 @@ def _write_records(task, encoded, failed):
             place = {"position": position + len(before), "bytes": len(payload)}
             records.append(RecordEntry(case_id=case.case_id, key=key, **place, **facts))
             position += len(before) + len(payload) + len(behind)
-            del payload, part  # before the next case is read
+            del payload, part  # freed before the next case is read
     if not failed:
         entry = ShardEntry(file=path.name, bytes=position, sha256=digest.hexdigest(), records=tuple(records))
         _note_path(path).write_bytes(msgspec.json.encode(entry))
 
 
 def _payload(found, encoded, failed):
-    """Return the bytes of the next record and what is known of its case, from an earlier set or newly encoded."""
+    """Return the bytes of the next record and the entries of its case, from an earlier set or newly encoded."""
     if found is not None:
         path, record = found
         with open(path, "rb") as file:

@@ -13,8 +13,8 @@ PARTNERS = {".hdr": ".img", ".img": ".hdr", ".hdr.gz": ".img.gz", ".img.gz": ".h
 HEADERS = (".mhd", ".nhdr")
 _DATA_FILE = re.compile(rb"^[ \t]*(?:ElementDataFile[ \t]*=|data ?file:)[ \t]*([^\r\n]+?)[ \t\r]*$", re.I | re.M)
 _HEADER_BYTES = 1 << 16
-_SETTLED = 2_000_000_000  # nanoseconds: a file that was written later might change again within one tick of its clock
-_AT_ONCE = 16  # small files: handing one to a thread takes as long as hashing it
+_SETTLED = 2_000_000_000  # nanoseconds; a file written more recently might change again within one tick of its clock
+_AT_ONCE = 16  # bytes; passing a smaller file to a thread takes as long as hashing it
 
 
 def source_files(path):
@@ -51,7 +51,7 @@ def hash_files(paths, *, workers=None):
 
     Args:
         paths: The files.
-        workers: How many at a time; `None` is one per core.
+        workers: Files read at a time; `None` is one per core.
 
     Returns:
         Dict path → (bytes, SHA-256 in hex); `(None, None)` for one that cannot be read, whose reader gives the reason.
@@ -73,7 +73,7 @@ def hash_files(paths, *, workers=None):
 
 
 def hash_once(paths, *, workers=None):
-    """Return what `hash_files` does, without reading files that have not changed since this process hashed them."""
+    """As `hash_files`, but skip files that have not changed since this process hashed them."""
     before = {path: _stamp(path) for path in paths}
     known = {path: _HASHES[path, stamp] for path, stamp in before.items() if (path, stamp) in _HASHES}
     new = hash_files([path for path in before if path not in known], workers=workers)
@@ -86,7 +86,7 @@ def hash_once(paths, *, workers=None):
 
 
 def stamp(path):
-    """Return (bytes, time of change, time of any change, inode) of a file; no writer can put back the third."""
+    """Return (bytes, time of change, time of any change, inode) of a file; no writer can reset the third."""
     state = path.stat()
     return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
 

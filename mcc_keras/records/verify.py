@@ -16,8 +16,8 @@ class Verification:
 
     Args:
         work: The folder.
-        checked: What was compared, in words.
-        problems: Tuple of `RecordError`; empty if all is well.
+        checked: Description of the compared files.
+        problems: Tuple of `RecordError`; empty if there are none.
 
     Example:
 

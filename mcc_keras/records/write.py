@@ -1,7 +1,7 @@
 """`write_tfrecords`: split by patient, fit on the training part, preprocess, write sharded records.
 
-A set is written aside and becomes the current one in a single rename, so that it is there whole or not at all. A call
-that was stopped is continued by the next; one with other settings is refused, or replaces what they concern
+A set is written aside and becomes the current one in a single rename, so that it is complete or absent. An
+interrupted call is continued by the next; one with other settings is refused, or replaces the affected shards
 (`overwrite`), while readers of the old set keep it.
 """
 
@@ -72,7 +72,7 @@ def write_tfrecords(
         cases: `Case`s with masks, all of the same labels and channels.
         work: Folder to write, also a link or a mount point. Records of the same settings and sources are left as they
             are; other files in the folder are never touched.
-        preprocessing: `Preprocessing`; what it leaves open is fitted to the training cases.
+        preprocessing: `Preprocessing`; its open values are fitted to the training cases.
         split: Shares of training, validation and test, a dict part → case ids, a file that `write_split` wrote, or a
             WORK folder, whose split is taken.
         seed: Integer seed of a split by shares.
@@ -82,8 +82,7 @@ def write_tfrecords(
         overwrite: Replace records of other settings or sources, or damaged ones. Only the shards that differ are
             written. The old set stays until the new one is whole, and while a process reads it.
         take_over: On a file system without locks, go on although another process seems to write to `work`.
-        accept_loss: Write records although the box loses a class: its best mean Dice, after the box and back, is below
-            0.5.
+        accept_loss: Write records although the box loses a class: its mean best Dice after the round trip is below 0.5.
         command: The command that the manifest names as its origin; `None` is this call.
         progress: Show a bar on a terminal.
 
@@ -223,7 +222,7 @@ def _call(preprocessing, settings):
 
 def _check_uniform(cases):
     if not cases:
-        raise UsageError("Expected at least one case to prepare, received none.")
+        raise UsageError("`cases` must hold at least one case. Received: none.")
     problem = "expected a mask, found none"
     raise_all(LabelError(case.case_id, problem, "Leave it out.") for case in cases if not case.mask)
     tasks = dict.fromkeys(case.task for case in cases)

@@ -186,7 +186,7 @@ def plot_history(history, *, names=("loss", "val_loss"), ylabel=None, best_epoch
 
 
 def new_figure(size_inches):
-    """Return a figure without a window or global state of pyplot, whatever backend is set."""
+    """Return a figure that needs no window and no global state of pyplot, with any backend."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=size_inches, layout="constrained")

@@ -1,4 +1,4 @@
-"""`preview_augmentation`: a picture of a case as it is and as training will see it."""
+"""`preview_augmentation`: a picture of a case before and after augmentation, as in training."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Small pictures of a case, drawn in NumPy: with matplotlib hundreds of cases would take minutes."""
+"""Thumbnails of a case, drawn with NumPy, since matplotlib would take minutes for hundreds of cases."""
 
 import colorsys
 import io

@@ -2,8 +2,8 @@
 
     mask = segment_remote("localhost:8500", "scan.nii.gz", "scan_seg.nii.gz")
 
-The server runs the exported graph, preprocessing included: what goes over the wire are the voxels as they stand in the
-file and the affine; what comes back is the mask on the same grid, the very one that `segment` writes.
+The server runs the exported graph, preprocessing included: the request holds the stored voxels and the affine,
+the response the mask on the same grid, identical to that of `segment`.
 """
 
 import math
@@ -18,7 +18,7 @@ from mcc_keras.serving.export import SIGNATURE
 from mcc_keras.volumes import refuse_mask_path, write_mask
 
 LARGEST_MESSAGE = 2**31 - 2**20  # bytes: a protocol buffer ends at 2 GiB, names and affine included
-LARGEST_CHANNELS = 64  # of a scan; what a server claims beyond is refused before memory is taken for it
+LARGEST_CHANNELS = 64  # per scan; larger sizes in a response are refused before memory is allocated
 ROOM = 2**20  # bytes of names, types and signatures in an answer
 LABEL_BYTES = 3  # of a uint16 label, where the server answers in protocol fields
 LONGEST_DETAILS = 500  # characters of a server's words in an error

@@ -1,7 +1,7 @@
 """Export a run as a SavedModel: preprocessing, network and restoring in one graph, for TensorFlow Serving or by itself.
 
     <folder>/1/saved_model.pb, variables/, fingerprint.pb      loads with tensorflow alone, without mcc_keras
-    <folder>/1/assets.extra/mcc_keras.json                     what was exported: preprocessing, labels, versions
+    <folder>/1/assets.extra/mcc_keras.json                     preprocessing, labels and versions of the export
     <folder>/1/assets.extra/tf_serving_warmup_requests         one small request, so that the first scan need not wait
 
 Signature `serving_default`: `image` float32 (x, y, z, channels), voxels in the file's own order, any size, any

@@ -45,7 +45,7 @@ def test_a_class_that_the_box_loses_is_an_error_unless_it_is_accepted(tmp_path):
 
 def test_a_case_below_nine_tenths_is_a_warning_and_the_table_has_the_numbers(tmp_path):
     report = check(write(tmp_path, block(8), block(1)), preprocessing=COARSE)
-    warned = [finding.case_id for finding in report.findings if "best Dice of 1 after the box" in finding.text]
+    warned = [finding.case_id for finding in report.findings if "best Dice of 1 after the round trip" in finding.text]
     assert warned == ["case0", "case1"]  # the edges of the block come back rounded, the single voxel does not
     assert report.rows[1]["box"][0].best_dice == 0 and report.rows[1]["box"][0].lost == 1
     assert "best Dice" in str(report) and "1 of 2 components lost" in report.summary()["best Dice of 1"]
@@ -94,4 +94,4 @@ def test_columns_that_only_stratify_are_named(tmp_path):
     source = write(tmp_path, block(3))
     (source / "cases.csv").write_text("case,image,label,site\na,case0.nii,case0_mask.nii,Rome\n")
     texts = [text for kind, _, text in check(source / "cases.csv").table() if kind == "note"]
-    assert texts == ["columns kept with the cases: site (for --stratify)"]
+    assert texts == ["columns kept with the cases: site (for mcc-keras prepare --stratify)"]

@@ -1,14 +1,10 @@
 """Messages name options and not arguments of Python functions."""
 
-import re
-
 import pytest
 
-from mcc_keras import volumes
 from mcc_keras.cli import main
 from mcc_keras.cli.language import translate
 from mcc_keras.cli.parser import build_parser
-from mcc_keras.formats import geometry
 
 
 def parser_of(command):
@@ -30,21 +26,13 @@ def parser_of(command):
         ("train", "Received: augment=False, augment='x'.", "Received: --no-augment, --augment x."),
         ("segment", "Received: output='mask.png'.", "Received: --output mask.png."),
         ("client", "Received: address='http://a:1'.", "Received: http://a:1."),
+        ("train", "--no-flip (Augmentation(flip=(False,)))", "--no-flip (Augmentation(flip=(False,)))"),
+        ("train", "Augmentation(swap_labels=((1, 2),))", "Augmentation(swap_labels=((1, 2),))"),
         ("prepare", "scans/size=48/a.nii: unknown=zero", "scans/size=48/a.nii: unknown=zero"),
     ],
 )
 def test_arguments_become_options(command, text, expected):
     assert translate(text, parser_of(command)) == expected
-
-
-@pytest.mark.parametrize("command", ["check", "prepare", "segment", "client"])
-@pytest.mark.parametrize("advice", [volumes._NONFINITE, geometry._CHOOSE], ids=["nonfinite", "affine"])
-def test_the_advice_about_a_scan_can_be_followed_in_every_command_that_reads(advice, command):
-    parser = parser_of(command)
-    options = re.findall(r"(--\w+) (\w+)", translate(advice, parser))
-    assert options
-    for option, value in options:
-        assert value in parser._option_string_actions[option].choices
 
 
 def test_an_unknown_label_of_many_cases_is_one_line_with_the_option(prepare, spoil, complaints):

@@ -31,6 +31,11 @@ def test_a_case_folder_holds_the_channels_of_its_case(tmp_path, as_list):
     assert scan.array.shape[3] == 4
 
 
+def test_regions_that_overlap_need_no_choice_since_no_mask_is_read(tmp_path):
+    source = write_synthetic(tmp_path / "brats", num_cases=1, size=(16, 16, 8), layout="brats15")
+    assert read_scan(source, ("Flair", "T1", "T1c", "T2")).array.shape[3] == 4
+
+
 def test_a_network_of_some_channels_finds_them_by_name_in_a_case_folder(tmp_path):
     source = write_synthetic(tmp_path / "brats", num_cases=1, size=(16, 16, 8), layout="brats15")
     folder = next((source / "HGG").iterdir())

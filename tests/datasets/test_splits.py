@@ -307,8 +307,8 @@ def test_folds_without_validation_train_on_everything_else():
         (2, {"folds": 3}, "one patient for each of 3 folds, found 2"),
         (2, {"folds": 2}, "beside 1 for test and 1 for validation, found 2 in all"),
         (9, {"folds": 1}, "at least 2. Received: folds=1"),
-        (9, {"folds": 2.5}, "whole number"),
-        (9, {"folds": 2, "validation": 0.5}, "a share from 0 to less than 0.5"),
+        (9, {"folds": 2.5}, "an integer"),
+        (9, {"folds": 2, "validation": 0.5}, "at least 0 and below 0.5"),
         (9, {"validation": -0.1}, "validation=-0.1"),
     ],
 )

@@ -154,9 +154,9 @@ def test_both_versions_of_nnunet_have_the_same_files_and_another_index(tmp_path)
 
 
 def test_progress_is_reported_after_every_case(tmp_path):
-    told = []
-    write_synthetic(tmp_path, num_cases=2, size=SIZE, progress=lambda *done: told.append(done))
-    assert told == [(1, 2), (2, 2)]
+    calls = []
+    write_synthetic(tmp_path, num_cases=2, size=SIZE, progress=lambda *done: calls.append(done))
+    assert calls == [(1, 2), (2, 2)]
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):

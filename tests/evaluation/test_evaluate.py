@@ -7,7 +7,15 @@ import pytest
 
 from mcc_keras.datasets import find_cases, read_image, read_mask, write_synthetic
 from mcc_keras.documents import read_document
-from mcc_keras.errors import CaseError, GeometryError, OutputExistsError, RunError, UsageError
+from mcc_keras.errors import (
+    CaseError,
+    GeometryError,
+    LabelError,
+    OutputExistsError,
+    RunError,
+    UsageError,
+    VolumeError,
+)
 from mcc_keras.evaluation.evaluate import evaluate, name_scores
 from mcc_keras.evaluation.measures import MEASURES
 from mcc_keras.evaluation.output import write_scores
@@ -223,6 +231,27 @@ def test_nothing_is_left_behind_where_a_case_cannot_be_scored(run, scans, tmp_pa
     with pytest.raises(GeometryError, match="expected the shape"):
         evaluate(run, source=bad)
     assert sorted(path.name for path in run.folder.iterdir()) == before
+
+
+def test_another_source_can_be_read_in_another_way_than_the_runs_cases(run, scans, tmp_path):
+    case = find_cases(scans)[0]
+    scan, mask = read_volume(case.images[0]), read_volume(case.mask)
+    voxels = scan.array.astype(np.float32)
+    voxels[0, 0, 0] = np.nan
+    write_volume(voxels, tmp_path / "source" / "a.nii.gz", affine=scan.affine)
+    write_volume(mask.array, tmp_path / "source" / "a_mask.nii.gz", affine=mask.affine)
+    with pytest.raises(VolumeError, match='nonfinite="zero"'):
+        evaluate(run, source=tmp_path / "source")
+    assert len(evaluate(run, source=tmp_path / "source", nonfinite="zero")) == 1
+
+
+def test_the_advice_about_other_labels_is_not_to_choose_the_foreground(run, scans, tmp_path):
+    case = find_cases(scans)[0]
+    scan, mask = read_volume(case.images[0]), read_volume(case.mask)
+    write_volume(scan.array, tmp_path / "source" / "a.nii.gz", affine=scan.affine)
+    write_volume(mask.array * 7, tmp_path / "source" / "a_mask.nii.gz", affine=mask.affine)
+    with pytest.raises(LabelError, match="found also 7 .* Save it with the labels of the run.$"):
+        evaluate(run, source=tmp_path / "source")
 
 
 def test_bad_requests_are_refused_with_the_way_out(run, scans, tmp_path):

@@ -154,7 +154,7 @@ def test_cases_come_in_the_order_of_their_lowest_dice():
 def test_a_class_is_described_with_its_interval_and_its_empty_cases():
     text = describe_class(scores_of([scored("a"), scored("b", shift=2), scored("c", truth=False)]).summary.classes[0])
     assert text == (
-        "liver: mean Dice 0.750 (95 % CI 0.500 to 1.000) over 2 cases that hold it, 0 missed altogether. "
+        "liver: mean Dice 0.750 (95 % CI 0.500 to 1.000) over 2 cases with it, 0 missed altogether. "
         "Without it: 1 case, 0 stayed empty, 64 false-positive voxels (0.06 ml). "
         "Volume: bias +0.00 ml, limits of agreement +0.00 to +0.00 ml."
     )

@@ -4,6 +4,7 @@ import csv
 import subprocess
 import sys
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -141,6 +142,23 @@ def test_what_does_not_fit_is_one_line_with_the_file(folders, mask, affine, erro
     with pytest.raises(error, match=text) as caught:
         mk.score(*folders)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_advice_about_a_mask_with_nan_is_to_repair_it(folders):
+    save(np.where(cube(), np.nan, 0.0), folders[1] / "a_seg.nii")
+    with pytest.raises(VolumeError, match="Repair the file: a mask holds whole numbers") as caught:
+        mk.score(*folders)
+    assert "nonfinite" not in str(caught.value)
+
+
+def test_one_of_two_affines_that_disagree_can_be_chosen(folders):
+    for path in (folders[0] / "a.nii.gz", folders[1] / "a_seg.nii"):
+        mask = nib.load(path)
+        mask.set_qform(AFFINE + np.eye(4, k=3) * 5)
+        nib.save(nib.Nifti1Image(np.array(mask.dataobj), None, mask.header), path)
+    with pytest.raises(GeometryError, match='affine="sform"'):
+        mk.score(*folders)
+    assert [row["dice"] for row in mk.score(*folders, affine="qform")] == [0.5, 1.0]
 
 
 def test_folders_without_pairs_are_refused(folders, tmp_path):

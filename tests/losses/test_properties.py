@@ -13,7 +13,7 @@ from sklearn.metrics import matthews_corrcoef
 from mcc_keras.losses import MCCLoss
 
 quick = settings(max_examples=25)
-# One shape, so that no backend compiles anew for each example.
+# One shape, so that no backend compiles again for each example.
 seeds = st.integers(0, 2**32 - 1)
 shares = st.sampled_from([0.0, 0.02, 0.3, 0.5, 0.98, 1.0])
 smooths = st.sampled_from([0.0, 1.0, 10.0])

@@ -107,7 +107,7 @@ def test_published_two_single_voxels_by_area(shape, spacing):
 
 
 def test_published_halves_of_a_cube_that_differ_by_one_slice_by_area():
-    # Published with surface-distance 0.1; the masks fill the array, whose end is a surface, too.
+    # Published with surface-distance 0.1; the masks fill the array, whose end is a surface as well.
     truth, prediction = np.zeros((2, 100, 100, 100), bool)
     truth[:50], prediction[:51] = True, True
     found = surface.surface_distances(truth, prediction, (2, 1, 1), weighting="area")

@@ -1,4 +1,4 @@
-"""What makes no sense is refused by every network in the same words: the rule, and what was received."""
+"""Invalid arguments are refused by every network in the same words: the rule, and what was received."""
 
 import pytest
 

@@ -93,7 +93,7 @@ def test_inside_another_model_supervision_is_off_with_a_warning():
         lambda: keras.Sequential([keras.Input((8, 8, 8, 1)), model]),
         lambda: keras.Model(model.input, model(model.input)),
     ):
-        with pytest.warns(UserWarning, match="Deep supervision is off.*deep_supervision=False"):
+        with pytest.warns(UserWarning, match="deep supervision .* is off.*deep_supervision=False"):
             wrap()
 
 

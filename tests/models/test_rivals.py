@@ -1,4 +1,4 @@
-"""The parameter counts of all networks, against their papers and against what the README tells of their widths."""
+"""The parameter counts of all networks, against their papers and against the widths in the README."""
 
 import math
 import re

@@ -39,7 +39,7 @@ def test_the_estimate_is_no_less_than_the_copy_takes_and_hardly_more(prepare):
 def test_a_copy_that_takes_more_than_half_of_what_is_free_is_refused(cache):
     free = {"memory": 0, "disk": 0}
     assert choose_cache(cache, 1000, free=free | {cache: 2000}, compressed=False) == cache
-    with pytest.raises(EnvironmentFailure, match=f"cache='{cache}': .* 1,000 bytes, more than half of the 1,999"):
+    with pytest.raises(EnvironmentFailure, match=f"half of the 1,999 free bytes. .*cache='{cache}', which takes 1,000"):
         choose_cache(cache, 1000, free=free | {cache: 1999}, compressed=False)
 
 

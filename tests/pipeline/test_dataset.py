@@ -134,7 +134,7 @@ def test_validation_keeps_its_order(work):
     assert np.array_equal(one_pass(dataset)[0], one_pass(dataset)[0])
 
 
-def test_epochs_draw_anew_and_a_rerun_draws_the_same(work):
+def test_epochs_differ_and_a_rerun_repeats_them(work):
     dataset = load_dataset(work, "train", augment=True, seed=5, shuffle=False)
     first, second = one_pass(dataset), one_pass(dataset)
     assert not np.allclose(first[0][0], second[0][0])
@@ -254,7 +254,7 @@ def test_an_epoch_may_have_a_length_of_its_own_and_leave_out_the_rest(work):
     assert dataset.element_spec[0].shape[0] == 3
 
 
-def test_a_case_that_comes_twice_in_an_epoch_is_augmented_anew(work):
+def test_a_case_that_comes_twice_in_an_epoch_is_augmented_differently_each_time(work):
     images, _ = one_pass(load_dataset(work, "train", cases_per_epoch=14, shuffle=False, augment=True))
     assert not np.allclose(images[:7], images[7:])
 

@@ -337,7 +337,7 @@ def test_json_of_something_else_is_an_error_that_names_the_file(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         ('{"schema": 4, "size": 8}', "schema 3, found 4. A newer mcc_keras"),
         ('{"schema": true, "size": 8}', "found True"),
@@ -346,8 +346,8 @@ def test_json_of_something_else_is_an_error_that_names_the_file(text):
         ('{"schema": 3, "size": 8, "statistics": [[1, 2]]}', "statistics"),
     ],
 )
-def test_json_that_this_version_does_not_understand_is_refused_with_the_reason(text, told):
-    with pytest.raises(DataError, match=told):
+def test_json_that_this_version_does_not_understand_is_refused_with_the_reason(text, reason):
+    with pytest.raises(DataError, match=reason):
         Preprocessing.from_json(text, path="work/preprocessing.json")
 
 

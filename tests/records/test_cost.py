@@ -52,7 +52,7 @@ def test_a_box_that_loses_a_class_is_refused_and_nothing_is_written(source, tmp_
 def test_cases_with_a_low_best_dice_are_named(source, tmp_path):
     with pytest.warns(UserWarning, match="best mean Dice") as caught:
         prepare(source, tmp_path / "work", 4, accept_loss=True)
-    assert "best Dice after the box and back is below 0.9 in c0, c1, c2, c3, c4." in str(caught[-1].message)
+    assert "best Dice after the round trip is below 0.9 in c0, c1, c2, c3, c4." in str(caught[-1].message)
 
 
 def test_costs_of_records_that_are_taken_from_an_earlier_set_are_kept(source, tmp_path):

@@ -230,7 +230,7 @@ def test_another_split_moves_records_and_prepares_nothing(work, tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"preprocessing": Preprocessing(size=8, normalize="minmax")}, {"labels": ((2,),)}])
-def test_other_preprocessing_or_labels_make_every_record_anew(write_pairs, tmp_path, change):
+def test_other_preprocessing_or_labels_write_every_record_again(write_pairs, tmp_path, change):
     cases = find_cases(write_pairs(count=3))
     write_tfrecords(cases, tmp_path / "work", preprocessing=BOX, split=(1, 0, 0), workers=1)
     if "labels" in change:

@@ -85,7 +85,7 @@ def test_the_same_seed_draws_the_same_page(source, tmp_path):
         ("page.doc", {}, "page.doc"),
     ],
 )
-def test_what_makes_no_sense_is_refused_and_nothing_is_written(source, tmp_path, name, settings, problem):
+def test_invalid_settings_are_refused_and_nothing_is_written(source, tmp_path, name, settings, problem):
     with pytest.raises(UsageError, match=problem):
         preview_augmentation(source, tmp_path / name, **settings)
     assert list(tmp_path.iterdir()) == []
