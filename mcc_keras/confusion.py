@@ -12,6 +12,7 @@ from typing import NamedTuple
 from keras import ops
 
 NEARLY_FULL = 0.9  # share of the voxels above which a sum is taken of the complement: 1 - x is then the small number
+MOST_IN_PAIRS = 16  # classes up to which the rows of all pairs of labels are a small table
 SMALLEST = 1e-24  # floor inside a root; its power -3/2, which the gradient needs, is still a float32
 
 
@@ -75,9 +76,12 @@ def total_weight(y_pred, weight=None, *, pool="sample"):
 def voxel_sum(x, *, pool="sample"):
     """Sum (batch, ..., classes) over the voxels of each sample, or of all: (batch, classes) or (1, classes).
 
-    In two stages, rows of a volume and then the volume: the rounding errors of long float32 sums stay small however the
+    In stages, parts of a volume and then the volume: the rounding errors of long float32 sums stay small however the
     backend orders its additions.
     """
+    if len(x.shape) > 4 and x.shape[-1] > 1:
+        # Adding whole rows (z, classes) takes a CPU less than half the time of a sum over z, whose stride is `classes`.
+        x = ops.sum(x, axis=2)
     if len(x.shape) > 3:
         x = ops.sum(x, axis=tuple(range(2, len(x.shape) - 1)))
     axes = tuple(range(1, len(x.shape) - 1))
@@ -162,7 +166,7 @@ def soft_matrix(y_true, y_pred, weight=None, *, pool="sample", labels=None):
     total = total_weight(y_pred, weight, pool=pool)
     if labels is None:
         y_true = y_true if weight is None else y_true * weight
-        return _matrix(y_true, y_pred, pool) / total[..., None], total
+        return _dense_matrix(y_true, y_pred, pool) / total[..., None], total
     classes = y_pred.shape[-1]
 
     def forward(p):
@@ -170,14 +174,54 @@ def soft_matrix(y_true, y_pred, weight=None, *, pool="sample", labels=None):
 
         def gradient(*args, upstream=None):
             # Σ_k y_k u[k, :] is the row of the voxel's label: looked up, not multiplied out.
-            rows = ops.reshape(args[0] if upstream is None else upstream, (-1, classes))
-            row = labels if pool == "batch" else labels + classes * _sample_index(labels)
-            by_p = ops.take(rows, row, axis=0)
+            by_p = _rows_of(args[0] if upstream is None else upstream, labels, pool)
             return by_p if weight is None else by_p * weight
 
         return _matrix(one_hot if weight is None else one_hot * weight, p, pool), gradient
 
     return ops.custom_gradient(forward)(y_pred) / total[..., None], total
+
+
+def _dense_matrix(y_true, y_pred, pool):
+    """Return Σ y_k p_l with a gradient that takes voxels in pairs."""
+
+    def forward(y, p):
+        def gradient(*args, upstream=None):
+            u = args[0] if upstream is None else upstream
+            return _times(p, ops.transpose(u, (0, 2, 1))), _times(y, u)
+
+        return _matrix(y, p, pool), gradient
+
+    return ops.custom_gradient(forward)(y_true, y_pred)
+
+
+def _times(x, matrix):
+    """Return (batch, ..., classes) times the matrix of each sample, (batch or 1, classes, classes)."""
+    if _in_pairs(x.shape[1:-1]):
+        nothing = ops.zeros_like(matrix)
+        above, below = (ops.concatenate(row, axis=-1) for row in ((matrix, nothing), (nothing, matrix)))
+        matrix = ops.concatenate([above, below], axis=-2)
+    shape = ops.shape(matrix)
+    return ops.reshape(ops.matmul(ops.reshape(x, (shape[0], -1, shape[1])), matrix), ops.shape(x))
+
+
+def _rows_of(matrix, labels, pool):
+    """Return the row of each label (batch, ...) in the matrix of its sample, (batch or 1, classes, classes)."""
+    classes, shape = matrix.shape[-1], ops.shape(labels)
+    if classes <= MOST_IN_PAIRS and _in_pairs(labels.shape[1:]):
+        # The row of two voxels: their labels are the digits of its number.
+        matrix = ops.concatenate([ops.repeat(matrix, classes, axis=1), ops.tile(matrix, (1, classes, 1))], axis=-1)
+        labels = ops.reshape(labels, (shape[0], -1, 2))
+        labels = labels[..., 0] * classes + labels[..., 1]
+    if pool == "sample":
+        labels = labels + matrix.shape[1] * _sample_index(labels)
+    rows = ops.take(ops.reshape(matrix, (-1, matrix.shape[-1])), labels, axis=0)
+    return ops.reshape(rows, (*shape, classes))
+
+
+def _in_pairs(lengths):
+    """Return whether the voxels of a sample can be taken two at a time, which halves the time on a CPU."""
+    return math.prod(length or 1 for length in lengths) % 2 == 0
 
 
 def _matrix(y_true, y_pred, pool):

@@ -12,6 +12,7 @@ Classes exclude each other: the channels of a one-hot or soft target sum to 1 in
 that compare each channel by itself, and all of them, take regions that overlap.
 """
 
+import math
 import numbers
 from typing import NamedTuple
 
@@ -140,13 +141,24 @@ def _is_distribution(dense, weight, *, exclusive):
     classes = dense.shape[-1]
     if classes == 1 or not exclusive:
         return ops.logical_and(sound, ops.max(dense) <= 1 + RESIDUE)
-    # A product with ones: half the time of a sum over an axis that short.
-    sums = ops.matmul(ops.reshape(dense, (-1, classes)), ops.ones((classes, 1), dtype=dense.dtype))
-    off = ops.abs(sums - 1.0)
+    sums = _class_sums(dense)
     if weight is not None:
-        shape = (*ops.shape(dense)[:-1], 1)
-        off = off * ops.reshape(ops.cast(ops.broadcast_to(weight, shape) > 0, off.dtype), (-1, 1))
-    return ops.logical_and(sound, ops.max(off) <= RESIDUE)
+        weight = ops.broadcast_to(weight, (*ops.shape(dense)[:-1], 1))
+        sums = ops.where(ops.reshape(weight, ops.shape(sums)) > 0, sums, 1.0)
+    exclusive = ops.logical_and(ops.min(sums) >= 1 - RESIDUE, ops.max(sums) <= 1 + RESIDUE)
+    return ops.logical_and(sound, exclusive)
+
+
+def _class_sums(dense):
+    """Return the sum over classes of each voxel, (-1, voxels of a row).
+
+    As a product of rows of up to 8 voxels with a matrix of 0 and 1: on a CPU a third of the time of a sum over an axis
+    that short.
+    """
+    classes = dense.shape[-1]
+    row = math.gcd(8, math.prod(length for length in dense.shape[:-1] if length))
+    ones = np.kron(np.eye(row), np.ones((classes, 1)))
+    return ops.matmul(ops.reshape(dense, (-1, row * classes)), ops.convert_to_tensor(ones, dtype=dense.dtype))
 
 
 def _leaves_range(y_pred):

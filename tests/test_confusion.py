@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -66,3 +67,36 @@ def test_the_matrix_of_a_batch_is_the_outer_product_summed_over_voxels():
     expected = np.einsum("bxyzk,bxyzl->bkl", (y * w).astype("float64"), p) / w.sum((1, 2, 3, 4))[:, None, None]
     np.testing.assert_allclose(matrix, expected, rtol=1e-5)
     np.testing.assert_allclose(total[:, 0], w.sum((1, 2, 3, 4)), rtol=1e-6)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="test_every_loss.py has the other backends' gradients"
+)
+@pytest.mark.parametrize("shape", [(2, 4, 3, 5, 3), (2, 3, 3, 5, 3), (2, 6, 17), (2, 4, 4, 17)])
+@pytest.mark.parametrize("pool", ["sample", "batch"])
+def test_the_gradient_of_a_matrix_is_that_of_each_voxel_in_pairs_and_with_one_left_over(shape, pool):
+    import tensorflow as tf
+
+    generator = np.random.default_rng(0)
+    labels, p = generator.integers(0, shape[-1], shape[:-1]), generator.random(shape).astype("float32")
+    slope = generator.normal(size=(2 if pool == "sample" else 1, shape[-1], shape[-1])).astype("float32")
+    voxels = np.prod(shape[1:-1]) * (1 if pool == "sample" else 2)
+    expected = np.stack([slope[i % len(slope)][labels[i]] for i in range(2)]) / voxels
+    y = tf.constant(np.eye(shape[-1], dtype="float32")[labels])
+    for dense, given in ((y, None), (None, tf.constant(labels, "int32"))):
+        p_tensor = tf.constant(p)
+        with tf.GradientTape() as tape:
+            tape.watch([p_tensor, y])
+            total = tf.reduce_sum(slope * confusion.soft_matrix(dense, p_tensor, pool=pool, labels=given)[0])
+        by_p, by_y = tape.gradient(total, [p_tensor, y])
+        np.testing.assert_allclose(by_p, expected, rtol=1e-5, atol=1e-8)
+        if given is None:
+            other = np.stack([p[i] @ slope[i % len(slope)].T for i in range(2)]) / voxels
+            np.testing.assert_allclose(by_y, other, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (2, 6, 3), (2, 4, 6, 3), (2, 3, 4, 6, 1), (2, 3, 4, 6, 3)])
+def test_a_sum_over_voxels_is_that_of_each_sample_and_class_in_any_number_of_axes(shape):
+    x = np.random.default_rng(0).random(shape).astype("float32")
+    expected = x.astype("float64").sum(tuple(range(1, len(shape) - 1)))
+    np.testing.assert_allclose(confusion.voxel_sum(ops.convert_to_tensor(x)), expected, rtol=1e-6)

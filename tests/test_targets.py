@@ -71,6 +71,21 @@ def test_overlapping_regions_are_refused_and_voxels_of_no_weight_may_be_anything
     assert of(some, SCORES, (LABELS > 0).astype("float32")) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("sides", [(3, 3, 3), (2, 3, 3), (5,), (8, 2, 3)])
+@pytest.mark.parametrize("wrong", [(0, 0, 0), (1, 1, 0), (1, 2e-3, 0), (1, 0, -2e-3), (float("nan"), 0, 1)])
+def test_one_voxel_that_does_not_sum_to_1_is_found_wherever_it_is_in_volumes_of_any_size(sides, wrong):
+    voxels = 2 * int(np.prod(sides))
+    sound = GENERATOR.dirichlet(np.ones(3), voxels).astype("float32")
+    function = tf.function(lambda y, weight: pair(y, y, weight).valid)
+    for place in range(voxels):
+        target, weight = sound.copy(), np.ones((voxels, 1), "float32")
+        target[place], weight[place] = wrong, 0
+        target = tf.constant(target.reshape(2, *sides, 3))
+        assert not function(target, None)
+        left_out = np.min(wrong) >= 0  # not so for NaN
+        assert bool(function(target, tf.constant(weight.reshape(2, *sides, 1)))) == left_out
+
+
 @pytest.mark.parametrize("name", ["dice", "tversky", "auc", "mcc"])
 def test_a_loss_of_each_channel_by_itself_takes_overlapping_regions_if_it_takes_all_and_no_softmax(name):
     regions = np.concatenate([np.ones_like(MASK), MASK, MASK * np.roll(MASK, 1)], axis=-1)
