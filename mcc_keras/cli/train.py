@@ -84,5 +84,7 @@ def run(work, run, swap_labels, no_flip, dry_run, restart, recipe=None, **option
     if dry_run:
         print(mk.plan_training(work, recipe=recipe, **options))
         return
-    folder = mk.train(work, run, recipe=recipe, restart=restart, **options).folder
+    trained = mk.train(work, run, recipe=recipe, restart=restart, **options)
+    result, folder = trained.result, trained.folder
+    print(f"saving    {result.saving_seconds:.1f} s of {result.seconds:.0f} s")
     print(f"trained: {folder}\nnext:    mcc-keras evaluate {folder}\n         tensorboard --logdir {folder / 'logs'}")

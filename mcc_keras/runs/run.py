@@ -41,6 +41,7 @@ class RunResult:
         best_value: Its validation Dice; `None` without a validation part.
         steps: Updates of the weights.
         seconds: Duration of the epochs.
+        saving_seconds: How long of it the state was saved, so that the training can go on after a stop.
         parameters: Weights of the network.
         speed: Measured rates of the pipeline, as `Throughput.to_dict` gives them.
         versions: Package → version.
@@ -53,6 +54,7 @@ class RunResult:
     parameters: int
     speed: dict[str, float]
     versions: dict[str, str]
+    saving_seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

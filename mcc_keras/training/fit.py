@@ -159,7 +159,8 @@ class Session:
         self.history = HistoryFile(self.folder / HISTORY, self.stopwatch, rows=rows)
         self.speed = SpeedLog(self.clock, totals=Throughput.from_dict(state.speed) if state else None)
         saved = {"schedule": self.schedule, "best": self.best, "history": self.history, "speed": self.speed}
-        self.keeper = Keeper(self.folder, **saved, average=self.average, others=self.others)
+        saved |= {"average": self.average, "others": self.others, "spent": state.saving_seconds if state else 0.0}
+        self.keeper = Keeper(self.folder, **saved)
         board = keras.callbacks.TensorBoard(self.folder / LOGS, write_graph=False, profile_batch=0)
         in_epoch = self.arrays if state and state.epoch_step else None
         callbacks = [self.position, Restored(in_epoch), NaNGuard(self.data, self.position), self.speed, self.schedule]
@@ -202,6 +203,7 @@ class Session:
             best_value=self.best.value,
             steps=self.schedule.step,
             seconds=round(self.stopwatch.seconds(), 1),
+            saving_seconds=round(self.keeper.total_cost, 3),
             parameters=self.model.count_params(),
             speed=self.speed.totals.to_dict(),
             versions=_versions(),

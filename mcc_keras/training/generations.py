@@ -42,6 +42,7 @@ class TrainingState:
         history: One dict of numbers per complete epoch.
         speed: Measured totals of the pipeline.
         callbacks: State of each further callback that has one, by its place and class.
+        saving_seconds: Time that saves took, over all sessions.
         ended: Whether the training has ended before its last epoch.
         sha256: Of each other file.
     """
@@ -55,6 +56,7 @@ class TrainingState:
     history: tuple[dict[str, float | None], ...]
     speed: dict[str, float]
     callbacks: dict[str, dict[str, bool | int | float | None]] = dataclasses.field(default_factory=dict)
+    saving_seconds: float = 0.0
     ended: bool = False
     sha256: dict[str, str] = dataclasses.field(default_factory=dict)
 

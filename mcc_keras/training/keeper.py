@@ -42,13 +42,14 @@ class Keeper(keras.callbacks.Callback):
         speed: `SpeedLog`.
         average: `AveragedWeights`, or `None`.
         others: `CallbackStates`, or `None`.
+        spent: Seconds that earlier sessions have spent on saving.
     """
 
-    def __init__(self, run, *, schedule, best, history, speed, average=None, others=None):
+    def __init__(self, run, *, schedule, best, history, speed, average=None, others=None, spent=0.0):
         super().__init__()
         self.run, self.schedule, self.best, self.history, self.speed = run, schedule, best, history, speed
         self.average, self.others, self.asked = average, others or CallbackStates(()), None
-        self.cost, self.total_cost, self.saved = 0.0, 0.0, time.monotonic()
+        self.cost, self.total_cost, self.saved = 0.0, spent, time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
         position = self.schedule.position
@@ -79,6 +80,7 @@ class Keeper(keras.callbacks.Callback):
             history=rows,
             speed=self.speed.totals.to_dict(),
             callbacks=self.others.numbers(),
+            saving_seconds=self.total_cost,
         )
         write_generation(self.run, state, capture(self.model, self.average) | self.others.arrays())
         self.saved = time.monotonic()
