@@ -64,13 +64,14 @@ class Handle:
 
 
 @contextlib.contextmanager
-def owned(lock, subject, *, take_over=False):
+def owned(lock, subject, *, take_over=None):
     """Hold a lock file exclusively while the block runs; it is removed at the end.
 
     Args:
         lock: Path of the lock file, in a folder that exists.
         subject: What it guards, for the message.
-        take_over: Where the system has no locks, end the ownership of another process that seems to be alive.
+        take_over: Where the system has no locks, end the ownership of another process that seems to be alive; `None`
+            where the caller does not offer it.
 
     Yields:
         A function that raises `BusyError` once another process has taken over; call it before publishing.
@@ -174,7 +175,12 @@ def _acquire(lock, subject, owner, *, take_over):
         if _is_at(handle, lock):  # otherwise its last owner has just removed it
             break
     if not works and not take_over and _read(lock) and _age(lock) < FRESH:
-        raise _busy(lock, subject, "Wait for it to end; if it has ended, pass take_over=True.")
+        advice = (
+            f"; if it has ended, wait for {FRESH:.0f} s"
+            if take_over is None
+            else "; if it has ended, pass take_over=True"
+        )
+        raise _busy(lock, subject, f"Wait for it to end{advice}.")
     os.ftruncate(handle.number, 0)
     os.pwrite(handle.number, msgspec.json.encode(owner), 0)
     if not works:

@@ -23,7 +23,7 @@ _EXCHANGE = 2  # RENAME_EXCHANGE
 
 
 @contextlib.contextmanager
-def replaced_folder(path, *, command, overwrite=False, take_over=False):
+def replaced_folder(path, *, command, overwrite=False, take_over=None):
     """Yield an empty folder beside `path`; when the block ends it is `path`, in one step.
 
     A list of its files is left in it. Overwriting removes the files on the list of the old folder; any other file in it

@@ -1,4 +1,4 @@
-"""The target and the prediction that a loss or a metric receives: what `y_true` means, and what is refused.
+"""Interpretation and validation of `y_true` and `y_pred`, for losses and metrics.
 
 C = `y_pred.shape[-1]` decides what `y_true` is:
 

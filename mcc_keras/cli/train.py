@@ -1,11 +1,10 @@
 """`mcc-keras train`."""
 
-import dataclasses
 from argparse import SUPPRESS
 
 import mcc_keras as mk
-from mcc_keras.cli.converters import arguments, list_of, swapped_pair
-from mcc_keras.cli.options import add_augment, read_policy, read_value
+from mcc_keras.cli.converters import arguments, list_of
+from mcc_keras.cli.options import adapt_to_sides, add_augment, add_sides, read_policy, read_value
 from mcc_keras.runs.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES
 
 SUMMARY = "train a network on records"
@@ -45,25 +44,10 @@ def add_arguments(parser):
     changes.add_argument(
         "--no-augment", dest="augment", action="store_false", default=SUPPRESS, help="train on the cases unchanged"
     )
-    parser.add_argument(
-        "--swap-labels",
-        type=list_of(swapped_pair),
-        metavar="L:L,…",
-        help="labels or names to swap where right and left are flipped, as 1:2",
-    )
-    parser.add_argument("--no-flip", action="store_true", help="do not flip right and left")
+    add_sides(parser)
     parser.add_argument("--restart", action="store_true", help="begin again; an earlier run is renamed to RUN.1")
     add("--seed", type=int, help="seed of weights, order and augmentation (0)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost, and write nothing")
-
-
-def _adapted(augment, swap_labels, no_flip):
-    """Return an augmentation with the options on sides, as an `Augmentation` or `None`."""
-    policy = mk.Recipe(augment=augment).augment if not isinstance(augment, mk.Augmentation) else augment
-    if policy is None:
-        return False
-    flip = (False, *policy.flip[1:]) if no_flip else policy.flip
-    return dataclasses.replace(policy, flip=flip, swap_labels=swap_labels or policy.swap_labels)
 
 
 class _Adder:
@@ -80,7 +64,8 @@ def run(work, run, swap_labels, no_flip, dry_run, restart, recipe=None, **option
     recipe = recipe and read_value(mk.Recipe, recipe)
     read_policy(options)
     if swap_labels or no_flip:
-        options["augment"] = _adapted(options.get("augment", recipe.augment if recipe else True), swap_labels, no_flip)
+        policy = options.get("augment", recipe.augment if recipe else True)
+        options["augment"] = adapt_to_sides(policy, swap_labels=swap_labels, no_flip=no_flip)
     if dry_run:
         print(mk.plan_training(work, recipe=recipe, **options))
         return

@@ -75,7 +75,9 @@ def describe_length(recipe):
     """Return how long a training is, in words."""
     if recipe.steps:
         return f"{recipe.steps} updates in epochs"
-    return f"{recipe.epochs} epochs" if recipe.epochs else f"{format_minutes(60 * recipe.minutes)} in epochs"
+    if recipe.epochs:
+        return f"{recipe.epochs} epoch" + ("s" if recipe.epochs > 1 else "")
+    return f"{format_minutes(60 * recipe.minutes)} in epochs"
 
 
 def describe_pace(recipe, *, seconds, steps, validation_seconds=None):

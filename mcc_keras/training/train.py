@@ -22,9 +22,9 @@ def train(work, run, *, recipe=None, restart=False, callbacks=(), verbose="auto"
     an undisturbed run, bit for bit where `epochs` or `steps` bounds it. On a finished run it returns that run.
 
     Two runs with the same arguments on the same machine and number of threads give the same weights: the seed is set
-    for Python, NumPy and Keras, and TensorFlow uses deterministic kernels for the rest of the process. What is left is
-    the order in which it adds three gradients, the first that is ready first; while other programs compete for the
-    cores, only `TF_NUM_INTEROP_THREADS=1`, set before TensorFlow is imported, keeps that order.
+    for Python, NumPy and Keras, and TensorFlow uses deterministic kernels for the rest of the process. The only
+    remaining source of variation is the order in which it adds three gradients, the first that is ready first; while
+    other programs compete for the cores, only `TF_NUM_INTEROP_THREADS=1`, set before TensorFlow is imported, keeps it.
 
     Args:
         work: Folder that `write_tfrecords` wrote.

@@ -42,7 +42,7 @@ NEVER = {
     **{(command, "channels"): "the case can be left out" for command in ("evaluate", "score", "segment", "client")},
     **{(command, name): "a recipe is written valid" for command in READ_BACK[1:] for name in ("epochs", "minutes")},
     **{(command, name): "a preprocessing is written valid" for command in READ_BACK for name in ("size", "spacing_mm")},
-    **{(command, "take_over"): "to be mended in locks.py" for command in ("train", "evaluate", "score", "export")},
+    **{(command, "take_over"): "`prepare` alone asks for it" for command in ("train", "evaluate", "score", "export")},
 }
 
 
