@@ -5,7 +5,7 @@ from argparse import SUPPRESS
 import mcc_keras as mk
 from mcc_keras.cli.converters import arguments, list_of
 from mcc_keras.cli.options import adapt_to_sides, add_augment, add_sides, read_policy, read_value
-from mcc_keras.runs.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES
+from mcc_keras.runs.choices import OPTIMIZERS, PRECISIONS, SCHEDULES
 
 SUMMARY = "train a network on records"
 _ARGUMENTS = {"type": arguments, "metavar": "NAME=VALUE,…"}

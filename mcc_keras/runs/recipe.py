@@ -11,21 +11,10 @@ from mcc_keras.augmentation.presets import augmentation_policy
 from mcc_keras.documents import parse_document, to_text
 from mcc_keras.errors import UsageError
 from mcc_keras.pipeline.patches import Patches
+from mcc_keras.runs.choices import OPTIMIZERS, PRECISIONS, SCHEDULES
 from mcc_keras.seeds import check_seed
 
 SCHEMA = 1
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-# Name → Keras class. Muon is AdamW on 3-D kernels, and ScheduleFreeAdamW leaves its average unused: neither is here.
-OPTIMIZERS = {
-    "adam": "Adam",
-    "adamax": "Adamax",
-    "adamw": "AdamW",
-    "lion": "Lion",
-    "nadam": "Nadam",
-    "rmsprop": "RMSprop",
-    "sgd": "SGD",
-}
-SCHEDULES = ("constant", "cosine", "poly")
 DEFAULT_EPOCHS = 100
 LENGTHS = ("epochs", "minutes", "steps")
 _CHOICES = {"optimizer": tuple(OPTIMIZERS), "schedule": SCHEDULES, "precision": PRECISIONS}

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from mcc_keras.errors import UsageError
-from mcc_keras.runs.recipe import OPTIMIZERS
+from mcc_keras.runs.choices import OPTIMIZERS
 
 
 def build_optimizer(recipe):

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from mcc_keras.errors import UsageError
-from mcc_keras.runs.recipe import OPTIMIZERS, Recipe
+from mcc_keras.runs.choices import OPTIMIZERS
+from mcc_keras.runs.recipe import Recipe
 from mcc_keras.training.callbacks import Position, Schedule, Stopwatch
 from mcc_keras.training.optimizing import AveragedWeights, build_optimizer, flush_gradients
 

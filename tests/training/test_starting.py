@@ -48,7 +48,7 @@ def test_weights_of_a_run_with_other_classes_are_taken_and_frozen_layers_keep_th
 def test_a_plan_writes_nothing_and_estimates_the_whole(works, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = sorted(works.rglob("*"))
-    plan = mk.plan_training(works / "one", **SETTINGS | {"epochs": 40})
+    plan = mk.plan_training(works / "one", epochs=40, model_arguments={"width": 0.25}, augment=False)
     assert sorted(works.rglob("*")) == before
     assert list(tmp_path.iterdir()) == []
     assert plan.seconds_per_step > 0 and plan.validation_seconds > 0 and plan.peak_memory > 100e6

@@ -1,0 +1,14 @@
+"""Names that a recipe takes, in a module that imports nothing: the command line starts with it."""
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+# Name → Keras class. Muon is AdamW on 3-D kernels, and ScheduleFreeAdamW leaves its average unused: neither is here.
+OPTIMIZERS = {
+    "adam": "Adam",
+    "adamax": "Adamax",
+    "adamw": "AdamW",
+    "lion": "Lion",
+    "nadam": "Nadam",
+    "rmsprop": "RMSprop",
+    "sgd": "SGD",
+}
+SCHEDULES = ("constant", "cosine", "poly")
