@@ -132,7 +132,8 @@ class Session:
             raise self._failed(problem) from None
         finally:
             for callback in callbacks:
-                getattr(callback, "close", lambda: None)()
+                if callback not in self.others.callbacks:
+                    getattr(callback, "close", lambda: None)()
         return self._finish()
 
     def _fit(self, data, first, last, callbacks):
@@ -208,8 +209,8 @@ class Session:
             speed=self.speed.totals.to_dict(),
             versions=_versions(),
         )
-        can_grow = self.recipe.can_grow and self.position.done == self.position.steps
-        if can_grow:
+        can_grow = self.recipe.can_grow and self.position.done in (0, self.position.steps)
+        if can_grow and self.position.done:  # 0: it was saved, and killed before it could finish
             self.keeper.save(epoch=self.position.epoch + 1, epoch_step=0)
         finished = finish_run(self.folder, result)
         remove_generations(self.folder, kept=int(can_grow))
