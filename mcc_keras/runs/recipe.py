@@ -33,7 +33,7 @@ class Recipe:
         loss_arguments: Further arguments of a named loss.
         init: Folder of a finished run whose weights the network starts from, where path and shape of a weight agree: a
             run with other classes or channels can be used. `None`: random weights.
-        freeze: Patterns of layer names, such as `"encoder_*"`, whose weights are not trained.
+        freeze: Patterns of layer names, such as `"block*"`, whose weights are not trained.
         epochs: Passes over the training part (100 where neither `minutes` nor `steps` is given).
         minutes: Instead of `epochs`, the time to train for.
         steps: Instead of `epochs`, the number of updates of the weights.
