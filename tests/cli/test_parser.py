@@ -18,6 +18,7 @@ FUNCTIONS = {
     "prepare": (mk.find_cases, mk.Preprocessing, mk.write_tfrecords),
     "verify": (mk.verify_records,),
     "preview": (mk.find_cases, mk.preview_augmentation),
+    "view": (mk.view,),
     "train": (mk.Recipe, mk.train),
     "runs": (mk.list_runs,),
     "evaluate": (mk.evaluate,),
