@@ -69,7 +69,8 @@ def read_scene(scan, masks=(), *, names=None, affine=None, nonfinite="error"):
     """Read a scan and masks, and bring the masks to the order of its voxels.
 
     Args:
-        scan: File, folder of DICOM files, `Volume`, or array (x, y, z) with voxels of 1 mm in RAS+ order.
+        scan: File, folder of DICOM files, `Volume`, or array (x, y, z) with voxels of 1 mm in RAS+ order. Of several
+            channels of a `Volume` or an array, the first is taken.
         masks: Masks on its grid, each as `scan`.
         names: Name → label or labels of a class. Other labels are classes named by their number.
         affine: `"sform"` or `"qform"`, used where the two of a NIfTI file disagree.
@@ -144,7 +145,7 @@ def _volume(source, what, read):
     if isinstance(source, str | Path):
         return read(source)
     volume = source if isinstance(source, Volume) else Volume(np.asarray(source), np.eye(4))
-    array = volume.array[..., 0] if volume.array.ndim == 4 and volume.array.shape[3] == 1 else volume.array
+    array = volume.array[..., 0] if volume.array.ndim == 4 and volume.array.shape[3] else volume.array
     if array.ndim != 3 or not array.size or array.dtype.kind not in "buif":
         found = f"{array.dtype} of shape {volume.array.shape}"
         raise UsageError(f"A {what} must be real numbers of shape (x, y, z). Received: {found}.")

@@ -34,7 +34,8 @@ def view(
     127.0.0.1 under an address with a token that is new in each call. In a notebook use `show`.
 
     Args:
-        scan: File, folder of DICOM files, `Volume`, or array (x, y, z) with voxels of 1 mm in RAS+ order.
+        scan: File, folder of DICOM files, `Volume`, or array (x, y, z) with voxels of 1 mm in RAS+ order. Of several
+            channels of a `Volume` or an array, the first is shown.
         masks: Masks on the grid of the scan, each as `scan`.
         output: File for the page, with the voxels in it, at most 20 MB; a larger scan is cropped around its masks.
             `None` serves the page.
