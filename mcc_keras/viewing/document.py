@@ -157,15 +157,9 @@ def _describe(scene, urls):
         "names": [printable(name) for name in scene.names],
         "cross": (scene.scan.affine @ [*scene.focus, 1.0])[:3].tolist(),
         "extentMm": float(np.max(np.multiply(scene.scan.shape, scene.scan.spacing_mm))),
-        **_gray_levels(scene.scan.array),
+        "window": scene.window,
+        "range": [float(scene.scan.array.min()), float(scene.scan.array.max())],
     }
-
-
-def _gray_levels(array):
-    """Return which values are black and white at first, as in reports, and the range to choose them from."""
-    flat = array.ravel(order="K")[:: max(1, array.size // 1_000_000)]
-    low, high = (float(value) for value in np.percentile(flat, (1, 99.5)))
-    return {"window": [low, max(high, low + 1e-6)], "range": [float(array.min()), float(array.max())]}
 
 
 def _layers(scene, *, level):

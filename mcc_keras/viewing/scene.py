@@ -13,6 +13,7 @@ from mcc_keras.reporting.thumbnails import class_color, predicted_color
 from mcc_keras.volumes import Volume, read_mask_file, read_volume, reordered_like
 
 LARGEST = 65535
+_SAMPLE = 1_000_000  # voxels
 _REPAIR = "Labels are whole numbers from 0 to 65535."
 
 
@@ -56,6 +57,13 @@ class Scene:
         if len(self.names) == 1 and mask:
             return predicted_color(0, num_classes=1) if mask == 1 else class_color(mask)
         return class_color(index - 1)
+
+    @property
+    def window(self):
+        """The values that are black and white, the same percentiles as in reports; of a sample of a large scan."""
+        array = self.scan.array
+        low, high = np.percentile(array.ravel(order="K")[:: max(1, array.size // _SAMPLE)], (1, 99.5))
+        return float(low), max(float(high), float(low) + 1e-6)
 
     @property
     def focus(self):

@@ -70,7 +70,7 @@ class PlanesFigure(Figure):
     def __init__(self, scene, truth, predicted):
         self._arrays, self._spacing_mm = to_canonical(scene.scan.affine, scene.scan.array, truth, predicted)
         drawn = [array for array in self._arrays[1:] if array is not None and array.any()]
-        self._style = {"num_classes": len(scene.names), "window": np.percentile(scene.scan.array, (1, 99.5))}
+        self._style = {"num_classes": len(scene.names), "window": scene.window}
         extents = np.multiply(self._arrays[0].shape, self._spacing_mm)
         widths, heights = extents[[0, 0, 1]], extents[[1, 2, 2]]
         lines = _legend(scene, solid=truth is not None)
@@ -109,10 +109,9 @@ class PlanesFigure(Figure):
 
     _repr_png_ = png
 
-    def _ipython_display_(self):
-        from IPython import display
-
-        display.display(slider_box(self) if find_ipywidgets() else display.Image(self.png()))
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        """Return the sliders for a notebook, which shows them in place of the picture where it can."""
+        return slider_box(self)._repr_mimebundle_(include=include, exclude=exclude) if find_ipywidgets() else {}
 
 
 def _legend(scene, *, solid):

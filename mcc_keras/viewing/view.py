@@ -71,14 +71,17 @@ def view(
     path = None if output is None else _refuse_output(output, [scan, *masks], overwrite=overwrite)
     scene = read_scene(scan, masks, names=names, affine=affine, nonfinite=nonfinite)
     if path is None:
-        return _serve(served_files(scene), port=port, browser=browser)
+        _serve(served_files(scene), port=port, browser=browser)
+        return None
     document, _ = whole_page(scene)
     if document is None:
         whole = "Look at the whole scan without `output`"
         masked = any(mask.present for mask in scene.masks)
         way_out = f"{whole}." if masked else f"Name a mask to crop around. {whole}."
         found = "a larger part around the masks" if masked else "a larger one and no voxels of a mask"
-        raise VolumeError(scene.name, f"expected a scan that fits {PAGE_BYTES // 10**6} MB, found {found}", way_out)
+        raise VolumeError(
+            scene.scan.path or scene.name, f"expected a scan that fits {PAGE_BYTES // 10**6} MB, found {found}", way_out
+        )
     return write_page(document, path)
 
 
@@ -95,12 +98,12 @@ def _refuse_output(output, sources, *, overwrite):
 
 
 def _serve(files, *, port, browser):
-    with FileServer(files, port=port) as server:
-        sys.stdout.write(f"{server.url}\nCtrl-C ends it.\n")
-        sys.stdout.flush()
-        if browser:  # in a thread, since a browser of the terminal returns only when it is closed
-            threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
-        try:
+    try:
+        with FileServer(files, port=port) as server:
+            sys.stdout.write(f"{server.url}\nCtrl-C ends it.\n")
+            sys.stdout.flush()
+            if browser:  # in a thread, since a browser of the terminal returns only when it is closed
+                threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
             server.serve_forever()
-        except KeyboardInterrupt:
-            return None
+    except KeyboardInterrupt:
+        return

@@ -14,8 +14,9 @@ addEventListener("unhandledrejection", event => complain(event.reason));
 
 async function voxels(layer) {
   if (layer.url === null) {
-    const text = atob(find(layer.id).textContent);
-    return Uint8Array.from(text, letter => letter.charCodeAt(0)).buffer;
+    const text = find(layer.id).textContent;
+    const bytes = Uint8Array.fromBase64?.(text) ?? Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+    return bytes.buffer;
   }
   const answer = await fetch(layer.url);
   if (!answer.ok) throw new Error(`${layer.url}: ${answer.status} ${answer.statusText}`);

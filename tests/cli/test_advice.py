@@ -17,7 +17,7 @@ KEYWORD = re.compile(r"(?<![\w/.=<-])(?<!\w\()(?P<name>[a-z]\w*)=(?!=)")
 USED = re.compile(r"\b(?:[Gg]ive|[Ss]et|[Pp]ass|with|or) `(?P<name>[a-z]\w*)`")
 COMMAND = re.compile(r"(?:mcc-keras |(?=train with --))(?P<name>[a-z]\w*)")
 SENTENCE = re.compile(r"[a-z]{2,}[ .]")
-PAGES = ("mcc_keras.reporting.html", "mcc_keras.evaluation.page", "mcc_keras.checks.page")
+PAGES = ("mcc_keras.reporting.html", "mcc_keras.evaluation.page", "mcc_keras.checks.page", "mcc_keras.viewing.document")
 READ_BACK = ("train", "preview", "evaluate", "segment", "export")  # commands that read values which others have checked
 
 # Why an advice about an argument needs no option, by the name of the argument.
