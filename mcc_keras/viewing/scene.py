@@ -121,6 +121,8 @@ def read_scene(scan, masks=(), *, names=None, affine=None, nonfinite="error"):
 def largest_slices(mask):
     """Return for each axis the index of the slice with most voxels of a mask, or the middle one where it is empty.
 
+    Of several slices with as many voxels, the one in their middle is taken.
+
     Example:
 
     >>> mask = np.zeros((8, 8, 8), int)
@@ -131,8 +133,9 @@ def largest_slices(mask):
     mask = np.asarray(mask) != 0
     if not mask.any():
         return tuple(size // 2 for size in mask.shape)
-    others = ((1, 2), (0, 2), (0, 1))
-    return tuple(int(np.count_nonzero(mask, axis=axes).argmax()) for axes in others)
+    areas = (np.count_nonzero(mask, axis=axes) for axes in ((1, 2), (0, 2), (0, 1)))
+    ties = [np.flatnonzero(area == area.max()) for area in areas]
+    return tuple(int(found[len(found) // 2]) for found in ties)
 
 
 def _named(names):

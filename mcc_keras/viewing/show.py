@@ -47,7 +47,7 @@ def show(volume, mask=None, predicted=None, *, names=None, affine=None, nonfinit
     >>> mask[2:6, 2:6, 3] = 1
     >>> figure = show(np.random.default_rng(0).random((8, 8, 8)), mask, names={"disk": 1})
     >>> [ax.get_title() for ax in figure.axes]
-    ['axial, slice 3 of 8', 'coronal, slice 2 of 8', 'sagittal, slice 2 of 8']
+    ['axial, slice 3 of 8', 'coronal, slice 4 of 8', 'sagittal, slice 4 of 8']
     >>> [text.get_text() for text in figure.legends[0].get_texts()]
     ['disk']
     """

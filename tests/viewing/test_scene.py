@@ -103,8 +103,14 @@ def test_the_choice_of_an_affine_and_of_zeros_reaches_the_reader(tmp_path):
 
 def test_the_first_look_is_at_the_largest_slices_of_the_first_mask_with_voxels():
     mask = np.zeros(SCAN.shape, int)
-    mask[1, 2:5, 3] = 1
+    mask[1, 1:5, 3] = 1
     mask[3, 4, 3:6] = 1
     assert largest_slices(mask) == (1, 4, 3)
     assert read_scene(SCAN, [on_grid(mask * 0), on_grid(mask)]).focus == (1, 4, 3)
     assert read_scene(SCAN).focus == (2, 3, 3)
+
+
+def test_of_slices_with_as_many_voxels_the_middle_one_is_the_largest():
+    mask = np.zeros((9, 9, 9), int)
+    mask[2:7, 1:4, 8] = 1
+    assert largest_slices(mask) == (4, 2, 8)
