@@ -141,7 +141,7 @@ def largest_slices(mask):
 def _named(names):
     """Return label → name, in the order of the names."""
     if not isinstance(names or {}, Mapping):
-        raise UsageError(f"`names` must map names to labels, as liver=1. Received: names={names!r}.")
+        raise UsageError(f"`names` must map names to labels, as 'liver' to 1. Received: names={names!r}.")
     found = {}
     for name, labels in (names or {}).items():
         for label in (labels,) if isinstance(labels, int) else labels:
