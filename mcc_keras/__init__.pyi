@@ -42,6 +42,8 @@ from .task import Task as Task
 from .training.resumable import ResumableRun as ResumableRun
 from .training.train import plan_training as plan_training
 from .training.train import train as train
+from .viewing.show import show as show
+from .viewing.view import view as view
 from .volumes import Volume as Volume
 from .volumes import read_volume as read_volume
 from .volumes import write_mask as write_mask

@@ -27,7 +27,7 @@ PROMISED = {
         ResumableRun SumLoss Task TverskyLoss UNet3D VNet Volume
         VoxResNet check_cases datasets describe_environment errors evaluate export_saved_model find_cases fold_cases
         list_runs load_dataset losses metrics models pipeline plan_training preview_augmentation read_volume run_demo
-        score segment segment_remote split_cases train verify_records write_mask write_tfrecords
+        score segment segment_remote show split_cases train verify_records view write_mask write_tfrecords
     """,
     "mcc_keras.datasets": "Case find_cases read_image read_mask write_synthetic",
     "mcc_keras.losses": """

@@ -12,6 +12,7 @@ COMMANDS = (
     "prepare",
     "verify",
     "preview",
+    "view",
     "train",
     "runs",
     "evaluate",

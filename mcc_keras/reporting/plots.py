@@ -56,13 +56,7 @@ def find_slices(image, affine, *, truth=None, predicted=None):
     >>> slices[1].spacing_mm
     (1.0, 3.0)
     """
-    turn = nibabel.orientations.io_orientation(affine)
-    spacing_mm = np.empty(3)
-    spacing_mm[turn[:, 0].astype(int)] = np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
-    image, truth, predicted = (
-        None if array is None else nibabel.orientations.apply_orientation(array, turn)
-        for array in (image, truth, predicted)
-    )
+    (image, truth, predicted), spacing_mm = to_canonical(affine, image, truth, predicted)
     marked = next((mask for mask in (truth, predicted) if mask is not None and mask.any()), None)
     slices = []
     for orientation, axis, _ in ORIENTATIONS:
@@ -70,18 +64,47 @@ def find_slices(image, affine, *, truth=None, predicted=None):
         if marked is not None:
             area = np.count_nonzero(marked, axis=tuple(a for a in range(3) if a != axis))
             index = int(np.flatnonzero(area.cumsum() >= area.sum() / 2)[0])
-        picks = (None if array is None else np.take(array, index, axis=axis) for array in (image, truth, predicted))
-        pixel_mm = tuple(float(mm) for mm in np.delete(spacing_mm, axis))
-        slices.append(Slice(orientation, *picks, pixel_mm))
+        slices.append(cut_slice(orientation, index, (image, truth, predicted), spacing_mm))
     return slices
 
 
-def plot_slice(slice_, *, window=None, ax=None):
+def to_canonical(affine, *arrays):
+    """Return arrays (x, y, z) turned to RAS+ order, where None stays None, and the spacing in mm along their axes.
+
+    Example:
+
+    >>> (turned, _), spacing_mm = to_canonical(np.diag([-1.0, 2.0, 3.0, 1.0]), np.arange(2).reshape(2, 1, 1), None)
+    >>> turned.ravel().tolist(), spacing_mm
+    ([1, 0], (1.0, 2.0, 3.0))
+    """
+    turn = nibabel.orientations.io_orientation(affine)
+    spacing_mm = np.empty(3)
+    spacing_mm[turn[:, 0].astype(int)] = np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
+    turned = [None if array is None else nibabel.orientations.apply_orientation(array, turn) for array in arrays]
+    return turned, tuple(spacing_mm.tolist())
+
+
+def cut_slice(orientation, index, arrays, spacing_mm):
+    """Return slice `index` of an orientation as a `Slice`.
+
+    Args:
+        orientation: "axial", "coronal" or "sagittal".
+        index: Position along the axis perpendicular to it, from 0.
+        arrays: Image, truth and prediction of `to_canonical`; the last two may be None.
+        spacing_mm: Its three spacings.
+    """
+    axis = next(axis for name, axis, _ in ORIENTATIONS if name == orientation)
+    picks = (None if array is None else np.take(array, index, axis=axis) for array in arrays)
+    return Slice(orientation, *picks, tuple(float(mm) for mm in np.delete(spacing_mm, axis)))
+
+
+def plot_slice(slice_, *, window=None, num_classes=None, ax=None):
     """Draw one slice with the true outlines solid and the predicted ones dashed, each class in its color.
 
     Args:
         slice_: A `Slice`.
         window: Intensities of black and white; by default the 1st and 99.5th percentile of the slice.
+        num_classes: Foreground classes; with one, truth and prediction have two colors. By default the highest label.
         ax: Matplotlib axes, or None for new ones.
 
     Returns:
@@ -96,10 +119,11 @@ def plot_slice(slice_, *, window=None, ax=None):
         interpolation="nearest",
     )  # fmt: skip
     masks = [(mask, kind) for mask, kind in ((slice_.truth, 0), (slice_.predicted, 1)) if mask is not None]
-    highest = max((int(mask.max()) for mask, _ in masks), default=0)
+    if num_classes is None:
+        num_classes = max((int(mask.max()) for mask, _ in masks), default=0)
     for mask, predicted in masks:
         for label in np.unique(mask[mask > 0]).tolist():
-            rgb = predicted_color(label - 1, num_classes=highest) if predicted else class_color(label - 1)
+            rgb = predicted_color(label - 1, num_classes=num_classes) if predicted else class_color(label - 1)
             color, style = f"#{bytes(rgb).hex()}", ("solid", "dashed")[predicted]
             # One pixel of background around closes an outline that touches the edge of the scan.
             padded = np.pad(mask == label, 1).astype(float)

@@ -17,7 +17,10 @@ KEYWORD = re.compile(r"(?<![\w/.=<-])(?<!\w\()(?P<name>[a-z]\w*)=(?!=)")
 USED = re.compile(r"\b(?:[Gg]ive|[Ss]et|[Pp]ass|with|or) `(?P<name>[a-z]\w*)`")
 COMMAND = re.compile(r"(?:mcc-keras |(?=train with --))(?P<name>[a-z]\w*)")
 SENTENCE = re.compile(r"[a-z]{2,}[ .]")
-PAGES = ("mcc_keras.reporting.html", "mcc_keras.evaluation.page", "mcc_keras.checks.page")
+PAGES = tuple(
+    f"mcc_keras.{name}"
+    for name in ("reporting.html", "reporting.curves", "evaluation.page", "checks.page", "viewing.document")
+)
 READ_BACK = ("train", "preview", "evaluate", "segment", "export")  # commands that read values which others have checked
 
 # Why an advice about an argument needs no option, by the name of the argument.
@@ -40,7 +43,6 @@ NEVER = {
     ("evaluate", "labels"): "its labels are those of the run",
     **{(command, name): "no mask is read" for command in ("segment", "client") for name in ("foreground", "labels")},
     **{(command, "channels"): "the case can be left out" for command in ("evaluate", "score", "segment", "client")},
-    **{(command, name): "a recipe is written valid" for command in READ_BACK[1:] for name in ("epochs", "minutes")},
     **{(command, name): "a preprocessing is written valid" for command in READ_BACK for name in ("size", "spacing_mm")},
     **{(command, "take_over"): "`prepare` alone asks for it" for command in ("train", "evaluate", "score", "export")},
 }

@@ -18,6 +18,7 @@ FUNCTIONS = {
     "prepare": (mk.find_cases, mk.Preprocessing, mk.write_tfrecords),
     "verify": (mk.verify_records,),
     "preview": (mk.find_cases, mk.preview_augmentation),
+    "view": (mk.view,),
     "train": (mk.Recipe, mk.train),
     "runs": (mk.list_runs,),
     "evaluate": (mk.evaluate,),
@@ -29,7 +30,7 @@ FUNCTIONS = {
 }
 # Set by the command line itself (cases and preprocessing come from other options, progress is always shown, pictures
 # belong to a page), or useful in Python only.
-ELSEWHERE = {"cases", "command", "preprocessing", "progress", "pictures", "verbose", "changes"}
+ELSEWHERE = {"callbacks", "cases", "command", "preprocessing", "progress", "pictures", "verbose", "changes"}
 ELSEWHERE |= {"model_arguments", "loss_arguments", "patches"}  # of a recipe, until they have options
 
 
