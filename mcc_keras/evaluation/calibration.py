@@ -20,6 +20,7 @@ _SMALLEST = 1e-7  # of a probability and of its complement, about what float32 c
 _FINEST = 0.01  # width of the bins of the logit
 _LOGITS = 17.0  # more than the logit of any probability
 _FINE = round(2 * _LOGITS / _FINEST)
+_BLOCK = 1 << 15  # voxels that fit the cache
 _TEMPERATURES = (0.05, 20.0)
 
 
@@ -112,11 +113,15 @@ def count_voxels(probability, truth):
         probability: Array (n,) in [0, 1].
         truth: Boolean array (n,).
     """
-    p = np.clip(probability.astype(np.float64), 0, 1)
-    inside = np.clip(p, _SMALLEST, 1 - _SMALLEST)
-    logit = np.log(inside / (1 - inside))
-    coarse = _sums(_bin_of(p), p, truth, BINS)
-    return Histogram(coarse, _sums(((logit + _LOGITS) / _FINEST).astype(np.intp), logit, truth, _FINE))
+    found = Histogram(np.zeros((3, BINS)), np.zeros((3, _FINE)))
+    for first in range(0, probability.size, _BLOCK):
+        block = slice(first, first + _BLOCK)
+        p = np.clip(probability[block].astype(np.float64), 0, 1)
+        inside = np.clip(p, _SMALLEST, 1 - _SMALLEST)
+        logit = np.log(inside / (1 - inside))
+        found.coarse[:] += _sums(_bin_of(p), p, truth[block], BINS)
+        found.fine[:] += _sums(((logit + _LOGITS) / _FINEST).astype(np.intp), logit, truth[block], _FINE)
+    return found
 
 
 def _bin_of(probability):
@@ -124,8 +129,8 @@ def _bin_of(probability):
 
 
 def _sums(index, values, truth, size):
-    weights = (None, values, truth)
-    return np.array([np.bincount(index, weight, minlength=size) for weight in weights], np.float64)
+    sums = (np.bincount(index, minlength=size), np.bincount(index, values, minlength=size))
+    return np.array([*sums, np.bincount(index[truth], minlength=size)], np.float64)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
