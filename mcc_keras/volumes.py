@@ -216,7 +216,7 @@ def write_mask(mask, path, *, like, segments=None, overwrite=False):
             they are uint16 already.
         path: Ends in `.nii.gz`, `.nii`, `.nrrd`, `.mha`, `.mhd` or `.dcm`; all but `.nii` and `.dcm` are compressed.
         like: The `Volume` that the mask belongs to; for `.dcm` one that was read from a DICOM series.
-        segments: `Segment`s of a `.dcm` mask, with the names and codes of its labels; by default "label 1", ….
+        segments: `mcc_keras.formats.dicom_seg.Segment`s of a `.dcm` mask: names and codes; by default "label 1", ….
         overwrite: Replace an existing file.
 
     Returns:
