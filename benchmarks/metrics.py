@@ -4,8 +4,8 @@
 
 95 % Hausdorff and average symmetric surface distance of two masks of 256 × 256 × 48, theirs in a process of their own
 (the interpreter that MCC_KERAS_PEERS_PYTHON names, or this one), MONAI at its better of one and two threads. Ours and
-theirs take turns; medians. Two masks that lie near one another, as a usable segmentation does to the truth, and, in the
-table only, two that lie apart, where ours has no short cut.
+theirs take turns; medians. Two masks that lie near one another, as a usable segmentation does to the truth, and two
+that lie apart, where ours has no short cut.
 
 `DiceScore` of 2 volumes of 96³ in a TensorFlow graph, one channel or four, beside the same metric built on
 `tf.math.bincount`, whose output length depends on the data, so that XLA refuses it.
@@ -30,7 +30,7 @@ import mcc_keras as mk
 from mcc_keras.metrics import surface
 
 PYTHON = os.environ.get("MCC_KERAS_PEERS_PYTHON", sys.executable)
-SPACING, ROUNDS, GOAL = (0.6, 0.6, 3.0), 7, 0.5
+SPACING, ROUNDS, GOALS = (0.6, 0.6, 3.0), 7, {"near": 0.14, "apart": 0.4}
 SIDE, COUNTING_ROUNDS, COUNTING_GOAL = 96, 15, 1.1
 THEIRS = """
 import json, sys, time
@@ -151,23 +151,23 @@ def main():
                 measured.append(seconds)
     peers.stdin.close()
     peers.wait()
-    claims = [report({key: statistics.median(measured) for key, measured in times.items()}), *compare_counting()]
+    claims = [*report({key: statistics.median(measured) for key, measured in times.items()}), *compare_counting()]
     print("\n".join(claims))
 
 
 def report(medians):
-    """Print a table and return the claim."""
+    """Print a table and return one line for each claim."""
     print(f"95 % Hausdorff and average surface distance, 256 x 256 x 48, median of {ROUNDS}, ms\n")
     print(f"{'masks':8}{'MONAI':>10}{'surface-distance':>18}{'ours':>8}{'ratio':>8}")
-    for pair in ("near", "apart"):
+    claims = []
+    for pair, goal in GOALS.items():
         monai = min(medians[pair, "MONAI", threads] for threads in (1, 2))
         deepmind, mine = medians[pair, "surface-distance", 1], medians[pair, "ours", 1]
         ratio = mine / min(monai, deepmind)
         print(f"{pair:8}{1e3 * monai:10.1f}{1e3 * deepmind:18.1f}{1e3 * mine:8.1f}{ratio:8.3f}")
-        if pair == "near":
-            claim = f"surface_distances {ratio:.3f} {GOAL}"
+        claims.append(f"surface_distances_{pair} {ratio:.3f} {goal}")
     print()
-    return claim
+    return claims
 
 
 if __name__ == "__main__":

@@ -13,25 +13,30 @@ from pathlib import Path
 
 import numpy as np
 
-from mcc_keras.errors import EnvironmentFailure, GeometryError, OutputExistsError, UsageError, VolumeError
+from mcc_keras.errors import (
+    EnvironmentFailure,
+    GeometryError,
+    OutputExistsError,
+    UsageError,
+    VolumeError,
+    disk_failure,
+)
 from mcc_keras.files import refuse_impossible_output, written_aside
-from mcc_keras.formats import nifti, streams
-from mcc_keras.formats.dicom import read_series
+from mcc_keras.formats import dicom_seg, nifti, streams
+from mcc_keras.formats.dicom import SliceFile, read_series
 from mcc_keras.formats.geometry import corner_displacement, header_like, nifti_affine, refuse_bad_affine, refuse_shear
 from mcc_keras.formats.metaimage import encode_metaimage, read_metaimage
 from mcc_keras.formats.nrrd import encode_nrrd, read_nrrd
 from mcc_keras.formats.text_header import is_plain_name
+from mcc_keras.formats.values import NONFINITE, checked_values, largest_label
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 TEXT_SUFFIXES = (".mha", ".mhd", ".nrrd")
 SUFFIXES = NIFTI_SUFFIXES + TEXT_SUFFIXES
 MAX_VOXELS = 1 << 30
 MAX_RATIO = 200
-MASK_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
+MASK_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", dicom_seg.SUFFIX)
 _OTHER = "Convert it first; for DICOM files name the folder."
-# TensorFlow's kernels flush smaller float32 numbers to 0. Flushed on reading, they are 0 for NumPy as well.
-_SMALLEST = np.finfo(np.float32).tiny
-_NONFINITE = 'Repair the file, or read them as 0 with nonfinite="zero".'
 _SMALLER = "Crop or downsample it, or use a machine with more memory."
 
 
@@ -44,6 +49,7 @@ class Volume:
         affine: `(4, 4)` matrix from voxel indices to RAS+ millimetres.
         path: The file that it was read from.
         header: Its NIfTI header, from which a mask takes the codes of both forms.
+        slices: Files of its DICOM series, one for each index of the last axis, to which a `.dcm` mask refers.
 
     Example:
 
@@ -55,6 +61,7 @@ class Volume:
     affine: np.ndarray
     path: Path | None = None
     header: object | None = None
+    slices: tuple[SliceFile, ...] | None = None
 
     @property
     def shape(self):
@@ -116,9 +123,9 @@ def read_volume(path, *, channels=1, affine=None, nonfinite="error", max_voxels=
         raise UsageError(f'`nonfinite` must be "error" or "zero". Received: nonfinite={nonfinite!r}')
     limits = {"max_voxels": max_voxels, "max_ratio": max_ratio}
     try:
-        array, matrix, header = _read(path, channels, affine, limits=limits)
+        array, matrix, header, slices = _read(path, channels, affine, limits=limits)
         refuse_bad_affine(matrix, path)
-        return Volume(_checked_values(array, path, nonfinite), matrix, path, header)
+        return Volume(checked_values(array, path, nonfinite), matrix, path, header, slices)
     except MemoryError:
         raise VolumeError(path, "expected a volume that fits the memory, found a larger one", _SMALLER) from None
     except OSError as error:
@@ -138,7 +145,7 @@ def read_mask_file(path, *, affine=None):
     try:
         return read_volume(path, affine=affine)
     except VolumeError as error:
-        if error.way_out != _NONFINITE:
+        if error.way_out != NONFINITE:
             raise
         raise VolumeError(path, error.problem, "Repair the file: a mask holds whole numbers.") from None
 
@@ -146,13 +153,13 @@ def read_mask_file(path, *, affine=None):
 def _read(path, channels, affine, *, limits):
     suffix = suffix_of(path)
     if os.path.isdir(path):
-        array, matrix = read_series(path, **limits)
-        return _declared_rank(array, channels, path), matrix, None
+        array, matrix, slices = read_series(path, **limits)
+        return _declared_rank(array, channels, path), matrix, None, slices
     if suffix in NIFTI_SUFFIXES:
-        return _read_nifti(path, channels, affine, limits=limits)
+        return *_read_nifti(path, channels, affine, limits=limits), None
     if suffix in TEXT_SUFFIXES:
         array, matrix = (read_nrrd if suffix == ".nrrd" else read_metaimage)(path, **limits)
-        return _declared_rank(array, channels, path), matrix, None
+        return _declared_rank(array, channels, path), matrix, None, None
     raise VolumeError(path, f"expected a volume ({' '.join(SUFFIXES)}), found {path.name!r}", _OTHER)
 
 
@@ -197,17 +204,19 @@ def refuse_remote(path):
         raise UsageError(f"A path must lie on this machine. Received: path={str(path)!r}. Copy the data here first.")
 
 
-def write_mask(mask, path, *, like, overwrite=False):
+def write_mask(mask, path, *, like, segments=None, overwrite=False):
     """Write a label map with the shape and affine of a volume, in the format of the file name.
 
-    NIfTI masks keep the codes of both forms and have slope 1. `name.mhd` has its voxels in `name.zraw`; both are
+    NIfTI masks keep the codes of both forms and have slope 1. A `.dcm` mask is a DICOM SEG that refers to the series of
+    the volume, slice by slice, and needs the extra `dicom`. `name.mhd` has its voxels in `name.zraw`; both are
     written aside before either is renamed, the header last, so that a header never stands beside other voxels.
 
     Args:
         mask: `(x, y, z)` labels, whole numbers from 0 to 65535; stored as uint8, or as uint16 above 255 and where
             they are uint16 already.
-        path: Ends in `.nii.gz`, `.nii`, `.nrrd`, `.mha` or `.mhd`; all but `.nii` are compressed.
-        like: The `Volume` that the mask belongs to.
+        path: Ends in `.nii.gz`, `.nii`, `.nrrd`, `.mha`, `.mhd` or `.dcm`; all but `.nii` and `.dcm` are compressed.
+        like: The `Volume` that the mask belongs to; for `.dcm` one that was read from a DICOM series.
+        segments: `mcc_keras.formats.dicom_seg.Segment`s of a `.dcm` mask: names and codes; by default "label 1", ….
         overwrite: Replace an existing file.
 
     Returns:
@@ -216,7 +225,9 @@ def write_mask(mask, path, *, like, overwrite=False):
     Raises:
         GeometryError: The mask has another shape than the volume, or the grid is sheared and the format is not NIfTI.
         OutputExistsError: The file exists, or a file stands where a folder is needed.
-        UsageError: An unknown format, a name that cannot be written or read again, or values that are not labels.
+        UsageError: An unknown format, a name that cannot be written or read again, values that are not labels, or a
+            `.dcm` mask of a volume that is no DICOM series.
+        EnvironmentFailure: The extra `dicom` is not installed, or the disk is full.
 
     Example:
 
@@ -229,9 +240,11 @@ def write_mask(mask, path, *, like, overwrite=False):
     mask = np.asarray(mask)
     if mask.shape != like.shape:
         raise GeometryError(path, f"expected a mask of shape {like.shape}, found {mask.shape}", "Restore it first.")
-    small = _largest_label(mask) <= 255 and mask.dtype != np.uint16  # the masks of one run have one type
+    small = largest_label(mask) <= 255 and mask.dtype != np.uint16  # the masks of one run have one type
     mask = mask.astype(np.uint8 if small else np.uint16)
     path = refuse_mask_path(path, overwrite=overwrite)
+    if dicom_seg.is_segmentation(path):
+        return _write_segmentation(mask, path, like=like, segments=segments)
     suffix = suffix_of(path)
     if suffix in NIFTI_SUFFIXES:
         return _write(path, nifti.encode_nifti(mask, header_like(like), level=6 if suffix.endswith(".gz") else 0))
@@ -245,22 +258,31 @@ def write_mask(mask, path, *, like, overwrite=False):
     return _write(path, header, body=(body, voxels))
 
 
+def _write_segmentation(mask, path, *, like, segments):
+    dicom_seg.refuse_without_series(path, like=like)
+    segments = segments or dicom_seg.default_segments(np.unique(mask).tolist())
+    try:
+        with written_aside(path) as aside:
+            dicom_seg.write_segmentation(mask, aside, slices=like.slices, segments=segments)
+    except OSError as error:
+        raise disk_failure(path, error) from error
+    return path
+
+
 def refuse_mask_path(path, *, overwrite=False):
     """Return the path if a mask can be written there: a known format, a valid name, and free unless `overwrite`.
 
     Example:
 
-    >>> refuse_mask_path("mask.dcm")
+    >>> refuse_mask_path("mask.png")
     Traceback (most recent call last):
-    mcc_keras.errors.UsageError: A mask is written as .nii .nii.gz .mha .mhd .nrrd. Received: path='mask.dcm'. DICOM ...
+    mcc_keras.errors.UsageError: A mask is written as .nii .nii.gz .mha .mhd .nrrd .dcm. Received: path='mask.png'. ...
     """
     refuse_remote(path)
     path = Path(path)
-    if suffix_of(path) not in MASK_SUFFIXES:
-        raise UsageError(
-            f"A mask is written as {' '.join(MASK_SUFFIXES)}. Received: path={str(path)!r}. DICOM SEG is not written: "
-            "convert the NIfTI file with dcmqi or highdicom."
-        )
+    if not dicom_seg.is_segmentation(path) and suffix_of(path) not in MASK_SUFFIXES:
+        formats = " ".join(MASK_SUFFIXES)
+        raise UsageError(f"A mask is written as {formats}. Received: path={str(path)!r}. Choose one of these.")
     files = (path, path.with_suffix(".zraw")) if suffix_of(path) == ".mhd" else (path,)
     for one in files:
         refuse_impossible_output(one)
@@ -270,6 +292,8 @@ def refuse_mask_path(path, *, overwrite=False):
             f"Received: path={str(path)!r}. Choose another name, or .mha, which is one file."
         )
     _refuse_taken(files, overwrite)
+    if dicom_seg.is_segmentation(path):
+        dicom_seg.refuse_without_extra()
     return path
 
 
@@ -338,41 +362,6 @@ def _declared_rank(array, channels, path):
         flat, several = "Put the slices of a scan into one 3-D file.", "Save one volume per file."
         raise VolumeError(path, f"expected a volume {names}, found shape {shape}", flat if len(shape) < 3 else several)
     return array
-
-
-def _checked_values(array, path, nonfinite):
-    """Return voxels without NaN, infinities and numbers below the smallest normal float32, which count as 0."""
-    if array.dtype.kind != "f":
-        return array
-    wrong, first = 0, None
-    for index in range(array.shape[2]):  # slice by slice, so that no whole volume of booleans is made
-        part = array[:, :, index]
-        size = np.abs(part)
-        tiny, infinite = (size < _SMALLEST) & (size > 0), ~(size < np.inf)
-        if tiny.any():
-            part[tiny] = 0
-        if infinite.any():
-            x, y, *channel = np.argwhere(infinite)[0].tolist()
-            first = first or (x, y, index, *channel)
-            wrong += int(np.count_nonzero(infinite))
-            part[infinite] = 0
-    if wrong and nonfinite == "error":
-        problem = f"expected finite voxels, found {wrong} NaN or infinite, the first at {first}"
-        raise VolumeError(path, problem, _NONFINITE)
-    return array
-
-
-def _largest_label(mask):
-    if not mask.size:
-        raise UsageError(f"A mask must have voxels. Received: mask.shape={mask.shape}")
-    smallest, largest = mask.min(), mask.max()
-    whole = mask.dtype.kind in "bui" or bool((mask == np.rint(mask)).all())
-    if not (whole and smallest >= 0 and largest <= 65535):
-        raise UsageError(
-            "A mask must hold whole numbers from 0 to 65535. "
-            f"Received: mask.dtype={mask.dtype}, values from {smallest} to {largest}"
-        )
-    return int(largest)
 
 
 def _write(path, data, *, body=None):

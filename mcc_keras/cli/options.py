@@ -90,7 +90,11 @@ def add_images_and_output(parser):
         help="one file; one file per channel in the stored order; a case folder; or a folder of DICOM files",
     )
     parser.add_argument(
-        "-o", "--output", required=True, metavar="MASK", help="mask to write: .nii.gz, .nii, .nrrd, .mha or .mhd"
+        "-o",
+        "--output",
+        required=True,
+        metavar="MASK",
+        help="mask to write: .nii.gz, .nii, .nrrd, .mha, .mhd, or .dcm (DICOM SEG) of a DICOM series",
     )
     add_overwrite(parser)
 

@@ -11,6 +11,11 @@ def add_arguments(parser):
     add_images_and_output(parser)
     add_reading(parser)
     add_largest_component(parser)
+    parser.add_argument(
+        "--segment-codes",
+        metavar="JSON",
+        help="codes of the segments of a .dcm mask: label or name to category and type (see README)",
+    )
 
 
 def run(run, images, output, **options):

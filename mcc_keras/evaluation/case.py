@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from mcc_keras.errors import UsageError
+from mcc_keras.evaluation.calibration import Histogram, count_case
 from mcc_keras.evaluation.measures import TOLERANCE_MM, Comparison, measure_class
 from mcc_keras.metrics.surface import region
 from mcc_keras.preprocessing.cost import box_cost
@@ -50,13 +51,14 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """A scored case: one row for each class, and a JPEG."""
+    """A scored case: one row for each class, a JPEG, and class → `Histogram` where there are probabilities."""
 
     rows: tuple[dict, ...]
     picture: bytes
+    histograms: dict[str, Histogram] = dataclasses.field(default_factory=dict)
 
 
-def score_case(identity, truth, predicted, *, affine, classes, settings, image=None, box=None):
+def score_case(identity, truth, predicted, *, affine, classes, settings, image=None, box=None, probabilities=None):
     """Score every class of a case.
 
     Args:
@@ -68,6 +70,7 @@ def score_case(identity, truth, predicted, *, affine, classes, settings, image=N
         settings: `Settings`; its regions are in `classes` already.
         image: Array (x, y, z) to draw under the outlines; by default black.
         box: `Preprocessing` and `Grid` of a run, for the best Dice in its box; the masks then hold class indices.
+        probabilities: `Probabilities` of a run, for the calibration; the masks then hold class indices.
 
     Returns:
         `Scored`.
@@ -95,7 +98,8 @@ def score_case(identity, truth, predicted, *, affine, classes, settings, image=N
         rows.append({**identity, "class": name, "counted_as": comparison.outcome, **measure_class(comparison)})
     image = np.zeros(truth.shape, np.float32) if image is None else image
     slices = find_slices(image, affine, truth=truth, predicted=predicted)
-    return Scored(tuple(rows), draw(slices, size=PICTURE, num_classes=len(classes) - len(settings.regions)))
+    picture = draw(slices, size=PICTURE, num_classes=len(classes) - len(settings.regions))
+    return Scored(tuple(rows), picture, count_case(truth, predicted, probabilities, affine=affine, classes=classes))
 
 
 def _box_costs(truth, preprocessing, grid, *, num_labels):

@@ -1,4 +1,4 @@
-"""Charts of an evaluation: learning curves, volumes, and Dice by volume."""
+"""Charts of an evaluation: learning curves, volumes, Dice by volume, and calibration."""
 
 import numpy as np
 
@@ -37,6 +37,24 @@ def volume_charts(rows):
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25)
         yield picture(figure, alt=alt)
+
+
+def calibration_chart(calibration):
+    """Return the picture of the true share by predicted probability of a `Calibration`, one line for each class."""
+    figure = plots.new_figure(SIZE)
+    ax = figure.subplots()
+    for index, each in enumerate(calibration.classes):
+        color = f"#{bytes(class_color(index)).hex()}"
+        for bins, style in ((each.bins, "solid"), (each.bins_with_temperature, "dashed")):
+            points = [(one.mean_probability, one.true_share) for one in bins if one.voxels]
+            if points:
+                ax.plot(*zip(*points, strict=True), color=color, linestyle=style, marker="o", markersize=3)
+    ax.plot((0, 1), (0, 1), color="#888888", linewidth=1, linestyle="dotted")
+    ax.set_xlabel("predicted probability")
+    ax.set_ylabel("true share of voxels")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(alpha=0.25)
+    return picture(figure, alt="Reliability diagram: true share of voxels by predicted probability")
 
 
 def draw_volumes(ax, rows, *, color):

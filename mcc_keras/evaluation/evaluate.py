@@ -1,8 +1,9 @@
 """`evaluate`: scores of a run, each case on its own grid.
 
-scores.csv      one row for each case and class, the columns of `MEASURES`
-summary.json    `Summary`: means, confidence intervals and counts, with the options that made them
-report.html     the same to look at: learning curves, scores, outlines
+scores.csv        one row for each case and class, the columns of `MEASURES`
+calibration.csv   voxels near truth or prediction by their probability
+summary.json      `Summary`: means, confidence intervals and counts, with the options that made them
+report.html       the same to look at: learning curves, scores, outlines
 """
 
 from dataclasses import replace
@@ -15,13 +16,22 @@ from tqdm import tqdm
 from mcc_keras.datasets.cases import Case, find_cases, read_image, read_mask
 from mcc_keras.datasets.choices import match_channels
 from mcc_keras.datasets.paths import safe_id
-from mcc_keras.errors import CaseError, LabelError, UsageError
+from mcc_keras.documents import read_document
+from mcc_keras.errors import CaseError, DataError, LabelError, UsageError
+from mcc_keras.evaluation.calibration import (
+    Calibration,
+    add_histograms,
+    calibrate,
+    crop_probabilities,
+    fit_temperature,
+)
 from mcc_keras.evaluation.case import Settings, add_regions, score_case
 from mcc_keras.evaluation.measures import TOLERANCE_MM
 from mcc_keras.evaluation.output import refuse_output, write_scores
 from mcc_keras.evaluation.page import build_score_page
-from mcc_keras.evaluation.scores import Scores, Summary, summarize_rows
+from mcc_keras.evaluation.scores import SCHEMA, SUMMARY, Scores, Summary, summarize_rows
 from mcc_keras.evaluation.seen import WANTED, WARNINGS, find_seen, refuse_changed
+from mcc_keras.records.sources import hash_files
 from mcc_keras.runs import run as runs
 from mcc_keras.runs.run import read_run
 from mcc_keras.segmentation.segment import segment_volume
@@ -52,6 +62,9 @@ def evaluate(
     run folder, so preparing the records again changes nothing. What the run was trained on is never scored as unseen:
     such cases stay in the table with a note and are left out of every mean, unless `part` asks for them.
 
+    The calibration error is over the same cases as the means. Scoring the validation part, into its default folder,
+    fits a temperature, which later evaluations of the run report beside it; masks do not depend on it.
+
     Args:
         run: Run folder, or a `Run`.
         part: `"train"`, `"validation"` or `"test"`: the part of the run's own data to score. With `source`, which of
@@ -64,7 +77,7 @@ def evaluate(
         smallest_lesion_mm3: Smaller connected components are not counted as lesions.
         regions: Name → mask labels that are merged, scored beside the classes, as `{"whole": (1, 2, 4)}`.
         by: Column of the table of `source`, as `"site"`, whose values get means of their own.
-        output: Folder for the three files; by default RUN/<part>, or RUN/<name of the source>.
+        output: Folder for the four files; by default RUN/<part>, or RUN/<name of the source>.
         workers: Processes that score while the next case is segmented; by default as many as the scans are worth, up
             to one per core.
         overwrite: Replace the scores of an earlier evaluation.
@@ -99,6 +112,8 @@ def evaluate(
     options = {"by": by, "classes": classes, "settings": settings, "largest": largest_component}
     results = _score_all(run, cases, seen, workers=_workers(cases) if workers is None else workers, **options)
     rows = [row for result in results.values() for row in result.rows]
+    left_out = _left_out(seen, part)
+    fit = part == "validation" and source is None
     summary = Summary(
         scored=name,
         run=str(run.folder),
@@ -107,8 +122,9 @@ def evaluate(
         largest_component=bool(largest_component),
         settings=settings,
         seen=WARNINGS.get(part, ""),
-        left_out=_left_out(seen, part),
+        left_out=left_out,
         by=by,
+        calibration=_calibrate(run, results, left_out, classes=classes, regions=settings.regions, fit=fit),
     )
     scores = Scores(rows, summarize_rows(rows, summary=summary), folder)
     pictures = {case_id: result.picture for case_id, result in results.items()}
@@ -205,10 +221,11 @@ def _score_all(run, cases, seen, *, by, classes, settings, largest, workers):
             identity["note"] = seen[case.case_id].note
             image = read_image(case)
             truth = _read_truth(case, image)
-            mask, _ = segment_volume(segmenter, image, largest_component=largest)
+            mask, probability = segment_volume(segmenter, image, largest_component=largest)
             masks = (truth, _class_indices(mask, run.task))
             first = np.ascontiguousarray(image.array[..., 0])
             options = {"affine": image.affine, "classes": classes, "settings": settings, "image": first}
+            options["probabilities"] = crop_probabilities(*masks, probability, image.affine)
             options["box"] = (run.preprocessing, run.preprocessing.grid(image.array, image.affine))
             yield joblib.delayed(score_case)(identity, *masks, **options)
 
@@ -216,6 +233,33 @@ def _score_all(run, cases, seen, *, by, classes, settings, largest, workers):
     # A bar on a terminal only (disable=None).
     bar = tqdm(scored, total=len(cases), desc="scoring", unit="case", leave=False, disable=None)
     return {result.rows[0]["case"]: result for result in bar}
+
+
+def _calibrate(run, results, left_out, *, classes, regions, fit):
+    """Return the `Calibration` over the cases that are in the means, with a temperature fitted here or earlier."""
+    without = {case for cases in left_out.values() for case in cases}
+    histograms = add_histograms(result.histograms for case, result in results.items() if case not in without)
+    path = run.folder / runs.MODEL
+    model = hash_files([path])[path][1]
+    if fit:
+        temperature = fit_temperature([histograms[name] for name in histograms if name not in regions])
+    else:
+        temperature = _earlier_temperature(run.folder / "validation" / SUMMARY, model)
+    return Calibration(
+        classes=calibrate(histograms, names=classes, temperature=temperature),
+        temperature=temperature,
+        fitted_here=fit and temperature is not None,
+        model_sha256=model,
+    )
+
+
+def _earlier_temperature(path, model):
+    """Return the temperature of an evaluation of the validation part, `None` where it was of another network."""
+    try:
+        found = read_document(path, Summary, schema=SCHEMA).calibration
+    except DataError:  # none, or of an earlier version
+        return None
+    return found.temperature if found and found.fitted_here and found.model_sha256 == model else None
 
 
 def _read_truth(case, image):

@@ -1,13 +1,15 @@
-"""The files of an evaluation: scores.csv, summary.json and report.html."""
+"""The files of an evaluation: scores.csv, summary.json, report.html; calibration.csv where there are probabilities."""
 
 import csv
+import dataclasses
 import io
 import os
 from pathlib import Path
 
 from mcc_keras.documents import to_text
 from mcc_keras.errors import OutputExistsError
-from mcc_keras.evaluation.scores import CSV, REPORT, SCHEMA, SUMMARY, column_names
+from mcc_keras.evaluation.calibration import Bin
+from mcc_keras.evaluation.scores import CALIBRATION, CSV, REPORT, SCHEMA, SUMMARY, column_names
 from mcc_keras.files import refuse_impossible_output, refuse_output_that_is_input
 from mcc_keras.publishing import replaced_folder
 from mcc_keras.reporting.plain import cell
@@ -40,8 +42,10 @@ def refuse_output(folder, *, inputs, overwrite):
 
 
 def write_scores(scores, page, *, overwrite=False):
-    """Write the three files of `Scores` in one step; other files in a folder of earlier scores stay."""
+    """Write the files of `Scores` in one step; other files in a folder of earlier scores stay."""
     files = {CSV: _table(scores), SUMMARY: to_text(scores.summary, schema=SCHEMA), REPORT: page}
+    if scores.summary.calibration is not None:
+        files[CALIBRATION] = _calibration_table(scores.summary.calibration)
     with replaced_folder(scores.folder, command=COMMAND, overwrite=overwrite) as aside:
         for name, content in files.items():
             (aside / name).write_text(content, encoding="utf-8")
@@ -53,4 +57,15 @@ def _table(scores):
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(map(cell, names))
     writer.writerows([cell(row[name]) for name in names] for row in scores)
+    return text.getvalue()
+
+
+def _calibration_table(calibration):
+    """One line for each class, temperature and bin; temperature 1 is the network as it is."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("class", "temperature", *(field.name for field in dataclasses.fields(Bin))))
+    for each in calibration.classes:
+        for temperature, bins in ((1.0, each.bins), (calibration.temperature, each.bins_with_temperature)):
+            writer.writerows(map(cell, (each.name, temperature, *dataclasses.astuple(one))) for one in bins)
     return text.getvalue()

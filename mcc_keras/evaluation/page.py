@@ -1,6 +1,7 @@
 """The report of an evaluation as one HTML page."""
 
-from mcc_keras.evaluation.charts import learning_curves, volume_charts
+from mcc_keras.evaluation.calibration import BINS
+from mcc_keras.evaluation.charts import calibration_chart, learning_curves, volume_charts
 from mcc_keras.evaluation.measures import FALSE_ALARM, MEASURES, MISSED, OUTCOMES
 from mcc_keras.evaluation.scores import CLASS_HEADS, brief_measures, class_lines, describe, head_of
 from mcc_keras.reporting import html
@@ -38,6 +39,8 @@ def build_score_page(scores, *, pictures, run=None):
         parts.append(html.section("Learning", html.gallery(learning_curves(run)), note))
     parts.append(html.section("Worst, median and best case", _legend(summary), *_extremes(scores, ordered, pictures)))
     parts.append(html.section("Volumes", html.gallery(volume_charts(scores)), _colors(summary)))
+    if summary.calibration is not None:
+        parts.append(html.section("Calibration", *_calibration(summary)))
     parts.append(html.section("Case by case", _case_table(scores, anchors), html.paragraph(EMPTY_RULE)))
     if len(shown) < len(ordered):
         parts.append(html.paragraph(f"Pictures of {len(shown)} of {len(ordered)} cases, the worst first."))
@@ -95,6 +98,21 @@ def _colors(summary):
     names = [group.name for group in summary.classes]
     lines = [html.swatch(class_color(index), name) for index, name in enumerate(names)] if len(names) > 1 else []
     return html.element('<p class="note">{}</p>', html.join(lines))
+
+
+def _calibration(summary):
+    calibration, rows = summary.calibration, []
+    for each in calibration.classes:
+        errors = (each.error, each.error_with_temperature)
+        rows.append((each.name, str(each.voxels), *(None if error is None else f"{error:.3f}" for error in errors)))
+    temperature = calibration.temperature
+    scaled = "error with temperature" + ("" if temperature is None else f" {temperature:.2f}")
+    yield html.table(("class", "voxels", "expected calibration error", scaled), rows)
+    yield html.gallery([calibration_chart(calibration)])
+    yield _colors(summary)
+    text = f"Voxels within {calibration.within_mm:g} mm of truth or prediction, in {BINS} bins of their probability. "
+    text += "Solid: the network as it is. " + ("" if temperature is None else "Dashed: with the temperature. ")
+    yield html.paragraph(f"{text}Dotted: where probability and share agree.")
 
 
 def _extremes(scores, ordered, pictures):

@@ -4,12 +4,13 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from mcc_keras.evaluation.calibration import Calibration
 from mcc_keras.evaluation.case import Settings
 from mcc_keras.evaluation.measures import BRIEF, CORRECTLY_EMPTY, FALSE_ALARM, MEASURES, MISSED, SCORES
 from mcc_keras.evaluation.statistics import Agreement, Spread, agree, summarize
 from mcc_keras.reporting.plain import columns, printable
 
-CSV, SUMMARY, REPORT = "scores.csv", "summary.json", "report.html"
+CSV, SUMMARY, REPORT, CALIBRATION = "scores.csv", "summary.json", "report.html", "calibration.csv"
 SCHEMA = 1
 _NAMED = 5
 
@@ -65,6 +66,7 @@ class Summary:
         classes: `ClassSummary`s.
         by: Column of `groups`.
         groups: Value of the column → `ClassSummary`s.
+        calibration: `Calibration` over the cases that are in the means; `None` without probabilities.
     """
 
     scored: str
@@ -82,6 +84,7 @@ class Summary:
     classes: tuple[ClassSummary, ...] = ()
     by: str | None = None
     groups: Mapping[str, tuple[ClassSummary, ...]] = dataclasses.field(default_factory=dict)
+    calibration: Calibration | None = None
 
 
 class Scores(list):
@@ -219,6 +222,7 @@ def _class_table(classes):
 def describe(summary):
     """Return sentences: the cases of each mean, the cases left out, and how the masks were made."""
     sentences = [describe_class(group) for group in summary.classes]
+    sentences += describe_calibration(summary.calibration)
     for reason, cases in summary.left_out.items():
         sentences.append(f"In no mean, since the run saw them ({reason}): {_listed(cases)}.")
     if summary.seen:
@@ -258,6 +262,30 @@ def describe_class(group):
             text += f", limits of agreement {group.agreement.low_ml:+.2f} to {group.agreement.high_ml:+.2f} ml"
         text += "."
     return text
+
+
+def describe_calibration(calibration):
+    """Return sentences on a `Calibration`, none where there is none.
+
+    Args:
+        calibration: `Calibration` or `None`.
+    """
+    if calibration is None:
+        return []
+    temperature, sentences = calibration.temperature, []
+    for each in calibration.classes:
+        if each.error is not None:
+            text = f"{each.name}: expected calibration error {each.error:.3f} over {each.voxels} voxels"
+            text += f" within {calibration.within_mm:g} mm of truth or prediction"
+            if temperature is not None:
+                text += f", {each.error_with_temperature:.3f} with temperature {temperature:.2f}"
+            sentences.append(f"{text}.")
+    if sentences and temperature is None:
+        sentences.append("No temperature: it is fitted when the validation part is evaluated.")
+    elif sentences:
+        where = "these very cases" if calibration.fitted_here else "the validation part"
+        sentences.append(f"The temperature was fitted on {where}; the masks are the same with any.")
+    return sentences
 
 
 def describe_masks(summary):

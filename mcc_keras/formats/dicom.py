@@ -11,6 +11,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,18 @@ _CONVERT = "Convert the series to NIfTI first, with dcm2niix for example."
 _SERVE = "from mcc_keras.formats.dicom_slices import serve; serve()"
 
 
+class SliceFile(NamedTuple):
+    """The file of one slice.
+
+    Args:
+        path: The file.
+        uid: Its SOPInstanceUID, "" where it has none.
+    """
+
+    path: Path
+    uid: str
+
+
 def holds_dicom(folder):
     """Whether a folder has DICOM images directly in it.
 
@@ -41,9 +54,11 @@ def holds_dicom(folder):
 
 
 def read_series(folder, *, max_voxels, max_ratio):
-    """Return the voxels `(x, y, z)` and the affine to RAS+ millimetres of the one series in a folder.
+    """Return the voxels `(x, y, z)`, the affine to RAS+ millimetres and the files of the one series in a folder.
 
-    Voxels are the stored values times the rescale slope plus the intercept, whatever the display settings.
+    The files are `SliceFile`s in the order of the last axis, that of the positions: `array[:, :, k]` was read from
+    file k, x along its columns and y along its rows. Voxels are the stored values times the rescale slope plus the
+    intercept, whatever the display settings.
 
     Raises:
         VolumeError: No DICOM files, several series, colors, several frames per file, or a file that is no slice.
@@ -60,7 +75,8 @@ def read_series(folder, *, max_voxels, max_ratio):
     for text in answer["warnings"]:
         warnings.warn(f"{folder}: {text}", stacklevel=2)
     array = np.frombuffer(bytearray(body), answer["dtype"]).reshape(answer["shape"], order="F")
-    return array, np.array(answer["affine"])
+    files = tuple(SliceFile(paths[place], uid) for place, uid in answer["slices"])
+    return array, np.array(answer["affine"]), files
 
 
 def _ask(request, folder):

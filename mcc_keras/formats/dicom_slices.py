@@ -80,8 +80,10 @@ def serve():
         paths = [Path(path) for path in request["paths"]]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            array, affine = decode(Path(request["folder"]), paths, max_voxels=max_voxels, max_ratio=max_ratio)
+            array, affine, slices = decode(Path(request["folder"]), paths, max_voxels=max_voxels, max_ratio=max_ratio)
         answer = {"dtype": array.dtype.str, "shape": array.shape, "affine": affine.tolist()}
+        places = {path: place for place, path in enumerate(paths)}
+        answer["slices"] = [(places[one.path], one.tags["uid"]) for one in slices]
         answer["warnings"] = [str(one.message) for one in caught if one.category is UserWarning]
     except DataError as error:
         array = None
@@ -94,7 +96,7 @@ def serve():
 
 
 def decode(folder, paths, *, max_voxels, max_ratio):
-    """Return the voxels and the affine of the files of one series, in this process."""
+    """Return the voxels, the affine and the `Slice`s along the last axis of one series, in this process."""
     _limit_memory(_MEMORY)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     slices = [_information(path) for path in paths]
@@ -112,7 +114,7 @@ def decode(folder, paths, *, max_voxels, max_ratio):
     _limit_memory(_MEMORY + 32 * shape[0] * shape[1] * shape[2])
     array = np.stack([_pixels(one) for one in slices], axis=2)
     affine = affine_of_axes([*first.steps[:2], step], slices[0].origin, steps=np.ones(3))
-    return array.astype(np.float32 if array.dtype == np.float64 else array.dtype, copy=False), affine
+    return array.astype(np.float32 if array.dtype == np.float64 else array.dtype, copy=False), affine, slices
 
 
 def _limit_memory(soft):

@@ -69,7 +69,8 @@ def surface_distances(truth, prediction, spacing_mm, *, weighting="voxel"):
         far = [np.full(len(size), np.inf) for size in sizes]
         return SurfaceDistances(far[0], sizes[0], far[1], sizes[1], weighting)
     box = tuple(slice(*ends) for ends in bounding_box(truth | prediction))
-    truth_size, prediction_size = (_surface(mask[box], spacing, weighting) for mask in (truth, prediction))
+    cropped = (np.ascontiguousarray(mask[box]) for mask in (truth, prediction))
+    truth_size, prediction_size = (_surface(mask, spacing, weighting) for mask in cropped)
     return SurfaceDistances(
         *_ascending(truth_size, prediction_size, spacing), *_ascending(prediction_size, truth_size, spacing), weighting
     )
@@ -211,17 +212,27 @@ def _surface(mask, spacing, weighting):
 
 def _ascending(size, other, spacing):
     """Return the distances from one surface to the other, ascending, with the sizes of the elements."""
-    here = np.nonzero(size)
+    flat = np.flatnonzero(size)
+    here = np.unravel_index(flat, size.shape)
     distance = _look_around(here, other > 0, spacing)
     far = np.isnan(distance)
     if far.any():
         # Only the distances at the surface are needed, so the nearest voxel is looked up there alone.
-        nearest = ndimage.distance_transform_edt(other == 0, spacing, return_distances=False, return_indices=True)
+        nearest = _nearest(other, spacing)
         here = [at[far] for at in here]
         offsets = [(there[tuple(here)] - at) * step for there, at, step in zip(nearest, here, spacing, strict=True)]
         distance[far] = np.sqrt(sum(np.square(x) for x in offsets))
     order = np.argsort(distance, kind="stable")
-    return distance[order], size[size > 0].astype("float64")[order]
+    return distance[order], size.ravel()[flat[order]].astype("float64")
+
+
+def _nearest(other, spacing):
+    """Return for each place the index of the nearest one of a surface along each axis."""
+    axes = np.argsort(other.shape)  # the transform takes a quarter less time where the longest axis is the last
+    empty = other.transpose(axes) == 0
+    found = ndimage.distance_transform_edt(empty, spacing[axes], return_distances=False, return_indices=True)
+    back = np.argsort(axes)
+    return [found[axis].transpose(back) for axis in back]
 
 
 def _look_around(here, other, spacing):

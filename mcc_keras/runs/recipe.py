@@ -144,12 +144,12 @@ class Recipe:
         if self.accumulate == 1:
             return
         if self.precision == "mixed_float16":
-            raise UsageError("`accumulate` must be 1 in mixed_float16, where Keras scales the loss of each batch by itself.")
+            raise UsageError("`accumulate` must be 1 in mixed_float16, where Keras scales the loss of each batch.")
         arguments = self.loss_arguments if isinstance(self.loss, str) else self.loss.get("config", {})
         if arguments.get("pool") == "batch":
             raise UsageError(
-                "`accumulate` must be 1 where the loss pools a batch: the loss of all volumes of an update is not the mean"
-                f" of the losses of its batches. Received: accumulate={self.accumulate}. Give a larger `batch_size` instead."
+                "`accumulate` must be 1 where the loss pools a batch, since the loss of several is not the mean of their"
+                f" losses. Received: accumulate={self.accumulate}. Give a larger `batch_size` instead."
             )
 
     @property

@@ -17,7 +17,7 @@ print(json.dumps([code, "tensorflow" in sys.modules]))
 """
 WITHOUT_EXTRA = """
 import sys
-sys.modules["grpc"] = None  # as if it were not installed
+sys.modules["grpc"] = sys.modules["highdicom"] = None  # as if they were not installed
 """
 
 
@@ -59,6 +59,13 @@ def test_a_missing_input_is_refused_before_tensorflow_is_loaded(command, tmp_pat
     assert refuse(*command.split(), folder=tmp_path) == (3, False)
 
 
-def test_a_missing_extra_is_refused_before_tensorflow_is_loaded(tmp_path):
-    command = ["client", "localhost:8500", "scan.nii.gz", "-o", "mask.nii.gz"]
-    assert refuse(*command, program=WITHOUT_EXTRA + PROGRAM, folder=tmp_path) == (5, False)
+@pytest.mark.parametrize(
+    "command",
+    [
+        "client localhost:8500 scan.nii.gz -o mask.nii.gz",
+        "client localhost:8500 scan -o mask.dcm",
+        "segment --run run scan -o mask.dcm",
+    ],
+)
+def test_a_missing_extra_is_refused_before_tensorflow_is_loaded(command, tmp_path):
+    assert refuse(*command.split(), program=WITHOUT_EXTRA + PROGRAM, folder=tmp_path) == (5, False)

@@ -1,9 +1,11 @@
 import csv
 import os
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from mcc_keras.datasets import find_cases, read_image, read_mask, write_synthetic
 from mcc_keras.documents import read_document
@@ -26,7 +28,8 @@ from mcc_keras.records.manifest import read_manifest
 from mcc_keras.records.write import write_tfrecords
 from mcc_keras.runs.data import describe_data
 from mcc_keras.runs.run import read_run
-from mcc_keras.segmentation.segment import keep_largest_component, segment
+from mcc_keras.segmentation.segment import keep_largest_component, segment, segment_volume
+from mcc_keras.segmentation.segmenter import load_segmenter
 from mcc_keras.task import Task
 from mcc_keras.volumes import read_volume, write_volume
 
@@ -142,7 +145,7 @@ def test_the_files_hold_what_is_returned(run):
     page = scores.report_path.read_text(encoding="utf-8")
     assert all(row["case"] in page for row in scores.rows)
     files = {path.name for path in scores.folder.iterdir()}
-    assert files == {LISTING, "report.html", "scores.csv", "summary.json"}
+    assert files == {LISTING, "report.html", "scores.csv", "summary.json", "calibration.csv"}
     assert scores.folder == run.folder / "test"
 
 
@@ -157,7 +160,7 @@ def test_the_table_to_read_names_every_case_and_the_options(run):
 
 def test_scores_of_the_same_run_are_the_same_bytes(run, tmp_path):
     first, second = (evaluate(run, output=tmp_path / name) for name in ("first", "second"))
-    for name in ("scores.csv", "summary.json", "report.html"):
+    for name in ("scores.csv", "summary.json", "report.html", "calibration.csv"):
         assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
 
 
@@ -199,6 +202,77 @@ def test_a_region_merges_classes_by_their_labels(two_classes, tmp_path):
     assert thorax["tp"] + thorax["fn"] == sum(row["tp"] + row["fn"] for row in (lung, heart))
     with pytest.raises(UsageError, match="whole classes, whose labels are 1, 2. Received: other=3"):
         evaluate(run, source=scans, regions={"other": (3,)})
+
+
+def voxels_near(case, run, numbers=(1,)):
+    """Return probability and truth of each voxel of a case within 10 mm of truth or prediction."""
+    image = read_image(case)
+    mask, probability = segment_volume(load_segmenter(run), image)
+    truth = np.isin(read_mask(case, image), numbers)
+    outside = ~(truth | np.isin(mask, numbers))
+    near = ndimage.distance_transform_edt(outside, sampling=image.spacing_mm) <= 10
+    first = 1 if probability.shape[-1] == 1 else 0
+    return sum(probability[..., number - first] for number in numbers)[near], truth[near]
+
+
+def calibration_error(p, truth):
+    bins = np.minimum((p * 15).astype(int), 14)
+    return sum(abs(p[bins == b].sum(dtype=float) - truth[bins == b].sum()) for b in range(15)) / p.size
+
+
+def test_the_calibration_error_is_that_of_the_voxels_near_truth_and_prediction(run, scans):
+    scores = evaluate(run)
+    cases = [case for case in find_cases(scans) if case.part == "test"]
+    p, truth = map(np.concatenate, zip(*(voxels_near(case, run) for case in cases), strict=True))
+    (found,) = scores.summary.calibration.classes
+    assert found.voxels == p.size
+    assert found.error == pytest.approx(calibration_error(p, truth), abs=1e-6)
+    assert f"expected calibration error {found.error:.3f} over {p.size} voxels within 10 mm" in str(scores)
+    assert "it is fitted when the validation part is evaluated" in str(scores)
+
+
+def test_the_validation_part_fits_a_temperature_that_changes_no_score(run, tmp_path):
+    before = evaluate(run)
+    fitted = evaluate(run, part="validation")
+    after = evaluate(run, overwrite=True)
+    temperature = fitted.summary.calibration.temperature
+    assert fitted.summary.calibration.fitted_here and not after.summary.calibration.fitted_here
+    assert after.summary.calibration.temperature == temperature != 1
+    assert list(after) == list(before)
+    (first,), (second,) = before.summary.calibration.classes, after.summary.calibration.classes
+    assert (first.error, first.bins, first.bins_with_temperature) == (second.error, second.bins, ())
+    text = f"{second.error_with_temperature:.3f} with temperature {temperature:.2f}"
+    assert text in str(after) and text in after.report_path.read_text()
+    with open(after.folder / "calibration.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["temperature"]) for row in rows] == pytest.approx([1] * 15 + [temperature] * 15, rel=1e-5)
+    assert sum(int(row["voxels"]) for row in rows) == 2 * second.voxels
+
+
+def test_a_temperature_of_another_network_is_not_taken(run):
+    evaluate(run, part="validation")
+    path = run.folder / "validation" / "summary.json"
+    text = path.read_text()
+    path.write_text(text.replace('"model_sha256": "', '"model_sha256": "0'))
+    assert evaluate(run).summary.calibration.temperature is None
+    path.write_text("{")
+    assert evaluate(run, overwrite=True).summary.calibration.temperature is None
+
+
+def test_cases_that_are_in_no_mean_are_in_no_calibration(run, scans, tmp_path):
+    of_all = evaluate(run, source=scans, output=tmp_path / "all").summary
+    assert of_all.left_out
+    (all_cases,), (test_cases,) = of_all.calibration.classes, evaluate(run).summary.calibration.classes
+    assert all_cases == test_cases
+
+
+def test_each_class_and_region_is_calibrated(two_classes, tmp_path):
+    run, scans = two_classes
+    summary = evaluate(run, source=scans, output=tmp_path / "scores", regions={"thorax": (1, 2)}).summary
+    cases = [replace(case, task=run.task) for case in find_cases(scans, labels=((1,), (2,)))]
+    for found, numbers in zip(summary.calibration.classes, ((1,), (2,), (1, 2)), strict=True):
+        p, truth = map(np.concatenate, zip(*(voxels_near(case, run, numbers) for case in cases), strict=True))
+        assert (found.voxels, found.error) == (p.size, pytest.approx(calibration_error(p, truth), abs=1e-5))
 
 
 def test_the_values_of_a_column_have_means_of_their_own(run, others, tmp_path):

@@ -64,6 +64,19 @@ def test_a_series_is_one_volume_in_its_place(tmp_path):
     np.testing.assert_allclose(volume.affine[:3], np.diag([-1, -1, 1]) @ lps, atol=1e-9)
 
 
+def test_each_slice_along_the_last_axis_names_its_file(tmp_path):
+    folder = write_series(tmp_path / "mr")
+    for number, (old, new) in enumerate((("003", "c"), ("010", "b"), ("017", "a"))):
+        patch(folder / f"{old}.dcm", (0x0020, 0x0013), str(3 - number))
+        (folder / f"{old}.dcm").rename(folder / f"{new}.dcm")
+    volume = read_volume(folder)
+    assert [one.path.name for one in volume.slices] == ["c.dcm", "b.dcm", "a.dcm"]
+    for index, one in enumerate(volume.slices):
+        image = sitk.ReadImage(str(one.path))
+        assert one.uid == image.GetMetaData("0008|0018").strip("\0")
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(image)[0].T, volume.array[:, :, index])
+
+
 def test_the_same_scan_is_the_same_volume_in_every_format(tmp_path):
     volume = read_volume(write_series(tmp_path / "mr"))
     reader = sitk.ImageSeriesReader()

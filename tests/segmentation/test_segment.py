@@ -1,4 +1,5 @@
 import gc
+import json
 
 import keras
 import nibabel as nib
@@ -7,6 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from mcc_keras.cli import main
+from mcc_keras.datasets.dicom_slices import write_slices
 from mcc_keras.errors import GeometryError, OutputExistsError, UsageError, VolumeError
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.runs.data import SeenCase
@@ -14,6 +16,7 @@ from mcc_keras.runs.run import MODEL
 from mcc_keras.segmentation.segment import keep_largest_component, segment
 from mcc_keras.segmentation.segmenter import load_segmenter
 from mcc_keras.task import Task
+from mcc_keras.volumes import read_volume
 
 # Oblique; axis 0 runs along −y, axis 1 along −x.
 COS, SIN = np.cos(0.2), np.sin(0.2)
@@ -88,8 +91,6 @@ def test_the_mask_comes_in_the_format_of_its_name(bright_voxels_run, scan, tmp_p
     assert np.array_equal(sitk.GetArrayFromImage(mask).T, image > 0)
     assert np.allclose(mask.GetDirection(), source.GetDirection(), atol=1e-6)
     assert np.allclose(mask.GetOrigin(), source.GetOrigin(), atol=1e-5)
-    with pytest.raises(UsageError, match="DICOM SEG"):
-        segment(tmp_path / "run", path, tmp_path / "mask.dcm")
 
 
 def test_a_folder_of_dicom_files_is_one_scan(bright_voxels_run, scan, tmp_path):
@@ -121,6 +122,43 @@ def test_a_folder_of_dicom_files_is_one_scan(bright_voxels_run, scan, tmp_path):
     )
     same = sitk.ReadImage(str(tmp_path / "mask.nrrd"))
     assert np.array_equal(sitk.GetArrayFromImage(same), sitk.GetArrayFromImage(mask))
+
+
+LIVER = {"value": "10200004", "scheme": "SCT", "meaning": "Liver"}
+
+
+def test_a_dicom_series_gets_a_dicom_mask_that_equals_the_nifti_mask(bright_voxels_run, scan, tmp_path, capsys):
+    highdicom = pytest.importorskip("highdicom", reason="the extra dicom is not installed")
+    _, image = scan
+    turn = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    write_slices(image, tmp_path / "series", affine=turn @ AFFINE @ np.diag([1, 1, -1, 1]), number=3)
+    run = bright_voxels_run(tmp_path / "run", task=Task(names=("liver",)))
+    (tmp_path / "codes.json").write_text(json.dumps({"liver": {"category": LIVER, "type": LIVER}}))
+    options = ["--segment-codes", str(tmp_path / "codes.json")]
+    segment(run, tmp_path / "series", tmp_path / "mask.nii.gz")
+    command = ["segment", "--run", str(run), str(tmp_path / "series"), "-o", str(tmp_path / "mask.dcm"), *options]
+    assert main(command) == 0
+    assert main(command) == 2 and "allow overwriting" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == 0
+    found = highdicom.seg.segread(tmp_path / "mask.dcm")
+    uids = [one.uid for one in read_volume(tmp_path / "series").slices]
+    frames = found.get_pixels_by_source_instance(uids, combine_segments=True)
+    mask = np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj)
+    assert mask.any()
+    np.testing.assert_array_equal(frames.T, mask)
+    assert (found.SegmentSequence[0].SegmentLabel, found.number_of_segments) == ("liver", 1)
+
+
+def test_a_dicom_mask_needs_a_series_and_codes_a_dicom_mask(bright_voxels_run, scan, tmp_path):
+    pytest.importorskip("highdicom", reason="the extra dicom is not installed")
+    run, (path, _) = bright_voxels_run(tmp_path / "run"), scan
+    with (
+        pytest.warns(match="No codes for 1"),
+        pytest.raises(UsageError, match=r"scan\.nii\.gz, which is no folder of DICOM files\. Write a \.nii\.gz mask"),
+    ):
+        segment(run, path, tmp_path / "mask.dcm")
+    with pytest.raises(UsageError, match=r"written to a \.dcm mask only"):
+        segment(run, path, tmp_path / "mask.nii.gz", segment_codes="codes.json")
 
 
 def test_several_channels_are_a_file_each(bright_voxels_run, scan, tmp_path):
