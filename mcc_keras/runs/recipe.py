@@ -148,8 +148,8 @@ class Recipe:
         arguments = self.loss_arguments if isinstance(self.loss, str) else self.loss.get("config", {})
         if arguments.get("pool") == "batch":
             raise UsageError(
-                "`accumulate` must be 1 where the loss pools a batch, since the loss of several is not the mean of their"
-                f" losses. Received: accumulate={self.accumulate}. Give a larger `batch_size` instead."
+                "`accumulate` must be 1 where the loss pools a batch: that of several batches is not their mean loss."
+                f" Received: accumulate={self.accumulate}. Give a larger `batch_size` instead."
             )
 
     @property
