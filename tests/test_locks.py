@@ -57,8 +57,10 @@ def test_a_lock_ends_with_its_process_and_its_record_does_not_matter(lock):
 
 def test_without_locks_a_fresh_heartbeat_refuses_and_an_old_one_does_not(lock, without_locks):
     left_by(lock, seconds=locks.FRESH - 5)
-    with pytest.raises(BusyError, match="host beta, process 1. .* pass take_over=True"), owned(lock, "work"):
-        pass
+    for offered, advice in ((False, "pass take_over=True"), (None, "wait for 60 s")):
+        refused = pytest.raises(BusyError, match=f"host beta, process 1. .* {advice}")
+        with refused, owned(lock, "work", take_over=offered):
+            pass
     left_by(lock, seconds=locks.FRESH + 5)
     with owned(lock, "work"):
         pass
