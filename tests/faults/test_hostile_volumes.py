@@ -138,7 +138,7 @@ def read_mutants(kind, folder, first, stop):
 def read_one(kind, path):
     if kind.startswith("dicom"):
         assert dicom_tags.read_tags(path) is None or dicom.holds_dicom(path.parent)
-        array, affine = dicom_slices.decode(path.parent, [path], max_voxels=MAX_VOXELS, max_ratio=200)
+        array, affine, _ = dicom_slices.decode(path.parent, [path], max_voxels=MAX_VOXELS, max_ratio=200)
     else:
         volume = read_volume(path, max_voxels=MAX_VOXELS, nonfinite="zero")
         array, affine = volume.array, volume.affine
