@@ -6,7 +6,7 @@
 This runs the JAX branch of `keras.ops`, not TensorFlow's. Values are compared with NumPy in float64, gradients with JAX
 on the CPU. The matrix products of losses and networks are those of full float32 where they are compared, and JAX's
 default, TF32, where they are timed. Prints one line a check, FAIL where it fails, and exits with 1 if any did. If torch
-has the GPU as well, each loss is timed beside torch's own Dice loss: seconds of ours / seconds of torch's.
+also has the GPU, each loss is timed against a Dice loss written in torch; the ratio is seconds of mcc_keras / torch.
 """
 
 import argparse

@@ -14,12 +14,12 @@ from mcc_keras.training.callback_states import CallbackStates
 from mcc_keras.training.generations import TrainingState, write_generation
 from mcc_keras.training.state import capture
 
-COST_FACTOR = 50  # a save is due once this many times the cost of the last one has passed: saving takes 2 % at most
+COST_FACTOR = 50  # a save, or a page, is due once this many times the cost of the last one has passed: 2 % at most
 LONGEST_SECONDS = 300  # after that, a save does not wait for the end of the epoch
 
 
 def is_due(saved, cost, *, least=0):
-    """Return whether a save is due.
+    """Return whether a save, or a page, is due.
 
     Args:
         saved: Time of the last save, by `time.monotonic`.

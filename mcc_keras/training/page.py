@@ -9,11 +9,10 @@ import keras
 from mcc_keras.errors import RunError, TrainingInterrupted
 from mcc_keras.reporting.html import write_page
 from mcc_keras.runs.run import MODEL, PAGE
+from mcc_keras.training.keeper import COST_FACTOR, is_due
 from mcc_keras.training.mean_mask import score_mean_mask
 from mcc_keras.training.report import build_run_page
 from mcc_keras.training.worst import find_worst, weights_of
-
-COST_FACTOR = 50  # a page is due once this many times the cost of the last one has passed: it takes 2 % at most
 
 
 class RunPage(keras.callbacks.Callback):
@@ -40,7 +39,7 @@ class RunPage(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self.written is None and self.has_validation:
             self._without_stopping(self._measure_baseline)
-        if self.written is None or time.monotonic() - self.written > COST_FACTOR * self.cost:
+        if self.written is None or is_due(self.written, self.cost):
             self._without_stopping(self._write)
 
     def finish(self):
