@@ -35,6 +35,7 @@ from .records.write import write_tfrecords as write_tfrecords
 from .reporting.preview import preview_augmentation as preview_augmentation
 from .runs.recipe import Recipe as Recipe
 from .runs.table import list_runs as list_runs
+from .runs.window import Window as Window
 from .segmentation.segment import segment as segment
 from .serving.client import segment_remote as segment_remote
 from .serving.export import export_saved_model as export_saved_model

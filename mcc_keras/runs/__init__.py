@@ -2,4 +2,5 @@
 
 run.py     the run folder and its reader
 table.py   the runs below a folder, side by side
+window.py  the part of a scan that the network sees at a time
 """

@@ -12,6 +12,7 @@ from mcc_keras.documents import parse_document, to_text
 from mcc_keras.errors import UsageError
 from mcc_keras.pipeline.patches import Patches
 from mcc_keras.runs.choices import OPTIMIZERS, PRECISIONS, SCHEDULES
+from mcc_keras.runs.window import Window
 from mcc_keras.seeds import check_seed
 
 SCHEMA = 1
@@ -56,6 +57,7 @@ class Recipe:
         augment: `True`, `False`, the name of a preset, or an `Augmentation`; kept as an `Augmentation` or `None`. Axes
             that are flipped in training are flipped and averaged in prediction as well.
         patches: `Patches`, or `None` for whole volumes.
+        window: `Window` in which scans are segmented; `None`: the size of the patches, or the whole box without them.
         seed: Integer seed of weights, order, patches and augmentation.
 
     Raises:
@@ -95,6 +97,7 @@ class Recipe:
     precision: str = "float32"
     augment: Augmentation | None = dataclasses.field(default_factory=Augmentation)
     patches: Patches | None = None
+    window: Window | None = None
     seed: int = 0
 
     def __post_init__(self):
@@ -115,6 +118,10 @@ class Recipe:
                 )
         if not (self.patches is None or isinstance(self.patches, Patches)):
             raise UsageError(f"`patches` must be None or mk.Patches(size=…). Received: patches={self.patches!r}.")
+        if not (self.window is None or isinstance(self.window, Window)):
+            raise UsageError(f"`window` must be None or mk.Window(size=…). Received: window={self.window!r}.")
+        if self.window is None and self.patches:
+            object.__setattr__(self, "window", Window(size=self.patches.size))
         self._check_accumulation()
 
     def _check_length(self):
