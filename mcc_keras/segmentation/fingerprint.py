@@ -1,8 +1,8 @@
 """The fingerprint of a model: one SHA-256 over all that its masks depend on.
 
-The weights in their order, `preprocessing.json`, the `Task`, the window, the flips and the text of `segmenter.json`. A
-run keeps it in `fingerprint.json` with the hashes of the files that it came from, so that it is computed again where one
-of them has changed. It is not the `fingerprint.pb` of a SavedModel.
+The weights in their order, `preprocessing.json`, the `Task`, the window, the flips and the text of `segmenter.json`.
+A run keeps it in `fingerprint.json` with the hashes of the files that it came from, so that it is computed again where
+one of them has changed. It is not the `fingerprint.pb` of a SavedModel.
 """
 
 import contextlib
