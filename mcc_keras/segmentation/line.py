@@ -5,6 +5,7 @@ import dataclasses
 import math
 
 import joblib
+import nibabel
 
 from mcc_keras.datasets.cases import read_image
 from mcc_keras.errors import EnvironmentFailure, MCCKerasError, OutputExistsError, UsageError, VolumeError
@@ -85,6 +86,7 @@ def _segment_here(jobs, run, origin, done):
             _raise_of_disk(problem)
         done(job.outputs.mask, problem)
 
+    nibabel.Nifti1Header  # noqa: B018, loads a lazy module, which two threads cannot do at once
     with read_ahead(_read, jobs) as found, WriteBehind(ended) as writer:
         segmenter = load_segmenter(run)
         for job, future in found:

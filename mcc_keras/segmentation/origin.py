@@ -140,7 +140,7 @@ def find_difference(mask, wanted):
     names = {*found.options, *wanted.options}
     differ = sorted(name for name in names if found.options.get(name) != wanted.options.get(name))
     if differ:
-        return f"a mask with {', '.join(f'{name}={found.options.get(name)!r}' for name in differ)}"
+        return f"a mask of other options ({', '.join(f'{name}={found.options.get(name)!r}' for name in differ)})"
     return None
 
 

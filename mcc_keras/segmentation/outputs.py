@@ -65,12 +65,11 @@ class Outputs:
             segments: `Segment`s of a DICOM SEG.
             overwrite: Replace files that are there.
         """
-        others = [self.probability] if self.probability else []
+        others, text = [self.probability] if self.probability else [], describe_model(origin)
         try:
             if others:
-                probability.write(self.probability, like=like)
-            options = {"segments": segments, "description": describe_model(origin), "overwrite": overwrite}
-            write_mask(mask, self.mask, like=like, **options)
+                probability.write(self.probability, like=like, description=text)
+            write_mask(mask, self.mask, like=like, segments=segments, description=text, overwrite=overwrite)
             write_origin(origin, self.mask, others=others)
         except OSError as error:
             raise disk_failure(self.mask, error) from error

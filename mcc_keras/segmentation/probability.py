@@ -48,10 +48,16 @@ class ProbabilityVoxels:
         """Quantize a part, float32 (…, classes) in [0, 1]."""
         self.array[index] = np.rint(np.clip(probability, 0, 1) * np.float32(STEPS))
 
-    def write(self, path, *, like):
-        """Write the probabilities as `.nii` or `.nii.gz` with the geometry of a `Volume`, and free the file."""
+    def write(self, path, *, like, description=""):
+        """Write the probabilities as `.nii` or `.nii.gz`, and free the file.
+
+        Args:
+            path: The file; one that exists is replaced.
+            like: `Volume` with the geometry.
+            description: ASCII text for the field `descrip`, which has 80 bytes.
+        """
         header = header_like(like).as_byteswapped("<")
-        header["pixdim"][4] = 1
+        header["pixdim"][4], header["descrip"] = 1, description
         head = encode_header(header, self.array.shape, self.array.dtype, slope=1 / STEPS)
         self.array.flush()
         with contextlib.closing(self.file), written_aside(path) as aside, open(aside, "wb") as plain:
