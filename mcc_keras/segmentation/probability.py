@@ -39,7 +39,7 @@ class ProbabilityVoxels:
 
     def __init__(self, shape, folder):
         shape, dtype = tuple(map(int, shape)), np.dtype("<u2")
-        self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed by `write`
+        self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed below
         if hasattr(os, "posix_fallocate"):  # a disk that fills up under a mapped file ends the process
             os.posix_fallocate(self.file.fileno(), 0, dtype.itemsize * math.prod(shape))
         self.array = np.memmap(self.file, dtype, mode="w+", shape=shape, order="F")
@@ -60,11 +60,22 @@ class ProbabilityVoxels:
         header["pixdim"][4], header["descrip"] = 1, description
         head = encode_header(header, self.array.shape, self.array.dtype, slope=1 / STEPS)
         self.array.flush()
-        with contextlib.closing(self.file), written_aside(path) as aside, open(aside, "wb") as plain:
-            packed = igzip.GzipFile(fileobj=plain, mode="wb", compresslevel=_LEVEL, mtime=0, filename="")
-            with packed if path.name.lower().endswith(".gz") else contextlib.nullcontext(plain) as stream:
-                stream.write(head)
-                self.file.seek(0)
-                shutil.copyfileobj(self.file, stream, _PIECE)
-        del self.array
+        with written_aside(path) as aside, open(aside, "wb") as plain, _stream(plain, path) as stream:
+            stream.write(head)
+            self.file.seek(0)
+            shutil.copyfileobj(self.file, stream, _PIECE)
+        self.close()
         return path
+
+    def close(self):
+        """Free the file; also where nothing refers to this any more."""
+        self.array = None
+        self.file.close()
+
+    __del__ = close
+
+
+def _stream(plain, path):
+    if not path.name.lower().endswith(".gz"):
+        return contextlib.nullcontext(plain)
+    return igzip.GzipFile(fileobj=plain, mode="wb", compresslevel=_LEVEL, mtime=0, filename="")
