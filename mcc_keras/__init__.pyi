@@ -36,6 +36,8 @@ from .reporting.preview import preview_augmentation as preview_augmentation
 from .runs.recipe import Recipe as Recipe
 from .runs.table import list_runs as list_runs
 from .runs.window import Window as Window
+from .segmentation.explain import explain as explain
+from .segmentation.many import segment_many as segment_many
 from .segmentation.segment import segment as segment
 from .serving.client import segment_remote as segment_remote
 from .serving.export import export_saved_model as export_saved_model

@@ -206,6 +206,6 @@ def add_take_over(parser):
     )
 
 
-def add_workers(parser):
+def add_workers(parser, text="number of processes (all cores)"):
     """Add the number of processes."""
-    parser.add_argument("--workers", type=int, metavar="N", help="number of processes (all cores)")
+    parser.add_argument("--workers", type=int, metavar="N", help=text)

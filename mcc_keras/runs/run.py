@@ -9,6 +9,7 @@ report.html          `RunPage`: curves, recipe and worst cases on one page, rewr
 logs/                TensorBoard
 generations/         what the training needs to go on, if it is stopped
 run.json             `RunResult`, written last: a folder with it is a finished run
+fingerprint.json     the model's fingerprint (`mcc_keras.segmentation.fingerprint`), absent from earlier runs
 failed.json          `Failure` instead, where a loss or a weight became NaN
 """
 

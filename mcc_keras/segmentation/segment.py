@@ -1,15 +1,22 @@
 """`segment`: a scan on disk in, its mask on the same grid out."""
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 from skimage.measure import label
 
-from mcc_keras.datasets.scan import files_of, read_scan
-from mcc_keras.errors import UsageError
+from mcc_keras.datasets.cases import read_image
+from mcc_keras.datasets.scan import files_of, scan_case
+from mcc_keras.errors import UsageError, disk_failure
 from mcc_keras.files import refuse_output_that_is_input
 from mcc_keras.formats.dicom_seg import is_segmentation, refuse_without_series
 from mcc_keras.runs.run import read_run
 from mcc_keras.segmentation.codes import find_segments
-from mcc_keras.volumes import refuse_mask_path, write_mask
+from mcc_keras.segmentation.fingerprint import fingerprint_run
+from mcc_keras.segmentation.origin import describe_call, hash_inputs
+from mcc_keras.segmentation.outputs import Outputs
+from mcc_keras.segmentation.probability import ProbabilityVoxels
 
 
 def segment(
@@ -20,10 +27,14 @@ def segment(
     affine=None,
     nonfinite=None,
     largest_component=False,
+    probability=False,
     segment_codes=None,
     overwrite=False,
 ):
     """Segment one scan with a trained run and write its mask.
+
+    Beside the mask stands `<mask>.json`: the fingerprint of the model, the options, and the hashes of the scan's files;
+    `explain` reads it.
 
     Args:
         run: Run folder.
@@ -36,6 +47,8 @@ def segment(
         nonfinite: `"error"` refuses NaN and infinite voxels, `"zero"` reads them as 0; `None`: as the run's cases were
             read.
         largest_component: Keep only the largest connected component of every class.
+        probability: Also write the probabilities to `<mask>_probability.nii.gz`, as uint16 with the slope 1/65535 and
+            the class axis last; one class is the foreground alone, several begin with the background.
         segment_codes: JSON file with the codes of the segments of a `.dcm` mask, by label or name, as
             `{"liver": {"category": {"value": …, "scheme": …, "meaning": …}, "type": {…}}}`. A class without codes is
             "Tissue" (SNOMED CT 85756007), with a warning.
@@ -59,18 +72,37 @@ def segment(
     Traceback (most recent call last):
     mcc_keras.errors.RunError: run: expected a finished run, found no run.json, ...
     """
-    refuse_mask_path(output, overwrite=overwrite)
-    refuse_output_that_is_input(output, files_of(images))
+    outputs = Outputs.beside(output, probability=probability)
+    outputs.refuse(overwrite=overwrite)
+    for path in (outputs.mask, outputs.origin, outputs.probability or outputs.mask):
+        refuse_output_that_is_input(path, files_of(images))
     run = read_run(run)
     segments = _segments(run.task, output, segment_codes)
-    chosen = {name: value for name, value in {"affine": affine, "nonfinite": nonfinite}.items() if value is not None}
-    volume = read_scan(images, run.task.channel_names, **{**run.data.reading, **chosen})
+    reading = choose_reading(run, affine=affine, nonfinite=nonfinite)
+    case = scan_case(images, run.task.channel_names, **reading)
+    inputs, volume = hash_inputs(case), read_image(case)
     if segments:
         refuse_without_series(output, like=volume)
     from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that no refusal above waits for TensorFlow
 
-    mask = segment_volume(load_segmenter(run), volume, largest_component=largest_component)
-    return write_mask(mask, output, like=volume, segments=segments, overwrite=overwrite)
+    segmenter = load_segmenter(run)
+    chosen = {"largest_component": largest_component, "probability": probability}
+    origin = describe_call({run.folder: fingerprint_run(run)}, {**reading, **chosen})
+    mask, voxels = predict(segmenter, volume, folder=outputs.mask.parent if probability else None)
+    return outputs.write(
+        keep_largest_component(mask) if largest_component else mask,
+        voxels,
+        like=volume,
+        origin=dataclasses.replace(origin, inputs=inputs),
+        segments=segments,
+        overwrite=overwrite,
+    )
+
+
+def choose_reading(run, *, affine, nonfinite):
+    """Return how scans are read, as keywords `affine` and `nonfinite`: as is chosen, or as the run's cases were."""
+    chosen = {name: value for name, value in {"affine": affine, "nonfinite": nonfinite}.items() if value is not None}
+    return {"affine": None, "nonfinite": "error", **run.data.reading, **chosen}
 
 
 def _segments(task, output, codes):
@@ -82,16 +114,30 @@ def _segments(task, output, codes):
     return None
 
 
-def segment_volume(segmenter, volume, *, largest_component=False):
-    """Return the mask (x, y, z) of a `Volume` with array (x, y, z, channels), on its own grid.
+def predict(segmenter, volume, *, folder=None):
+    """Return the mask of a `Volume` with array (x, y, z, channels), on its own grid, and probabilities if asked for.
 
     Args:
         segmenter: `Segmenter`.
         volume: `Volume` as `read_image` returns it.
-        largest_component: Keep only the largest connected component of every class.
+        folder: Folder to be written to, for a temporary file of probabilities; `None`: the mask alone.
+
+    Returns:
+        mask (x, y, z) uint8 or uint16; `ProbabilityVoxels` or `None`.
     """
-    mask = segmenter.segment(*arrays_of(volume))["mask"].numpy()
-    return keep_largest_component(mask) if largest_component else mask
+    arrays = arrays_of(volume)
+    if folder is None:
+        return segmenter.segment(*arrays)["mask"].numpy(), None
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        mask = np.zeros(volume.shape, segmenter.task.mask_dtype)
+        voxels = ProbabilityVoxels((*volume.shape, segmenter.task.num_classes), folder)
+        for index, mask_part, probability_part in segmenter.slabs(*arrays):
+            mask[index] = mask_part
+            voxels.put(index, probability_part)
+    except OSError as error:
+        raise disk_failure(folder, error) from error
+    return mask, voxels
 
 
 def arrays_of(volume):

@@ -23,14 +23,15 @@ FUNCTIONS = {
     "runs": (mk.list_runs,),
     "evaluate": (mk.evaluate,),
     "score": (mk.score,),
-    "segment": (mk.segment,),
+    "segment": (mk.segment, mk.segment_many),
+    "explain": (mk.explain,),
     "export": (mk.export_saved_model,),
     "client": (mk.segment_remote,),
     "info": (mk.describe_environment,),
 }
 # Set by the command line itself (cases and preprocessing come from other options, progress is always shown, pictures
 # belong to a page), or useful in Python only.
-ELSEWHERE = {"callbacks", "cases", "command", "preprocessing", "progress", "pictures", "verbose", "changes"}
+ELSEWHERE = {"callbacks", "cases", "command", "preprocessing", "progress", "pictures", "verbose", "changes", "report"}
 ELSEWHERE |= {"model_arguments", "loss_arguments", "patches"}  # of a recipe, until they have options
 
 
