@@ -11,7 +11,6 @@ import mcc_keras  # noqa: F401, I001  before keras and tensorflow, which the tes
 
 import hypothesis
 import numpy as np
-import old_segmenter  # noqa: F401
 import pytest
 
 # The same examples in every run, however slow the machine is.

@@ -125,14 +125,13 @@ def predict(segmenter, volume, *, folder=None):
     Returns:
         mask (x, y, z) uint8 or uint16; `ProbabilityVoxels` or `None`.
     """
-    arrays = np.asarray(volume.array, np.float32), np.asarray(volume.affine, np.float32)
     if folder is None:
-        return segmenter.segment(*arrays)["mask"].numpy(), None
+        return segmenter.segment(*arrays_of(volume))["mask"].numpy(), None
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         mask = np.zeros(volume.shape, segmenter.task.mask_dtype)
         voxels = ProbabilityVoxels((*volume.shape, segmenter.task.num_classes), folder)
-        for index, mask_part, probability_part in segmenter.slabs(*arrays):
+        for index, mask_part, probability_part in segmenter.slabs(*arrays_of(volume)):
             mask[index] = mask_part
             voxels.put(index, probability_part)
     except OSError as error:
@@ -140,17 +139,9 @@ def predict(segmenter, volume, *, folder=None):
     return mask, voxels
 
 
-def segment_volume(segmenter, volume, *, largest_component=False):
-    """Return (mask, probability) of a `Volume` with array (x, y, z, channels), on its own grid.
-
-    Args:
-        segmenter: `Segmenter`.
-        volume: `Volume` as `read_image` returns it.
-        largest_component: Keep only the largest connected component of every class.
-    """
-    answer = segmenter.answer(np.asarray(volume.array, np.float32), np.asarray(volume.affine, np.float32))
-    mask = answer["mask"].numpy()
-    return (keep_largest_component(mask) if largest_component else mask), answer["probability"].numpy()
+def arrays_of(volume):
+    """Return image and affine of a `Volume` as the graph takes them, float32."""
+    return np.asarray(volume.array, np.float32), np.asarray(volume.affine, np.float32)
 
 
 def keep_largest_component(mask):
