@@ -63,7 +63,9 @@ def run(run, images, output, in_options, segment_codes, **options):
         given = [name for name, default in MANY.items() if options.pop(name) != default]
         if given:
             names = " and ".join(f"`{name}`" for name in given)
-            raise mk.errors.UsageError(f"{names} need a folder of masks. Received: output={output!r}.")
+            raise mk.errors.UsageError(
+                f"Many scans, with a folder as output, take {names}. Received: output={output!r}."
+            )
         print(mk.segment(run, images, output, segment_codes=segment_codes, **options))
         return 0
     if segment_codes:

@@ -37,6 +37,8 @@ class ProbabilityVoxels:
     [32768, 0]
     """
 
+    file = None
+
     def __init__(self, shape, folder):
         shape, dtype = tuple(map(int, shape)), np.dtype("<u2")
         self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, closed below
@@ -70,7 +72,8 @@ class ProbabilityVoxels:
     def close(self):
         """Free the file; also where nothing refers to this any more."""
         self.array = None
-        self.file.close()
+        if self.file is not None:
+            self.file.close()
 
     __del__ = close
 

@@ -148,14 +148,13 @@ def predict(segmenter, volume, *, folder=None):
     Returns:
         mask (x, y, z) uint8 or uint16; `ProbabilityVoxels` or `None`.
     """
-    arrays = arrays_of(volume)
     if folder is None:
-        return segmenter.segment(*arrays)["mask"].numpy(), None
+        return segmenter.segment(*arrays_of(volume))["mask"].numpy(), None
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         mask = np.zeros(volume.shape, segmenter.task.mask_dtype)
         voxels = ProbabilityVoxels((*volume.shape, segmenter.task.num_classes), folder)
-        for index, mask_part, probability_part in segmenter.slabs(*arrays):
+        for index, mask_part, probability_part in segmenter.slabs(*arrays_of(volume)):
             mask[index] = mask_part
             voxels.put(index, probability_part)
     except OSError as error:

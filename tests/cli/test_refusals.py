@@ -39,6 +39,8 @@ def refuse(*arguments, program=PROGRAM, folder=None):
         "preview pairs -o page.xyz",
         "segment --run run scan.nii.gz -o there.nii.gz",
         "segment --run run scan.nii.gz -o mask.png",
+        "segment --run run scan.nii.gz -o mask.nii.gz --shard 1/2",
+        "segment --run run scan.nii.gz -o masks --segment-codes codes.json",
         "client localhost:8500 scan.nii.gz -o there.nii.gz",
         "client localhost:8500 scan.nii.gz -o mask.png",
         "client localhost scan.nii.gz -o mask.nii.gz",
@@ -54,7 +56,16 @@ def test_wrong_usage_is_refused_before_tensorflow_is_loaded(command, write_pairs
     assert refuse(*command.split(), folder=tmp_path) == (2, False)
 
 
-@pytest.mark.parametrize("command", ["train work run", "segment --run run scan.nii.gz -o mask.nii.gz", "evaluate run"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train work run",
+        "segment --run run scan.nii.gz -o mask.nii.gz",
+        "segment --run run scans -o masks",
+        "evaluate run",
+        "explain mask.nii.gz",
+    ],
+)
 def test_a_missing_input_is_refused_before_tensorflow_is_loaded(command, tmp_path):
     assert refuse(*command.split(), folder=tmp_path) == (3, False)
 

@@ -72,14 +72,11 @@ def test_a_live_network_its_file_and_its_variables_have_one_fingerprint(run):
     stored = fingerprint_run(run)
     loaded = load_segmenter(run)
     pairs = [(variable, tf.Variable(value)) for variable, value in loaded.weights]
-    options = {"task": loaded.task, "flip_axes": loaded.flip_axes}
+    options = {"task": loaded.task, "flip_axes": loaded.flip_axes, "window": loaded.window}
     again = Segmenter(loaded.model, loaded.preprocessing, weights=pairs, **options)
-    again.window = loaded.window
     live = Segmenter(network(), loaded.preprocessing, **options)
-    live.window = loaded.window
     assert {stored} == {fingerprint_segmenter(each) for each in (loaded, again, live)}
     live = Segmenter(network(seed=4), loaded.preprocessing, **options)
-    live.window = loaded.window
     assert fingerprint_segmenter(live) != stored
 
 
