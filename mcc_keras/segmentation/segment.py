@@ -74,13 +74,14 @@ def segment(
     """
     outputs = Outputs.beside(output, probability=probability)
     outputs.refuse(overwrite=overwrite)
-    for path in (outputs.mask, outputs.origin, outputs.probability or outputs.mask):
-        refuse_output_that_is_input(path, files_of(images))
+    inputs = files_of(images)
+    for path in outputs.paths:
+        refuse_output_that_is_input(path, inputs)
     run = read_run(run)
     segments = _segments(run.task, output, segment_codes)
     reading = choose_reading(run, affine=affine, nonfinite=nonfinite)
     case = scan_case(images, run.task.channel_names, **reading)
-    inputs, volume = hash_inputs(case), read_image(case)
+    hashes, volume = hash_inputs(case), read_image(case)
     if segments:
         refuse_without_series(output, like=volume)
     from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that no refusal above waits for TensorFlow
@@ -93,7 +94,7 @@ def segment(
         keep_largest_component(mask) if largest_component else mask,
         voxels,
         like=volume,
-        origin=dataclasses.replace(origin, inputs=inputs),
+        origin=dataclasses.replace(origin, inputs=hashes),
         segments=segments,
         overwrite=overwrite,
     )
