@@ -1,6 +1,6 @@
 """Reading ahead and writing behind in threads, beside the work of the main thread, with few things in memory.
 
-At most `AHEAD` results of reading wait while one is worked on. There are two writers, since they mostly wait for the disk.
+At most `AHEAD` results of reading wait while one is worked on. There are two writers: most of writing is waiting.
 """
 
 import collections
