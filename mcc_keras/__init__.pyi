@@ -14,6 +14,7 @@ from .demo import run_demo as run_demo
 from .environment import describe_environment as describe_environment
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.score import score as score
+from .evaluation.trying import try_mask_options as try_mask_options
 from .losses import AUCLoss as AUCLoss
 from .losses import CrossEntropyLoss as CrossEntropyLoss
 from .losses import DiceLoss as DiceLoss

@@ -4,16 +4,22 @@ import os
 import sys
 
 import mcc_keras as mk
-from mcc_keras.cli.converters import shard
+from mcc_keras.cli.converters import list_of, shard
 from mcc_keras.cli.language import translate
-from mcc_keras.cli.options import add_largest_component, add_overwrite, add_reading, add_workers
+from mcc_keras.cli.options import add_flips, add_largest_component, add_overwrite, add_reading, add_workers
 
 SUMMARY = "segment a scan, or many, with a run"
 MANY = {"bids_names": False, "shard": None, "workers": None}
 
 
 def add_arguments(parser):
-    parser.add_argument("--run", required=True, metavar="RUN", help="folder that `train` wrote")
+    parser.add_argument(
+        "--run",
+        required=True,
+        metavar="RUN[,RUN]",
+        type=list_of(str),
+        help="folder that `train` wrote; several are averaged",
+    )
     parser.add_argument(
         "images",
         metavar="SCAN",
@@ -30,6 +36,7 @@ def add_arguments(parser):
         " the masks of many scans",
     )
     add_reading(parser)
+    add_flips(parser)
     add_largest_component(parser)
     parser.add_argument(
         "--probability", action="store_true", help="also write the probabilities: NIfTI of uint16, class axis last"

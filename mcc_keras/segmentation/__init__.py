@@ -1,6 +1,10 @@
 """From a scan to its mask with a trained network.
 
-segmenter.py     preprocessing, network and restoring as one graph, which evaluation and export share
+segmenter.py     preprocessing, network and restoring as one graph, which evaluation and export share; ensembles
+scan_graph.py    that graph, a few rows of the scan at a time
+windows.py       where windows lie in a box, and how they are blended
+slabs.py         masks and probabilities in parts
+cleaning.py      connected components of a mask, which no graph holds
 segment.py       a scan on disk in, its mask out
 many.py          many scans in one process: what is there already, what is to do
 line.py          reading, network and writing beside each other, in one process or several

@@ -17,9 +17,10 @@ import numpy as np
 from mcc_keras.documents import read_document, write_document
 from mcc_keras.errors import DataError
 from mcc_keras.records.sources import hash_files
+from mcc_keras.runs.mask_options import SEGMENTER
 from mcc_keras.runs.run import DATA, MODEL, PREPROCESSING, RECIPE, read_run
 
-FINGERPRINT, SEGMENTER = "fingerprint.json", "segmenter.json"
+FINGERPRINT = "fingerprint.json"
 SCHEMA = 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -95,9 +96,14 @@ def fingerprint_segmenter(segmenter, *, text=None):
     """Return the fingerprint of a `Segmenter`; that of a run's own is the run's.
 
     Args:
-        segmenter: `Segmenter`.
+        segmenter: `Segmenter`, or `Ensemble`.
         text: Text of the run's `segmenter.json`; `None` without one.
     """
+    members = [_fingerprint_member(member, text) for member in segmenter.members]
+    return combine_fingerprints(members)
+
+
+def _fingerprint_member(segmenter, text):
     given = {id(variable): value for variable, value in segmenter.weights}
     variables = segmenter.model.weights  # without the states of random numbers, which a prediction does not draw
     return compute_fingerprint(
@@ -108,6 +114,11 @@ def fingerprint_segmenter(segmenter, *, text=None):
         flip_axes=segmenter.flip_axes,
         segmenter=text,
     )
+
+
+def fingerprint_runs(runs):
+    """Return run folder → fingerprint of some `Run`s, in their order."""
+    return {run.folder: fingerprint_run(run) for run in runs}
 
 
 def fingerprint_run(run):

@@ -12,20 +12,22 @@ from mcc_keras.datasets.cases import read_image
 from mcc_keras.errors import EnvironmentFailure, MCCKerasError, OutputExistsError, UsageError, VolumeError
 from mcc_keras.segmentation import bids
 from mcc_keras.segmentation.beside import WriteBehind, read_ahead
+from mcc_keras.segmentation.cleaning import clean
 from mcc_keras.segmentation.origin import hash_inputs
-from mcc_keras.segmentation.segment import keep_largest_component, predict
+from mcc_keras.segmentation.segment import predict
 
 _MOST = 16  # scans that a process takes at a time: their results are seen when all of them are done
 _PARTS = 4  # parts of the work for each process, so that none waits long for another at the end
 
 
-def segment_jobs(jobs, run, origin, *, workers, progress, report):
+def segment_jobs(jobs, runs, origin, *, flip_axes, workers, progress, report):
     """Segment the scans of jobs and write their masks.
 
     Args:
         jobs: `Job`s.
-        run: `Run`.
+        runs: `Run`s.
         origin: `MaskOrigin` of the call.
+        flip_axes: Axes to flip and average, or `None`.
         workers: As for `segment_many`.
         progress: Show a bar on a terminal.
         report: Called with each problem.
@@ -49,27 +51,31 @@ def segment_jobs(jobs, run, origin, *, workers, progress, report):
 
         workers = joblib.effective_n_jobs(workers)
         if workers == 1:
-            _segment_here(jobs, run, origin, done)
+            _segment_here(jobs, runs, origin, done, flip_axes=flip_axes)
         else:
-            _segment_elsewhere(jobs, run, origin, done, workers=workers)
+            _segment_elsewhere(jobs, runs, origin, done, flip_axes=flip_axes, workers=workers)
     return written, problems
 
 
-def _segment_elsewhere(jobs, run, origin, done, *, workers):
+def _segment_elsewhere(jobs, runs, origin, done, *, flip_axes, workers):
     size = max(1, min(_MOST, math.ceil(len(jobs) / (_PARTS * workers))))
     parts = [jobs[first : first + size] for first in range(0, len(jobs), size)]
     parallel = joblib.Parallel(n_jobs=min(workers, len(parts)), return_as="generator_unordered", batch_size=1)
-    results = parallel(joblib.delayed(_segment_part)(part, run, origin) for part in parts)
+    results = parallel(joblib.delayed(_segment_part)(part, runs, origin, flip_axes) for part in parts)
     with contextlib.closing(results):
         for found in results:
             for result in found:
                 done(*result)
 
 
-def _segment_part(jobs, run, origin):
+def _segment_part(jobs, runs, origin, flip_axes):
     """Return (mask, problem or `None`) of each job, in a process that keeps its network for the next part."""
     found = []
-    _segment_here(jobs, run, origin, lambda mask, problem: found.append((mask, _portable(problem))))
+
+    def done(mask, problem):
+        found.append((mask, _portable(problem)))
+
+    _segment_here(jobs, runs, origin, done, flip_axes=flip_axes)
     return found
 
 
@@ -78,7 +84,7 @@ def _portable(problem):
     return UsageError(str(problem)) if isinstance(problem, OutputExistsError) else problem
 
 
-def _segment_here(jobs, run, origin, done):
+def _segment_here(jobs, runs, origin, done, *, flip_axes):
     from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that nothing before waits for TensorFlow
 
     def ended(job, future):
@@ -89,7 +95,7 @@ def _segment_here(jobs, run, origin, done):
 
     nibabel.Nifti1Header  # noqa: B018, loads a lazy module, which two threads cannot do at once
     with read_ahead(_read, jobs) as found, WriteBehind(ended) as writer:
-        segmenter = load_segmenter(run)
+        segmenter = load_segmenter(runs, flip_axes=flip_axes)
         for job, future in found:
             try:
                 inputs, volume = future.result()
@@ -99,7 +105,8 @@ def _segment_here(jobs, run, origin, done):
                 done(job.outputs.mask, problem)
                 continue
             made = dataclasses.replace(origin, inputs=inputs)
-            writer.add(job, _write, job, mask, voxels, _without_voxels(volume), origin=made, task=run.task)
+            like, task = _without_voxels(volume), runs[0].task
+            writer.add(job, _write, job, mask, voxels, like, origin=made, task=task)
             del future, volume  # before the next one is read
 
 
@@ -131,8 +138,8 @@ def _without_voxels(volume):
 
 
 def _write(job, mask, voxels, volume, *, origin, task):
-    if origin.options["largest_component"]:
-        mask = keep_largest_component(mask)
+    cleaning = {name: origin.options[name] for name in ("largest_component", "smallest_mm3")}
+    mask = clean(mask, **cleaning, spacing_mm=volume.spacing_mm)
     job.outputs.write(mask, voxels, like=volume, origin=origin, overwrite=job.overwrite)
     if voxels is not None and job.outputs.probability.name.endswith(bids.PROBABILITY):
         bids.write_class_names(job.outputs, task)

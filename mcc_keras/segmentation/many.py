@@ -12,14 +12,15 @@ from pathlib import Path
 from mcc_keras.datasets.cases import Case
 from mcc_keras.errors import CaseError, MCCKerasError, OutputExistsError, UsageError, printable, raise_all
 from mcc_keras.files import CHOOSE_ANOTHER, refuse_impossible_output, refuse_output_that_is_input
-from mcc_keras.runs.run import read_run
+from mcc_keras.runs.mask_options import parse_flips
+from mcc_keras.runs.run import read_runs
 from mcc_keras.segmentation import bids
-from mcc_keras.segmentation.fingerprint import fingerprint_run
+from mcc_keras.segmentation.fingerprint import fingerprint_runs
 from mcc_keras.segmentation.line import segment_jobs
 from mcc_keras.segmentation.origin import MaskOrigin, describe_call, find_difference, hash_inputs
 from mcc_keras.segmentation.outputs import Outputs
 from mcc_keras.segmentation.scans import find_scans, take_shard
-from mcc_keras.segmentation.segment import choose_reading
+from mcc_keras.segmentation.segment import choose_cleaning, choose_reading, name_choices
 
 _NAMES = 10
 
@@ -85,6 +86,7 @@ def segment_many(
     *,
     affine=None,
     nonfinite=None,
+    flips=None,
     largest_component=False,
     probability=False,
     bids_names=False,
@@ -102,7 +104,7 @@ def segment_many(
     replaced. Each mask is written whole, so that the same call goes on where an interrupted one has stopped.
 
     Args:
-        run: Run folder.
+        run: Run folder, or a list of them, whose probabilities are averaged.
         images: Path of a source or a list of them: a scan's file, the folder of a DICOM series, a data set in any
             layout that `find_cases` knows, whose masks are not read, or a `.txt` file with the path of a scan in each
             line (of its channels, with tabs between).
@@ -110,6 +112,7 @@ def segment_many(
             of the scan's file without its suffix, or the id of the case in its data set.
         affine: As for `segment`.
         nonfinite: As for `segment`.
+        flips: As for `segment`.
         largest_component: As for `segment`.
         probability: As for `segment`.
         bids_names: Write a BIDS derivative: its names, `dataset_description.json` and names of the labels.
@@ -139,17 +142,18 @@ def segment_many(
     sources = (images,) if isinstance(images, str | Path) else tuple(images)
     output = Path(output)
     _refuse_folder(output, bids_names=bids_names)
-    run = read_run(run)
-    reading = choose_reading(run, affine=affine, nonfinite=nonfinite)
-    cases, problems = find_scans(sources, run.task.channel_names, **reading)
+    runs, flip_axes = read_runs(run), parse_flips(flips)
+    task = runs[0].task
+    reading = choose_reading(runs, affine=affine, nonfinite=nonfinite)
+    cases, problems = find_scans(sources, task.channel_names, **reading)
     refuse_output_that_is_input(output, [*sources, *(path for case in cases for path in case.images)])
     jobs = [Job(case, _outputs(case, output, bids_names=bids_names, probability=probability)) for case in cases]
     if not jobs and not problems:
         raise CaseError(", ".join(map(str, sources)), "expected scans, found none", "Name files or folders.")
     _refuse_collisions(jobs)
     jobs, problems = take_shard(jobs, shard), take_shard(problems, shard)
-    chosen = {"largest_component": largest_component, "probability": probability}
-    origin = describe_call({run.folder: fingerprint_run(run)}, {**reading, **chosen})
+    chosen = {**name_choices(flip_axes), **choose_cleaning(runs, largest_component=largest_component)}
+    origin = describe_call(fingerprint_runs(runs), {**reading, **chosen, "probability": probability})
     report = report or (lambda problem: None)
     for problem in problems:
         report(problem)
@@ -157,8 +161,9 @@ def segment_many(
     for problem in refused:
         report(problem)
     if bids_names:
-        bids.write_description(output, run.task)
-    written, bad = segment_jobs(todo, run, origin, workers=workers, progress=progress, report=report)
+        bids.write_description(output, task)
+    options = {"workers": workers, "progress": progress, "report": report}
+    written, bad = segment_jobs(todo, runs, origin, flip_axes=flip_axes, **options)
     return ManyMasks(output, tuple(written), tuple(skipped), (*problems, *refused, *bad))
 
 

@@ -4,16 +4,17 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from skimage.measure import label
 
 from mcc_keras.datasets.cases import read_image
 from mcc_keras.datasets.scan import files_of, scan_case
 from mcc_keras.errors import UsageError, disk_failure
 from mcc_keras.files import refuse_output_that_is_input
 from mcc_keras.formats.dicom_seg import is_segmentation, refuse_without_series
-from mcc_keras.runs.run import read_run
+from mcc_keras.runs.mask_options import name_flips, parse_flips
+from mcc_keras.runs.run import read_runs
+from mcc_keras.segmentation.cleaning import clean
 from mcc_keras.segmentation.codes import find_segments
-from mcc_keras.segmentation.fingerprint import fingerprint_run
+from mcc_keras.segmentation.fingerprint import fingerprint_runs
 from mcc_keras.segmentation.origin import describe_call, hash_inputs
 from mcc_keras.segmentation.outputs import Outputs
 from mcc_keras.segmentation.probability import ProbabilityVoxels
@@ -26,6 +27,7 @@ def segment(
     *,
     affine=None,
     nonfinite=None,
+    flips=None,
     largest_component=False,
     probability=False,
     segment_codes=None,
@@ -37,7 +39,7 @@ def segment(
     `explain` reads it.
 
     Args:
-        run: Run folder.
+        run: Run folder, or a list of them, whose probabilities are averaged.
         images: Path of the scan; for several channels a list, one file per channel in the run's order, or a case
             folder. For DICOM the folder of the series.
         output: Mask to write, with the shape and affine of the scan: `.nii.gz`, `.nii`, `.nrrd`, `.mha` or `.mhd`. It
@@ -46,7 +48,10 @@ def segment(
         affine: `"sform"` or `"qform"` where a NIfTI file holds two that disagree; `None`: as the run's cases were read.
         nonfinite: `"error"` refuses NaN and infinite voxels, `"zero"` reads them as 0; `None`: as the run's cases were
             read.
-        largest_component: Keep only the largest connected component of every class.
+        flips: Axes of the box along which the scan is also flipped, each by itself, and the predictions averaged: some
+            of `"x"` (left–right), `"y"` and `"z"` as `"x,y"`, or `"none"`; `None`: as the run has it.
+        largest_component: Keep only the largest connected component of every class; so does a run whose
+            `segmenter.json` says it.
         probability: Also write the probabilities to `<mask>_probability.nii.gz`, as uint16 with the slope 1/65535 and
             the class axis last; one class is the foreground alone, several begin with the background.
         segment_codes: JSON file with the codes of the segments of a `.dcm` mask, by label or name, as
@@ -77,21 +82,23 @@ def segment(
     inputs = files_of(images)
     for path in outputs.paths:
         refuse_output_that_is_input(path, inputs)
-    run = read_run(run)
-    segments = _segments(run.task, output, segment_codes)
-    reading = choose_reading(run, affine=affine, nonfinite=nonfinite)
-    case = scan_case(images, run.task.channel_names, **reading)
+    runs, flip_axes = read_runs(run), parse_flips(flips)
+    task = runs[0].task
+    segments = _segments(task, output, segment_codes)
+    reading = choose_reading(runs, affine=affine, nonfinite=nonfinite)
+    case = scan_case(images, task.channel_names, **reading)
     hashes, volume = hash_inputs(case), read_image(case)
     if segments:
         refuse_without_series(output, like=volume)
     from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that no refusal above waits for TensorFlow
 
-    segmenter = load_segmenter(run)
-    chosen = {"largest_component": largest_component, "probability": probability}
-    origin = describe_call({run.folder: fingerprint_run(run)}, {**reading, **chosen})
+    segmenter = load_segmenter(runs, flip_axes=flip_axes)
+    cleaning = choose_cleaning(runs, largest_component=largest_component)
+    options = {**reading, **name_choices(flip_axes), **cleaning, "probability": probability}
+    origin = describe_call(fingerprint_runs(runs), options)
     mask, voxels = predict(segmenter, volume, folder=outputs.mask.parent if probability else None)
     return outputs.write(
-        keep_largest_component(mask) if largest_component else mask,
+        clean(mask, **cleaning, spacing_mm=volume.spacing_mm),
         voxels,
         like=volume,
         origin=dataclasses.replace(origin, inputs=hashes),
@@ -100,10 +107,26 @@ def segment(
     )
 
 
-def choose_reading(run, *, affine, nonfinite):
-    """Return how scans are read, as keywords `affine` and `nonfinite`: as is chosen, or as the run's cases were."""
+def choose_reading(runs, *, affine, nonfinite):
+    """Return how scans are read, as keywords `affine` and `nonfinite`: as is chosen, or as the runs' cases were."""
     chosen = {name: value for name, value in {"affine": affine, "nonfinite": nonfinite}.items() if value is not None}
-    return {"affine": None, "nonfinite": "error", **run.data.reading, **chosen}
+    own = [run.data.reading for run in runs]
+    common = own[0] if all(each == own[0] for each in own) else {}
+    return {"affine": None, "nonfinite": "error", **common, **chosen}
+
+
+def choose_cleaning(runs, *, largest_component=False):
+    """Return the keywords of `clean`: as is chosen, or as all runs have it."""
+    options = [run.mask_options for run in runs]
+    return {
+        "largest_component": bool(largest_component or all(each.largest_component for each in options)),
+        "smallest_mm3": min(each.smallest_mm3 for each in options),
+    }
+
+
+def name_choices(flip_axes):
+    """Return the flips that replace those of a run, by name, for the file beside a mask."""
+    return {} if flip_axes is None else {"flips": name_flips(flip_axes)}
 
 
 def _segments(task, output, codes):
@@ -143,21 +166,3 @@ def predict(segmenter, volume, *, folder=None):
 def arrays_of(volume):
     """Return image and affine of a `Volume` as the graph takes them, float32."""
     return np.asarray(volume.array, np.float32), np.asarray(volume.affine, np.float32)
-
-
-def keep_largest_component(mask):
-    """Return the mask with only the largest connected component (26 neighbors) of every label.
-
-    Args:
-        mask: (x, y, z) unsigned integer, 0 is background.
-
-    Example:
-
-    >>> keep_largest_component(np.uint8([[[1, 1, 0, 1]]])).tolist()
-    [[[1, 1, 0, 0]]]
-    """
-    kept = np.zeros_like(mask)
-    for value in np.unique(mask[mask > 0]):
-        pieces = label(mask == value, connectivity=3)
-        kept[pieces == np.bincount(pieces.ravel())[1:].argmax() + 1] = value
-    return kept

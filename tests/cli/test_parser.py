@@ -21,7 +21,7 @@ FUNCTIONS = {
     "view": (mk.view,),
     "train": (mk.Recipe, mk.train),
     "runs": (mk.list_runs,),
-    "evaluate": (mk.evaluate,),
+    "evaluate": (mk.evaluate, mk.try_mask_options),
     "score": (mk.score,),
     "segment": (mk.segment, mk.segment_many),
     "explain": (mk.explain,),
@@ -32,7 +32,8 @@ FUNCTIONS = {
 # Set by the command line itself (cases and preprocessing come from other options, progress is always shown, pictures
 # belong to a page), or useful in Python only.
 ELSEWHERE = {"callbacks", "cases", "command", "preprocessing", "progress", "pictures", "verbose", "changes", "report"}
-ELSEWHERE |= {"model_arguments", "loss_arguments", "patches"}  # of a recipe, until they have options
+ELSEWHERE |= {"options"}  # of `--try`
+ELSEWHERE |= {"model_arguments", "loss_arguments", "patches", "window"}  # of a recipe, until they have options
 
 
 def options_of(command):

@@ -81,8 +81,8 @@ def test_what_counts_as_a_folder(run, scans, tmp_path, capsys, name):
     ("arguments", "named"),
     [
         (["-o", "mask.png"], "A mask is written as"),
-        (["-o", "mask.nii.gz", "--shard", "1/2"], "folder as output only: `--shard`."),
-        (["-o", "mask.nii.gz", "--bids", "--workers", "2"], "only: `--bids` and `--workers`."),
+        (["-o", "mask.nii.gz", "--shard", "1/2"], "with a folder as output, take `--shard`."),
+        (["-o", "mask.nii.gz", "--bids", "--workers", "2"], "take `--bids` and `--workers`."),
         (["-o", "masks", "--shard", "3/2"], "`--shard` must be"),
         (["-o", "masks", "--segment-codes", "codes.json"], "`--segment-codes` are written to a .dcm mask only"),
     ],
