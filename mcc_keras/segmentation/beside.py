@@ -1,6 +1,6 @@
 """Reading ahead and writing behind in threads, beside the work of the main thread, with few things in memory.
 
-At most `AHEAD` results of reading wait while one is worked on, and one waits while another is written.
+At most `AHEAD` results of reading wait while one is worked on. There are two writers: most of writing is waiting.
 """
 
 import collections
@@ -8,7 +8,7 @@ import contextlib
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 
-AHEAD = 2
+AHEAD, WRITERS = 2, 2
 
 
 @contextlib.contextmanager
@@ -41,7 +41,7 @@ def _in_order(pool, function, items, ahead):
 
 
 class WriteBehind:
-    """Calls functions one after another in a thread of its own; at the end of its block all have ended.
+    """Calls functions in threads of its own; at the end of its block all have ended.
 
     Args:
         done: Called with (item, future) of each call that has ended, by the thread that hands them over.
@@ -57,11 +57,11 @@ class WriteBehind:
 
     def __init__(self, done):
         self.done, self.waiting = done, collections.deque()
-        self.pool = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self.pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="write")
 
     def add(self, item, function, *args, **options):
-        """Call a function later; while one runs and one waits, wait for the first."""
-        while len(self.waiting) > 1 or (self.waiting and self.waiting[0][1].done()):
+        """Call a function later; while all threads are busy and one call waits, wait for the first."""
+        while len(self.waiting) > WRITERS or (self.waiting and self.waiting[0][1].done()):
             self._settle()
         self.waiting.append((item, self.pool.submit(function, *args, **options)))
 

@@ -6,6 +6,7 @@ import math
 
 import joblib
 import nibabel
+import numpy as np
 
 from mcc_keras.datasets.cases import read_image
 from mcc_keras.errors import EnvironmentFailure, MCCKerasError, OutputExistsError, UsageError, VolumeError
@@ -104,7 +105,9 @@ def _segment_here(jobs, runs, origin, done, *, flip_axes):
                 done(job.outputs.mask, problem)
                 continue
             made = dataclasses.replace(origin, inputs=inputs)
-            writer.add(job, _write, job, mask, voxels, volume, origin=made, task=runs[0].task)
+            like, task = _without_voxels(volume), runs[0].task
+            writer.add(job, _write, job, mask, voxels, like, origin=made, task=task)
+            del future, volume  # before the next one is read
 
 
 def _raise_of_disk(problem):
@@ -127,6 +130,11 @@ def _predict(segmenter, volume, job):
             raise
         problem = f"expected a scan that the memory holds, found one of {' × '.join(map(str, volume.shape))} voxels"
         raise VolumeError(volume.path, problem, "Crop it, or use a machine with more memory.") from error
+
+
+def _without_voxels(volume):
+    """Return a `Volume` with the shape and the geometry of another, and none of its memory."""
+    return dataclasses.replace(volume, array=np.broadcast_to(np.float32(0), volume.array.shape))
 
 
 def _write(job, mask, voxels, volume, *, origin, task):

@@ -98,7 +98,7 @@ def segment_many(
 ):
     """Segment many scans with a trained run and write their masks into a folder.
 
-    The next scans are read and the last masks are written while the network works; at most five scans are in memory. A
+    The next scans are read and the last masks are written while the network works; at most three scans are in memory. A
     scan that cannot be read or segmented is a problem of the result, and the others go on. A mask that exists is
     skipped if the file beside it names the same scan, model and options; any other is refused or, with `overwrite`,
     replaced. Each mask is written whole, so that the same call goes on where an interrupted one has stopped.

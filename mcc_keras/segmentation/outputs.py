@@ -39,6 +39,11 @@ class Outputs:
         """Path of the file about them."""
         return origin_path(self.mask)
 
+    @property
+    def paths(self):
+        """Paths of all of them."""
+        return (self.mask, self.origin, *([self.probability] if self.probability else []))
+
     def refuse(self, *, overwrite=False):
         """Refuse what cannot be written: an unknown format, an impossible name, a file that is there.
 
@@ -47,7 +52,7 @@ class Outputs:
             OutputExistsError: One of the files exists and `overwrite` is false.
         """
         refuse_mask_path(self.mask, overwrite=overwrite)
-        for path in (self.origin, *([self.probability] if self.probability else [])):
+        for path in self.paths[1:]:
             refuse_impossible_output(path)
             if path.is_dir():
                 raise OutputExistsError(path, "a folder", "Choose another name.")

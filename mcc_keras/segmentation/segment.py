@@ -79,14 +79,15 @@ def segment(
     """
     outputs = Outputs.beside(output, probability=probability)
     outputs.refuse(overwrite=overwrite)
-    for path in (outputs.mask, outputs.origin, outputs.probability or outputs.mask):
-        refuse_output_that_is_input(path, files_of(images))
+    inputs = files_of(images)
+    for path in outputs.paths:
+        refuse_output_that_is_input(path, inputs)
     runs, flip_axes = read_runs(run), parse_flips(flips)
     task = runs[0].task
     segments = _segments(task, output, segment_codes)
     reading = choose_reading(runs, affine=affine, nonfinite=nonfinite)
     case = scan_case(images, task.channel_names, **reading)
-    inputs, volume = hash_inputs(case), read_image(case)
+    hashes, volume = hash_inputs(case), read_image(case)
     if segments:
         refuse_without_series(output, like=volume)
     from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that no refusal above waits for TensorFlow
@@ -100,7 +101,7 @@ def segment(
         clean(mask, **cleaning, spacing_mm=volume.spacing_mm),
         voxels,
         like=volume,
-        origin=dataclasses.replace(origin, inputs=inputs),
+        origin=dataclasses.replace(origin, inputs=hashes),
         segments=segments,
         overwrite=overwrite,
     )

@@ -40,14 +40,14 @@ def test_what_has_been_handed_over_is_done_before_an_error_leaves_the_block():
     assert written == [1, 2] and done == []
 
 
-def test_a_third_call_waits_for_the_first():
+def test_a_fourth_call_waits_for_the_first():
     gate, order = threading.Event(), []
     with WriteBehind(lambda item, future: order.append((item, future.exception()))) as writer:
-        writer.add("a", gate.wait, 60)
-        writer.add("b", int, "no number")
+        for item in "abc":
+            writer.add(item, gate.wait, 60)
         assert order == []
         gate.set()
-        writer.add("c", int, "3")
+        writer.add("d", int, "no number")
         assert order[0] == ("a", None)
-    assert [item for item, _ in order] == ["a", "b", "c"]
-    assert isinstance(order[1][1], ValueError)
+    assert [item for item, _ in order] == ["a", "b", "c", "d"]
+    assert isinstance(order[3][1], ValueError)

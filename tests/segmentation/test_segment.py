@@ -280,3 +280,23 @@ def test_segmenting_again_and_again_leaves_nothing_behind(bright_voxels_run, sca
         gc.collect()
         counts.append(len(gc.get_objects()))
     assert counts[-1] - counts[3] <= 20
+
+
+def test_beside_a_mask_stand_its_origin_and_on_request_its_probabilities(bright_voxels_run, scan, tmp_path):
+    run, (path, image) = bright_voxels_run(tmp_path / "run"), scan
+    out = segment(run, path, tmp_path / "out" / "mask.nrrd", probability=True)
+    names = ["mask.nrrd", "mask.nrrd.json", "mask_probability.nii.gz"]
+    assert sorted(each.name for each in out.parent.iterdir()) == names
+    assert json.loads((tmp_path / "out" / "mask.nrrd.json").read_text())["options"]["probability"] is True
+    found = nib.load(tmp_path / "out" / "mask_probability.nii.gz")
+    assert found.shape == (*image.shape, 1)
+    assert np.array_equal(found.get_fdata()[..., 0] >= 0.5, image > 0)
+
+
+@pytest.mark.parametrize("name", ["mask.nii.gz.json", "mask_probability.nii.gz"])
+def test_a_file_of_somebody_else_beside_a_mask_is_kept(bright_voxels_run, scan, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(OutputExistsError, match=name):
+        segment(bright_voxels_run(tmp_path / "run"), scan[0], tmp_path / "mask.nii.gz", probability=True)
+    assert (tmp_path / name).read_text() == "mine"
+    assert not (tmp_path / "mask.nii.gz").exists()
