@@ -11,6 +11,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mcc_keras.models import ResidualUNet
 
@@ -88,3 +89,19 @@ def test_full_size_holds_no_more_channels_than_classes():
     model = ResidualUNet((16, 16, 16, 1), 3)
     wide = [layer.name for layer in model.layers if layer.output.shape[1] == 16 and layer.output.shape[-1] > 3]
     assert wide == []
+
+
+@pytest.mark.parametrize("sides", [(1, 4, 4), (2, 2, 2)])
+def test_the_bfloat16_gradient_of_a_transposed_convolution_is_right_on_thin_grids(sides):
+    arguments = {"filters": 8, "kernel_size": 3, "strides": 2, "padding": "same"}
+    x = np.random.default_rng(0).normal(size=(2, *sides, 24)).astype("float32")
+    halves = keras.layers.Conv3DTranspose(**arguments, dtype="mixed_bfloat16")
+    whole = keras.layers.Conv3DTranspose(**arguments)
+    halves.build(x.shape), whole.build(x.shape)
+    whole.set_weights(halves.get_weights())
+    found = []
+    for layer in (halves, whole):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.cast(layer(x), "float32") ** 2)
+        found.append(np.asarray(tape.gradient(loss, layer.kernel.value)))
+    assert np.linalg.norm(found[0] - found[1]) < 0.05 * np.linalg.norm(found[1])
