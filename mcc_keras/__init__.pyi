@@ -25,6 +25,7 @@ from .losses import MCCLoss as MCCLoss
 from .losses import SumLoss as SumLoss
 from .losses import TverskyLoss as TverskyLoss
 from .models import DenseVNet as DenseVNet
+from .models import ResidualUNet as ResidualUNet
 from .models import UNet3D as UNet3D
 from .models import VNet as VNet
 from .models import VoxResNet as VoxResNet

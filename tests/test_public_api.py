@@ -23,7 +23,7 @@ CALLABLES = [pytest.param(resolve(*name), id=".".join(name)) for name in NAMES i
 PROMISED = {
     "mcc_keras": """
         AUCLoss Augmentation Case CrossEntropyLoss DenseVNet DiceLoss FocalLoss GeneralizedDiceLoss
-        GeneralizedWassersteinDiceLoss MCCLoss Patches Preprocessing Recipe
+        GeneralizedWassersteinDiceLoss MCCLoss Patches Preprocessing Recipe ResidualUNet
         ResumableRun SumLoss Task TverskyLoss UNet3D VNet Volume VoxResNet Window check_cases
         datasets describe_environment errors evaluate explain export_saved_model find_cases fold_cases
         list_runs load_dataset losses metrics models pipeline plan_training preview_augmentation read_volume run_demo
@@ -40,7 +40,7 @@ PROMISED = {
         average_surface_distance_mm boundary_scores hausdorff_distance_mm region relative_score
         relative_volume_difference surface_dice surface_distances
     """,
-    "mcc_keras.models": "DenseVNet MODELS UNet3D VNet VoxResNet describe get_model transfer_weights",
+    "mcc_keras.models": "DenseVNet MODELS ResidualUNet UNet3D VNet VoxResNet describe get_model transfer_weights",
 }
 
 

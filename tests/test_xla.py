@@ -43,6 +43,7 @@ BUILD = {
     "vnet": lambda: network(mk.VNet, 16, width=0.0625),
     "voxresnet": lambda: network(mk.VoxResNet, 8, width=0.0625, deep_supervision=True),
     "unet3d": lambda: network(mk.UNet3D, 8, width=0.03),
+    "residual_unet": lambda: network(mk.ResidualUNet, 8, width=0.125),
 }
 
 def run(name, jit_compile):
@@ -63,7 +64,7 @@ def run(name, jit_compile):
 
 print(json.dumps({name: {"xla": run(name, True), "eager": run(name, False)} for name in sys.argv[1:]}))
 """
-NAMES = ("1 channel", "3 channels", "dense_vnet", "vnet", "voxresnet", "unet3d")
+NAMES = ("1 channel", "3 channels", "dense_vnet", "vnet", "voxresnet", "unet3d", "residual_unet")
 
 
 @pytest.fixture(scope="module")

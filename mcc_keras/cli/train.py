@@ -1,11 +1,12 @@
 """`mcc-keras train`."""
 
 from argparse import SUPPRESS
+from pathlib import Path
 
 import mcc_keras as mk
 from mcc_keras.cli.converters import arguments, list_of
 from mcc_keras.cli.options import adapt_to_sides, add_augment, add_sides, read_policy, read_value
-from mcc_keras.runs.choices import OPTIMIZERS, PRECISIONS, SCHEDULES
+from mcc_keras.runs.choices import OPTIMIZERS, PRECISIONS, RECIPES, SCHEDULES
 
 SUMMARY = "train a network on records"
 _ARGUMENTS = {"type": arguments, "metavar": "NAME=VALUE,…"}
@@ -14,7 +15,11 @@ _ARGUMENTS = {"type": arguments, "metavar": "NAME=VALUE,…"}
 def add_arguments(parser):
     parser.add_argument("work", metavar="WORK", help="folder that `prepare` wrote")
     parser.add_argument("run", metavar="RUN", help="new folder for the run")
-    parser.add_argument("--recipe", metavar="FILE", help="recipe.json of an earlier run; other options override it")
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME|FILE",
+        help=f"{', '.join(RECIPES)}, or recipe.json of an earlier run; other options override it",
+    )
     # Only what is given on the command line overrides the recipe, so that none of these has a default.
     add = _Adder(parser)
     add("--model", choices=sorted(mk.models.MODELS), help="network (dense_vnet)")
@@ -61,7 +66,7 @@ class _Adder:
 
 
 def run(work, run, swap_labels, no_flip, dry_run, restart, recipe=None, **options):
-    recipe = recipe and read_value(mk.Recipe, recipe)
+    recipe = recipe and _read_recipe(recipe)
     read_policy(options)
     if swap_labels or no_flip:
         policy = options.get("augment", recipe.augment if recipe else True)
@@ -73,3 +78,9 @@ def run(work, run, swap_labels, no_flip, dry_run, restart, recipe=None, **option
     result, folder = trained.result, trained.folder
     print(f"saving    {result.saving_seconds:.1f} s of {result.seconds:.0f} s")
     print(f"trained: {folder}\nnext:    mcc-keras evaluate {folder}\n         tensorboard --logdir {folder / 'logs'}")
+
+
+def _read_recipe(text):
+    """Return the recipe of a name, or that of a file; what is neither a name nor looks like a path is a wrong name."""
+    is_path = text.endswith(".json") or "/" in text or Path(text).exists()
+    return read_value(mk.Recipe, text) if is_path and text not in RECIPES else mk.Recipe.named(text)

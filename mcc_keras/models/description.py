@@ -113,7 +113,7 @@ def _tensors(tensors):
 def _multiply_adds(layer, input_shape, output_shape):
     if isinstance(layer, DenseBlock):
         return math.prod(output_shape[1:4]) * sum(math.prod(kernel.shape) for kernel in layer.kernels)
-    if isinstance(layer, Deconvolution):
+    if isinstance(layer, Deconvolution | keras.layers.Conv3DTranspose):
         return math.prod(input_shape[1:4]) * math.prod(layer.kernel.shape)
     if isinstance(layer, keras.layers.Conv3D):
         return math.prod(output_shape[1:4]) * math.prod(layer.kernel.shape)
@@ -141,6 +141,9 @@ def _reach(layer, way):
     if isinstance(layer, Deconvolution):
         step = step / layer.factor
         return field + round((layer.factor - 1) * step), step
+    if isinstance(layer, keras.layers.Conv3DTranspose):
+        step = step / layer.strides[0]
+        return field + round((layer.kernel_size[0] - 1) * step), step
     if isinstance(layer, keras.layers.Conv3D):
         return field + round((layer.kernel_size[0] - 1) * layer.dilation_rate[0] * step), step * layer.strides[0]
     if isinstance(layer, (keras.layers.AveragePooling3D, keras.layers.MaxPooling3D)):

@@ -11,7 +11,7 @@ from mcc_keras.augmentation.presets import augmentation_policy
 from mcc_keras.documents import parse_document, to_text
 from mcc_keras.errors import UsageError
 from mcc_keras.pipeline.patches import Patches
-from mcc_keras.runs.choices import OPTIMIZERS, PRECISIONS, SCHEDULES
+from mcc_keras.runs.choices import OPTIMIZERS, PRECISIONS, RECIPES, SCHEDULES
 from mcc_keras.runs.window import Window
 from mcc_keras.seeds import check_seed
 
@@ -168,6 +168,25 @@ class Recipe:
     def can_grow(self):
         """Whether a run may be given more epochs later: the learning rate does not depend on their number."""
         return self.epochs is not None and self.schedule == "constant"
+
+    @classmethod
+    def named(cls, name):
+        """Return a recipe by its name: `"fast"` for the most epochs in given minutes on a CPU.
+
+        Raises:
+            UsageError: Another name.
+
+        Example:
+
+        >>> Recipe.named("fast").model
+        'residual_unet'
+        """
+        if name not in RECIPES:
+            raise UsageError(
+                f"`recipe` must be a `Recipe`, the recipe.json of a run, or one of {', '.join(RECIPES)}."
+                f" Received: recipe={name!r}."
+            )
+        return cls(**RECIPES[name])
 
     def to_json(self):
         """Return the recipe as JSON text."""

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from mcc_keras.memory import GIB
+from mcc_keras.runs.fields import varying_fields
 from mcc_keras.runs.recipe import Recipe
 
 SHORT_MINUTES = 1.0
@@ -12,7 +13,7 @@ TIMED_STEPS = 10
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """What a training would be; `print` shows it.
+    """What a training would be; `print` shows it, with the settings of its recipe that are not the defaults.
 
     Args:
         recipe: `Recipe`.
@@ -34,8 +35,26 @@ class TrainingPlan:
         clock = {"steps": self.steps, "validation_seconds": self.validation_seconds}
         pace = describe_pace(self.recipe, seconds=self.seconds_per_step, **clock)
         return "\n".join(
-            [*self.lines, f"time      {pace}", f"memory    {self.peak_memory / GIB:.1f} GiB at most so far"]
+            [
+                f"recipe    {describe_recipe(self.recipe)}",
+                *self.lines,
+                f"time      {pace}",
+                f"memory    {self.peak_memory / GIB:.1f} GiB at most so far",
+            ]
         )
+
+
+def describe_recipe(recipe):
+    """Return the settings of a recipe that are not the defaults.
+
+    Example:
+
+    >>> describe_recipe(Recipe()), describe_recipe(Recipe.named("fast"))
+    ('the defaults', 'model=residual_unet, else the defaults')
+    """
+    _, changed = varying_fields([vars(Recipe()), vars(recipe)])
+    named = ", ".join(f"{name}={'none' if value is None else value}" for name, value in changed.items())
+    return f"{named}, else the defaults" if named else "the defaults"
 
 
 def describe_plan(manifest, recipe, model, *, steps):

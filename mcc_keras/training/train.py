@@ -29,7 +29,7 @@ def train(work, run, *, recipe=None, restart=False, callbacks=(), verbose="auto"
     Args:
         work: Folder that `write_tfrecords` wrote.
         run: Run folder: new, empty, or of a training with the same settings.
-        recipe: `Recipe` with all settings; `None` is `Recipe()`.
+        recipe: `Recipe` with all settings, or the name of one: `"fast"`; `None` is `Recipe()`.
         restart: Begin again; an earlier run is renamed to RUN.1, RUN.2, ….
         callbacks: Further Keras callbacks. The state of EarlyStopping, ReduceLROnPlateau, ModelCheckpoint and
             SwapEMAWeights is saved with the training; a warning names the others.
@@ -78,7 +78,7 @@ def plan_training(work, *, recipe=None, **changes):
 
     Args:
         work: Folder that `write_tfrecords` wrote.
-        recipe: `Recipe` with all settings; `None` is `Recipe()`.
+        recipe: `Recipe` with all settings, or the name of one: `"fast"`; `None` is `Recipe()`.
         **changes: As in `train`.
 
     Returns:
@@ -123,6 +123,8 @@ def _changed(recipe, changes):
             raise UsageError(f"`{name}` must be one of {names}. Received: {name}={changes[name]!r}.")
     if recipe is None:
         return Recipe(**changes), given
+    if not isinstance(recipe, Recipe):
+        recipe = Recipe.named(recipe)
     if any(changes.get(name) is not None for name in LENGTHS):  # one takes the place of the other
         changes = dict.fromkeys(LENGTHS) | changes
     return dataclasses.replace(recipe, **changes), given

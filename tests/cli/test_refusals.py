@@ -32,6 +32,7 @@ def refuse(*arguments, program=PROGRAM, folder=None):
     "command",
     [
         "train work run --loss mc",
+        "train work run --recipe quick",
         "train work run --augment strnog",
         "train work used",
         "train work run --epochs 0",

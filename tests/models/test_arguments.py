@@ -3,7 +3,7 @@
 import pytest
 
 from mcc_keras.errors import UsageError
-from mcc_keras.models import DenseVNet, UNet3D, VNet, VoxResNet
+from mcc_keras.models import DenseVNet, ResidualUNet, UNet3D, VNet, VoxResNet
 
 NAN = float("nan")
 SHAPES = [(16, 16, 1), (16, 16, 16, 0), (16, 16, 16, 1.5), (16, 16, 16, None), (0, 16, 16, 1), (True, 16, 16, 1), 16]
@@ -35,6 +35,7 @@ OWN = {
         "auxiliary_weights": [(1, 1, 1), (1, 1, 1, -1), (1, 1, 1, NAN), 1, None],
     },
     UNet3D: {"channels": COUNTS},
+    ResidualUNet: {"channels": COUNTS},
 }
 BAD = [
     pytest.param(network, name, value, id=f"{network.__name__}-{name}-{value}")
@@ -55,6 +56,6 @@ def test_values_out_of_range_are_refused_with_the_rule_and_what_was_received(net
 
 def test_vnet_alone_takes_no_normalization_at_all():
     assert VNet((16, 16, 16, 1), width=0.0625, normalization=None).output is not None
-    for network in (DenseVNet, VoxResNet, UNet3D):
+    for network in (DenseVNet, VoxResNet, UNet3D, ResidualUNet):
         with pytest.raises(UsageError, match="Received: normalization=None"):
             network((16, 16, 16, 1), normalization=None)

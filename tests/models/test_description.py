@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from mcc_keras.errors import UsageError
-from mcc_keras.models import DenseVNet, UNet3D, VNet, VoxResNet, describe
+from mcc_keras.models import DenseVNet, ResidualUNet, UNet3D, VNet, VoxResNet, describe
 
 # The coarsest grid of these networks has one voxel for 8 of the input.
 COARSEST = 8
@@ -42,6 +42,7 @@ def test_vnet_sees_551_voxels_as_in_its_paper():
         (DenseVNet, {**SMALL, "dilation_rates": (2, 1, 3)}, 192),
         (UNet3D, {"width": 0.03}, 144),
         (VoxResNet, {"width": 0.06}, 192),
+        (ResidualUNet, {"width": 0.06}, 192),
     ],
 )
 def test_the_receptive_field_is_what_gradients_reach(builder, keywords, side):

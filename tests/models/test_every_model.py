@@ -16,7 +16,7 @@ import pytest
 from keras import ops
 
 from mcc_keras.errors import UsageError
-from mcc_keras.models import DenseVNet, UNet3D, VNet, VoxResNet
+from mcc_keras.models import DenseVNet, ResidualUNet, UNet3D, VNet, VoxResNet
 from mcc_keras.processors import find_processor, has_bfloat16
 
 # (builder, keywords that make it thin, smallest side)
@@ -26,6 +26,7 @@ NETWORKS = {
     "voxresnet": (VoxResNet, {"width": 0.125}, 8),
     "voxresnet_deep": (VoxResNet, {"width": 0.125, "deep_supervision": True}, 8),
     "unet3d": (UNet3D, {"width": 0.0625}, 8),
+    "residual_unet": (ResidualUNet, {"width": 0.25}, 8),
 }
 ROOT = Path(__file__).parents[2]
 PYTHON = os.environ.get("MCC_KERAS_PEERS_PYTHON", sys.executable)
@@ -198,7 +199,9 @@ def test_open_sides_refuse_a_volume_too_small_when_they_see_it(network):
 def test_it_overfits_one_tiny_volume(network):
     model, mask = build(network), ball(cube(network))
     # The rate falls to 0, so that the moving statistics, which inference uses, catch up with the weights.
-    rate = keras.optimizers.schedules.CosineDecay({"vnet": 3e-3, "unet3d": 3e-2}.get(model.name, 1e-2), STEPS)
+    rate = keras.optimizers.schedules.CosineDecay(
+        {"vnet": 3e-3, "unet3d": 3e-2, "residual_unet": 3e-2}.get(model.name, 1e-2), STEPS
+    )
     model.compile(keras.optimizers.Adam(rate), "binary_crossentropy")
     image = (mask + 0.3 * volume(cube(network), batch=1)).astype("float32")
     # One epoch of equal steps, since what lies between epochs costs more than a step.

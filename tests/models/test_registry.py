@@ -7,7 +7,13 @@ from mcc_keras import models
 from mcc_keras.errors import UsageError
 from mcc_keras.models import MODELS, get_model
 
-FUNCTIONS = {"dense_vnet": "DenseVNet", "vnet": "VNet", "voxresnet": "VoxResNet", "unet3d": "UNet3D"}
+FUNCTIONS = {
+    "dense_vnet": "DenseVNet",
+    "vnet": "VNet",
+    "voxresnet": "VoxResNet",
+    "unet3d": "UNet3D",
+    "residual_unet": "ResidualUNet",
+}
 
 
 def test_the_names_are_those_of_the_networks():
@@ -23,7 +29,7 @@ def test_every_name_builds_its_network_with_the_arguments_given(name):
 
 
 def test_an_unknown_name_is_answered_with_the_names_there_are():
-    with pytest.raises(UsageError, match="dense_vnet, unet3d, vnet, voxresnet.*name='resnet'"):
+    with pytest.raises(UsageError, match="dense_vnet, residual_unet, unet3d, vnet, voxresnet.*name='resnet'"):
         get_model("resnet", (16, 16, 16, 1))
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mcc_keras.errors import DataError, UsageError
-from mcc_keras.models import DenseVNet, UNet3D, VNet, VoxResNet, transfer_weights
+from mcc_keras.models import DenseVNet, ResidualUNet, UNet3D, VNet, VoxResNet, transfer_weights
 
 # The pooled image is a part of what the first block hands on, and of what the classifier sees.
 DENSE_VNET = {"input_norm", "initial_conv", "block1", "skip1_conv", "down1_conv", "final_conv"}
@@ -15,8 +15,12 @@ NETWORKS = {
     "vnet": (VNet, {"width": 0.0625}, 16, {"left1_layer1_conv"}),
     "voxresnet": (VoxResNet, {"width": 0.125}, 8, {"conv1"}),
     "unet3d": (UNet3D, {"width": 0.03}, 8, {"left1_layer1_conv"}),
+    "residual_unet": (ResidualUNet, {"width": 0.125}, 8, {"left1_layer1_conv", "left1_shortcut"}),
 }
-CLASSIFIERS = {"voxresnet": {f"head{number}_conv" for number in range(1, 5)}}
+CLASSIFIERS = {
+    "voxresnet": {f"head{number}_conv" for number in range(1, 5)},
+    "residual_unet": {"up1_conv", "up1_norm", "final_conv"},
+}
 
 
 @pytest.fixture(params=NETWORKS)

@@ -6,7 +6,10 @@ import pytest
 
 from mcc_keras.augmentation import PRESETS, Augmentation
 from mcc_keras.errors import DataError, UsageError
+from mcc_keras.losses import LOSSES
+from mcc_keras.models import MODELS
 from mcc_keras.pipeline import Patches
+from mcc_keras.runs.choices import RECIPES
 from mcc_keras.runs.recipe import Recipe
 
 
@@ -72,3 +75,19 @@ def test_a_recipe_is_written_and_read_without_tensorflow():
     code = "import sys, mcc_keras as mk; mk.Recipe.from_json(mk.Recipe().to_json()); print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_fast_is_the_residual_u_net_and_else_the_defaults():
+    assert Recipe.named("fast") == Recipe(model="residual_unet")
+
+
+def test_every_named_recipe_is_of_networks_and_losses_that_exist():
+    for name in RECIPES:
+        recipe = Recipe.named(name)
+        assert recipe.model in MODELS and recipe.loss in LOSSES
+        assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_an_unknown_name_is_answered_with_the_names_there_are():
+    with pytest.raises(UsageError, match=r"one of fast\. Received: recipe='quick'"):
+        Recipe.named("quick")

@@ -58,6 +58,12 @@ def test_a_plan_writes_nothing_and_estimates_the_whole(works, tmp_path, monkeypa
     assert "GiB" in text
 
 
+def test_a_recipe_is_given_by_its_name_and_changed_by_keywords(works):
+    plan = mk.plan_training(works / "one", recipe="fast", steps=4, model_arguments={"width": 0.125}, augment=False)
+    assert plan.recipe == mk.Recipe(model="residual_unet", steps=4, model_arguments={"width": 0.125}, augment=False)
+    assert "network   residual_unet, " in str(plan)
+
+
 def test_runs_and_networks_that_do_not_fit_are_refused_before_anything_is_written(works, first, tmp_path):
     for init, problem in ((tmp_path, "expected a finished run"), (tmp_path / "none", "expected a finished run")):
         with pytest.raises(RunError, match=problem):
