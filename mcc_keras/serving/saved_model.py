@@ -11,6 +11,7 @@ import mcc_keras
 from mcc_keras.errors import EnvironmentFailure, MCCKerasError, RunError
 from mcc_keras.models.model_file import refuse_nonfinite
 from mcc_keras.segmentation.segmenter import Segmenter, load_segmenter
+from mcc_keras.serving.bytes_signature import more_signatures
 from mcc_keras.serving.export import SIGNATURE
 from mcc_keras.serving.versions import next_version
 
@@ -34,11 +35,18 @@ Softmax Softplus Softsign SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square S
 StatefulPartitionedCall StatelessIf StatelessWhile StopGradient StridedSlice Sub Sum Svd Tan Tanh TensorScatterUpdate
 Tile TopKV2 Transpose Unpack UpperBound VarHandleOp Where While ZerosLike
 """
+# Those of `serving_bytes`, on texts, lists and bytes in memory. `MapDataset` and `ReduceDataset` call functions of this
+# graph only, and their data set is one tensor (`TensorDataset`): it is how a damaged stream is no failure of the graph.
+_BYTES = """
+Case Cross DecodeCompressed DecodeRaw IgnoreErrorsDataset MapDataset MatrixDiagPartV3 MatrixDiagV3 ReduceDataset
+SerializeTensor StatelessCase StringFormat StringJoin StringLength Substr TensorDataset TensorListFromTensor
+TensorListGetItem TensorListReserve TensorListSetItem TensorListStack
+"""
 # Operations that TensorFlow adds to read and write the variables beside the graph; allowed in those two functions only.
 _CHECKPOINTING = """
-AssignVariableOp DisableCopyOnRead MergeV2Checkpoints RestoreV2 SaveV2 ShardedFilename StaticRegexFullMatch StringJoin
+AssignVariableOp DisableCopyOnRead MergeV2Checkpoints RestoreV2 SaveV2 ShardedFilename StaticRegexFullMatch
 """
-COMPUTING, CHECKPOINTING = frozenset(_COMPUTING.split()), frozenset(_CHECKPOINTING.split())
+COMPUTING, CHECKPOINTING = frozenset((_COMPUTING + _BYTES).split()), frozenset(_CHECKPOINTING.split())
 _CHECKPOINT_FUNCTIONS = ("__inference__traced_save", "__inference__traced_restore")
 
 
@@ -60,12 +68,13 @@ def publish(run, folder):
     >>> [publish(segmenter, folder).name for _ in range(2)]
     ['1', '2']
     """
+    reading = {} if isinstance(run, Segmenter) else run.data.reading
     segmenter = _with_variables(run if isinstance(run, Segmenter) else load_segmenter(run))
     volume = awkward_volume(segmenter.model.input_shape[-1])
     live = segmenter.segment(*volume)
     try:
         with next_version(folder) as (aside, version):
-            _write(segmenter, aside, volume, name=folder.name)
+            _write(segmenter, aside, volume, name=folder.name, reading=reading)
             _check_operations(aside, segmenter.model.name)
             _check_reloaded(aside, volume, live)
     except MCCKerasError:
@@ -100,10 +109,11 @@ def _with_variables(segmenter):
     return Segmenter(segmenter.model, segmenter.preprocessing, **settings)
 
 
-def _write(segmenter, path, volume, *, name):
+def _write(segmenter, path, volume, *, name, reading):
     served = tf.Module(name="segmenter")
     served.weights = [value for _, value in segmenter.weights]
-    tf.saved_model.save(served, str(path), signatures={SIGNATURE: segmenter.segment.get_concrete_function()})
+    signatures = {SIGNATURE: segmenter.segment.get_concrete_function()}
+    tf.saved_model.save(served, str(path), signatures=signatures | more_signatures(segmenter, reading=reading))
     extra = path / EXTRA
     extra.mkdir()
     (extra / ABOUT).write_text(json.dumps(_about(segmenter), indent=2) + "\n", encoding="utf-8")
