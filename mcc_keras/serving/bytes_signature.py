@@ -1,8 +1,8 @@
 """Signatures of a served model beside its voxels: files in and masks out, and the box for those who have it.
 
 `serving_bytes`: `scan_bytes` string (N, F), of N scans the F files of their channels, or one file of all; out come
-`mask_bytes` string (N), whole uncompressed `.nii` files, `fingerprint` string (N) and `error` string (N). A scan that is
-refused has an error and an empty mask; where it is the only one, the request fails with INVALID_ARGUMENT.
+`mask_bytes` string (N), whole uncompressed `.nii` files, `fingerprint` string (N) and `error` string (N). A scan that
+is refused has an error and an empty mask; where it is the only one, the request fails with INVALID_ARGUMENT.
 
 `serving_preprocessed`: `box` float32 (*size, channels), as the network sees it; out comes its `probability`.
 """
@@ -15,12 +15,13 @@ import tensorflow as tf
 
 import mcc_keras
 from mcc_keras.datasets.cases import NEAR_GRID
+from mcc_keras.serving.export import BYTES, PREPROCESSED
 from mcc_keras.serving.mask_graph import mask_bytes
 from mcc_keras.serving.nifti_graph import NiftiReader
 from mcc_keras.serving.nifti_graph_affine import corner_displacement
-from mcc_keras.serving.nifti_graph_header import first_problem
+from mcc_keras.serving.nifti_graph_header import HEAD_BYTES, first_problem
 
-BYTES, PREPROCESSED = "serving_bytes", "serving_preprocessed"
+DESCRIPTION = 56  # characters of the fingerprint that fit a header beside those that other software adds
 
 
 def more_signatures(segmenter, *, reading=None, fingerprint=None):
@@ -64,7 +65,7 @@ class BytesSignature(tf.Module):
         super().__init__(name="bytes_signature")
         self.segmenter, self.channels = segmenter, segmenter.model.input_shape[-1]
         self.reader = NiftiReader(**reading)
-        self.maker = f"mcc_keras {mcc_keras.__version__} {fingerprint}"
+        self.fingerprint = f"mcc_keras {mcc_keras.__version__} {fingerprint}"
         spec = tf.TensorSpec((None, None), tf.string, name="scan_bytes")
         self.answer = tf.function(self._answer, autograph=False, input_signature=(spec,))
 
@@ -77,18 +78,18 @@ class BytesSignature(tf.Module):
         alone = (number == 1) & tf.reduce_any(problems != "")
         with tf.control_dependencies([tf.debugging.Assert(~alone, [problems])]):
             masks = tf.identity(masks)
-        return {"mask_bytes": masks, "fingerprint": tf.fill([number], self.maker), "error": problems}
+        return {"mask_bytes": masks, "fingerprint": tf.fill([number], self.fingerprint), "error": problems}
 
     def _one(self, files):
         def segmented():
             mask = self.segmenter.segment(image, tf.cast(affine, tf.float32))["mask"]
-            return mask_bytes(mask, head, description=self.maker)
+            return mask_bytes(mask, head, description=self.fingerprint[:DESCRIPTION])
 
         image, affine, head, problem = self._read(files)
         return tf.cond(problem == "", segmented, lambda: tf.constant(b"")), problem
 
     def _read(self, files):
-        """Return image, affine, head and problem of the files of a scan."""
+        """Return image, affine, head and problem of the files of a scan; an empty image where there is a problem."""
         number = tf.size(files)
 
         def whole():
@@ -99,29 +100,25 @@ class BytesSignature(tf.Module):
             volumes = [self.reader.read(files[i], tf.constant(1, tf.int64)) for i in range(self.channels)]
             return self._scan(volumes, first_problem(_channel_problems(volumes)))
 
-        wanted = f"{self.channels} files, one for each channel, or 1" if self.channels > 1 else "1 file"
-        text = tf.strings.format(f"expected {wanted}, found {{}}", number)
+        def other():
+            wanted = f"{self.channels} files, one for each channel, or 1" if self.channels > 1 else "1 file"
+            nothing = tf.eye(4, dtype=tf.float64), tf.zeros(HEAD_BYTES, tf.uint8)
+            return self._empty(), *nothing, tf.strings.format(f"expected {wanted}, found {{}}", number)
+
         ways = [(number == 1, whole)] + ([(number == self.channels, stacked)] if self.channels > 1 else [])
-        return tf.case(ways, default=lambda: self._nothing(text))
+        return tf.case(ways, default=other)
 
     def _scan(self, volumes, problem):
         def image():
-            each = self.channels // len(volumes)
-            return tf.concat([volume.image(each) for volume in volumes], axis=-1)
+            return tf.concat([volume.image(self.channels // len(volumes)) for volume in volumes], axis=-1)
 
-        nothing, *_ = self._nothing(problem)
-        found = tf.cond(problem == "", image, lambda: nothing)
-        return tf.ensure_shape(found, nothing_shape(self.channels)), volumes[0].affine, volumes[0].head, problem
+        return self._any_size(tf.cond(problem == "", image, self._empty)), volumes[0].affine, volumes[0].head, problem
 
-    def _nothing(self, problem):
-        image = tf.zeros((0, 0, 0, self.channels), tf.float32)
-        image = tf.ensure_shape(tf.reshape(image, tf.stack([0, 0, 0, self.channels])), nothing_shape(self.channels))
-        return image, tf.eye(4, dtype=tf.float64), tf.zeros(540, tf.uint8), problem
+    def _empty(self):
+        return self._any_size(tf.zeros((0, 0, 0, self.channels), tf.float32))
 
-
-def nothing_shape(channels):
-    """Return the static shape of an image of any size."""
-    return (None, None, None, channels)
+    def _any_size(self, image):
+        return tf.raw_ops.PlaceholderWithDefault(input=image, shape=(None, None, None, self.channels))
 
 
 def _channel_problems(volumes):

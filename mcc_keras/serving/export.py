@@ -16,7 +16,7 @@ from mcc_keras.files import refuse_impossible_output
 from mcc_keras.runs.run import read_run
 from mcc_keras.volumes import refuse_remote
 
-SIGNATURE = "serving_default"
+SIGNATURE, BYTES, PREPROCESSED = "serving_default", "serving_bytes", "serving_preprocessed"
 
 
 def export_saved_model(run, folder):

@@ -1,9 +1,9 @@
 """A NIfTI file's bytes to its voxels and affine in a TensorFlow graph: what `read_volume` reads, without Python.
 
-NIfTI-1 and NIfTI-2 in one file, both byte orders, every real type, plain or as one gzip stream of at most 1 GiB inflated.
-What is refused here and read by `read_volume`: a gzip file of several members, one with zeros behind its end, or one that
-holds bytes behind the voxels; pairs (`.hdr` and `.img`) and other formats, which a client converts. -0.0 is read as 0.0.
-There are no warnings.
+NIfTI-1 and NIfTI-2 in one file, both byte orders, every real type, plain or as one gzip stream of at most 1 GiB
+inflated. What is refused here and read by `read_volume`: a gzip file of several members, one with zeros behind its end,
+or one that holds bytes behind the voxels; pairs (`.hdr` and `.img`) and other formats, which a client converts. -0.0 is
+read as 0.0. There are no warnings.
 """
 
 from typing import NamedTuple
@@ -35,7 +35,7 @@ class GraphVolume(NamedTuple):
 
     def image(self, channels):
         """Return float32 (x, y, z, channels)."""
-        sizes = tf.concat([[channels], self.shape[::-1]], axis=0)
+        sizes = tf.concat([[channels], tf.reverse(self.shape, [0])], axis=0)
         return tf.transpose(tf.reshape(self.voxels, sizes), (3, 2, 1, 0))
 
 

@@ -50,10 +50,6 @@ class GraphHeader:
         """Return a field as float64, one value or more."""
         return self._field(name, tf.float64)
 
-    def raw(self, name):
-        """Return a field of either version as the bytes of both, (NIfTI-1, NIfTI-2)."""
-        return tuple(self.bytes[slice(*place(version, name))] for version in (0, 1))
-
     def _field(self, name, dtype):
         if name not in self._fields:
             first, second = (tf.cast(self._stored(version, name), dtype) for version in (0, 1))
@@ -74,6 +70,8 @@ class GraphHeader:
             channels: int64 scalar, how many a voxel of the file must have.
             max_voxels: Largest number of voxels, channels included.
         """
+        shape = _text("expected a volume (x, y, z) of {} channels, found shape {}", channels, self.dims)
+        scaling = _text("expected finite scaling, found scl_slope={} and scl_inter={}", self.slope, self.intercept)
         return (
             (~self.known, f"expected a NIfTI header of 348 or {HEAD_BYTES} bytes, found none"),
             (~self._has_magic(), "expected the magic of a NIfTI file, found none"),
@@ -83,9 +81,9 @@ class GraphHeader:
             (tf.reduce_any(self.dims < 1), _text("expected at least one voxel along each axis, found {}", self.dims)),
             (self.voxels > max_voxels, _text(f"expected at most {max_voxels} voxels, found shape {{}}", self.dims)),
             (~self._has_offset(), _text("expected voxels behind the header, found vox_offset={}", self.offset)),
-            (~self._has_shape(channels), _text("expected a volume (x, y, z) of {} channels, found shape {}", channels, self.dims)),
-            (self.scaled & ~self._has_scaling(), _text("expected finite scaling, found scl_slope={} and scl_inter={}", self.slope, self.intercept)),
-        )  # fmt: skip
+            (~self._has_shape(channels), shape),
+            (self.scaled & ~self._has_scaling(), scaling),
+        )
 
     def _has_magic(self):
         def either(version, start, magic):

@@ -9,8 +9,8 @@ from nifti_files import AXES, patch, save, voxels
 from mcc_keras.serving.mask_graph import mask_bytes
 from mcc_keras.volumes import read_volume, write_mask
 
-DESCRIPTION = "mcc_keras 0.0.0 " + "f" * 64
-OBLIQUE = np.array([[0, -0.9, 0.3, 10], [1.2, 0, 0, -20], [0, 0.4, 2.5, 5], [0, 0, 0, 1.0]])
+DESCRIPTION = "mcc_keras 0.0.0 " + "f" * 40
+OBLIQUE = np.array([[0, -0.9, 1.2, 10], [1.2, 0, 0, -20], [0, 0.4, 2.7, 5], [0, 0, 0, 1.0]])
 
 
 def made(mask, path):
@@ -20,7 +20,9 @@ def made(mask, path):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
-@pytest.mark.parametrize("affine, codes", [(AXES, {}), (OBLIQUE, {"qform": 0, "sform": 2}), (AXES, {"sform": 0, "xyzt_units": 10})])  # fmt: skip
+@pytest.mark.parametrize(
+    "affine, codes", [(AXES, {}), (OBLIQUE, {"qform": 0, "sform": 2}), (AXES, {"sform": 0, "xyzt_units": 10})]
+)
 def test_the_bytes_are_those_of_write_mask_with_a_description(tmp_path, kind, dtype, affine, codes):
     path = save(tmp_path / "a.nii", voxels(), affine, kind=kind, **codes)
     mask = voxels(dtype=dtype, seed=4) + (200 if dtype == np.uint16 else 0)
