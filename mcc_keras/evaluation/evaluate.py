@@ -34,7 +34,7 @@ from mcc_keras.evaluation.seen import WANTED, WARNINGS, find_seen, refuse_change
 from mcc_keras.records.sources import hash_files
 from mcc_keras.runs import run as runs
 from mcc_keras.runs.run import read_run
-from mcc_keras.segmentation.segment import segment_volume
+from mcc_keras.segmentation.segment import arrays_of, keep_largest_component
 
 _MIB_PER_WORKER = 32  # of scans per process, whose start takes about a second
 _OWN_NAMES = ("train", "validation", "test", runs.LOGS)
@@ -221,7 +221,9 @@ def _score_all(run, cases, seen, *, by, classes, settings, largest, workers):
             identity["note"] = seen[case.case_id].note
             image = read_image(case)
             truth = _read_truth(case, image)
-            mask, probability = segment_volume(segmenter, image, largest_component=largest)
+            answer = segmenter.answer(*arrays_of(image))
+            mask, probability = (answer[name].numpy() for name in ("mask", "probability"))
+            mask = keep_largest_component(mask) if largest else mask
             masks = (truth, _class_indices(mask, run.task))
             first = np.ascontiguousarray(image.array[..., 0])
             options = {"affine": image.affine, "classes": classes, "settings": settings, "image": first}

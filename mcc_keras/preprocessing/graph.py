@@ -26,35 +26,49 @@ class GraphGrid:
     """
 
     def __init__(self, image, affine, preprocessing):
-        self.shape, self.size = tf.shape(image)[:3], preprocessing.size
+        self.shape, self.native = tf.shape(image)[:3], preprocessing.size == "native"
         self.axes, self.flips = orientation(affine)
         self._backwards = tf.concat([[False], self.flips], 0)
         spacing = tf.norm(affine[:3, :3], axis=0)
         self.low, self.high = _crop(image, spacing, preprocessing)
         self.counts = tf.gather(self.high - self.low, self.axes)
+        counts = tf.cast(self.counts, tf.float64)
+        self.size = self.counts if self.native else tf.constant(preprocessing.size)
         if preprocessing.spacing_mm is None:
-            self.scale = tf.cast(self.counts, tf.float64) / np.float64(self.size)
+            self.scale = counts / tf.cast(self.size, tf.float64)
         else:
             self.scale = np.float64(preprocessing.spacing_mm) / tf.gather(spacing, self.axes)
-        self._to_box = _Axes(self.counts, tf.constant(self.size), self.scale)
-        x, y, z = (row[:n] for row, n in zip(tf.unstack(self._to_box.inside), self.size, strict=True))
-        self.inside = x[:, None, None] & y[:, None] & z
+            if self.native:
+                self.size = tf.maximum(tf.cast(tf.math.ceil(counts / self.scale - WHOLE), tf.int32), 1)
+        self.sides = (None,) * 3 if self.native else preprocessing.size
+        self._to_box = _Axes(self.counts, self.size, self.scale)
+        x, y, z = (row[:n] for row, n in zip(*map(tf.unstack, (self._to_box.inside, self.size)), strict=True))
+        self.inside = tf.ensure_shape(x[:, None, None] & y[:, None] & z, self.sides)
 
     def to_box(self, image):
         """Return an image (x, y, z, channels) on the box, channels first: (channels, *size)."""
         part = tf.slice(image, tf.concat([self.low, [0]], 0), tf.concat([self.high - self.low, [-1]], 0))
         part = tf.transpose(part, tf.concat([[3], self.axes], 0))
         box = self._to_box.resample(tf.raw_ops.Reverse(tensor=part, dims=self._backwards))
-        return tf.ensure_shape(box, (image.shape[-1], *self.size))
+        return tf.ensure_shape(box, (image.shape[-1], *self.sides))
 
-    def from_box(self, box):
-        """Return the box (*size, channels) resampled to the scan's grid; 0 outside the box."""
-        back = _Axes(tf.constant(self.size), self.counts, 1 / self.scale)
-        part = back.resample(tf.transpose(box, (3, 0, 1, 2)))
-        part = tf.raw_ops.Reverse(tensor=part, dims=self._backwards)
-        part = tf.transpose(part, tf.concat([tf.math.invert_permutation(self.axes) + 1, [0]], 0))
-        around = tf.pad(tf.stack([self.low, self.shape - self.high], axis=1), [[0, 1], [0, 0]])
-        return tf.ensure_shape(tf.pad(part, around), (None, None, None, box.shape[-1]))
+    def way_back(self):
+        """Return the matrices (scan voxels, box voxels) of the canonical axes, and which of them only move voxels.
+
+        They hold all voxels of the scan; those outside the crop or the box have rows of 0.
+        """
+        axes = _Axes(self.size, self.counts, 1 / self.scale)
+        low, high = tf.gather(self.low, self.axes), tf.gather(self.shape - self.high, self.axes)
+        around = tf.stack([tf.where(self.flips, high, low), tf.where(self.flips, low, high)], axis=1)
+        rows = zip(axes.matrices(), tf.unstack(around), strict=True)
+        return [tf.pad(matrix, tf.stack([ends, tf.zeros_like(ends)])) for matrix, ends in rows], axes.same
+
+    def to_stored(self, canonical):
+        """Return an array (x, y, z) along the canonical axes in the scan's stored order; further axes stay behind."""
+        rest = list(range(3, canonical.shape.rank))
+        dims = tf.concat([self.flips, tf.zeros(len(rest), tf.bool)], 0)
+        turned = tf.raw_ops.Reverse(tensor=canonical, dims=dims)
+        return tf.transpose(turned, tf.concat([tf.math.invert_permutation(self.axes), tf.constant(rest, tf.int32)], 0))
 
 
 def normalized_box(image, grid, preprocessing):
@@ -120,7 +134,7 @@ class _Axes:
 
     def _multiplied(self, image):
         # Without a transposition, which would copy the whole image for each axis.
-        x, y, z = self._matrices()
+        x, y, z = (matrix[None] for matrix in self.matrices())
         n_x, n_y, n_z = tf.unstack(self.n_from)
         m_x, m_y, m_z = tf.unstack(self.n_to)
         image = tf.matmul(x, tf.reshape(image, [-1, n_x, n_y * n_z]))
@@ -128,7 +142,8 @@ class _Axes:
         image = tf.matmul(tf.reshape(image, [-1, n_z]), z[0], transpose_b=True)
         return tf.reshape(image, [-1, m_x, m_y, m_z])
 
-    def _matrices(self):
+    def matrices(self):
+        """Return the matrix (target voxels, source voxels) of each axis."""
         voxel = tf.cast(tf.range(tf.reduce_max(self.n_from)), tf.float64)
         center, source, scale = self.center[..., None], self.source[..., None], self.scale[..., None]
         high = tf.minimum(center + scale / 2, source)  # positions outside the source have no weight
@@ -139,7 +154,7 @@ class _Axes:
         weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=2, keepdims=True))
         weights = tf.cast(weights * tf.cast(self.inside[..., None], tf.float64), tf.float32)
         sizes = tf.unstack(tf.stack([tf.ones_like(self.n_to), self.n_to, self.n_from], axis=1))
-        return [tf.slice(weights, (axis, 0, 0), size) for axis, size in enumerate(sizes)]
+        return [tf.squeeze(tf.slice(weights, (axis, 0, 0), size), 0) for axis, size in enumerate(sizes)]
 
 
 def background_of(image):

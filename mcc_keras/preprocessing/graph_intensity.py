@@ -17,7 +17,7 @@ def normalized(box, counts, preprocessing, channel):
     """Return a channel of the box (x, y, z) clipped and normalized; voxels outside `counts` become the lowest value.
 
     Args:
-        box: float32 (x, y, z), of a static shape.
+        box: float32 (x, y, z).
         counts: bool (x, y, z), the voxels from which percentiles, mean and range are computed.
         preprocessing: `Preprocessing` with nothing left to fit.
         channel: Index of the channel.
@@ -57,8 +57,9 @@ class _Voxels:
     def sum(self, add, start):
         """Return a tuple of totals after `add(total, values, counts)` of every chunk."""
         total, length = tuple(map(tf.constant, start)), self.values.shape[0]
-        if length <= CHUNK:
+        if length is not None and length <= CHUNK:
             return add(total, self.values, self.counts)
+        length = tf.size(self.values)
 
         def add_next(place, *total):
             ends = slice(place, place + CHUNK)

@@ -69,7 +69,7 @@ def segment(
         refuse_without_series(output, like=volume)
     from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that no refusal above waits for TensorFlow
 
-    mask, _ = segment_volume(load_segmenter(run), volume, largest_component=largest_component)
+    mask = segment_volume(load_segmenter(run), volume, largest_component=largest_component)
     return write_mask(mask, output, like=volume, segments=segments, overwrite=overwrite)
 
 
@@ -83,16 +83,20 @@ def _segments(task, output, codes):
 
 
 def segment_volume(segmenter, volume, *, largest_component=False):
-    """Return (mask, probability) of a `Volume` with array (x, y, z, channels), on its own grid.
+    """Return the mask (x, y, z) of a `Volume` with array (x, y, z, channels), on its own grid.
 
     Args:
         segmenter: `Segmenter`.
         volume: `Volume` as `read_image` returns it.
         largest_component: Keep only the largest connected component of every class.
     """
-    answer = segmenter.segment(np.asarray(volume.array, np.float32), np.asarray(volume.affine, np.float32))
-    mask = answer["mask"].numpy()
-    return (keep_largest_component(mask) if largest_component else mask), answer["probability"].numpy()
+    mask = segmenter.segment(*arrays_of(volume))["mask"].numpy()
+    return keep_largest_component(mask) if largest_component else mask
+
+
+def arrays_of(volume):
+    """Return image and affine of a `Volume` as the graph takes them, float32."""
+    return np.asarray(volume.array, np.float32), np.asarray(volume.affine, np.float32)
 
 
 def keep_largest_component(mask):

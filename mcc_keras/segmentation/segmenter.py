@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from mcc_keras.errors import RunError, UsageError
 from mcc_keras.models.model_file import read_model, refuse_nonfinite
-from mcc_keras.preprocessing.graph import GraphGrid, normalized_box
 from mcc_keras.runs.run import DATA, MODEL, PREPROCESSING, RECIPE, RESULT, read_run
+from mcc_keras.segmentation.scan_graph import ScanGraph
+from mcc_keras.segmentation.slabs import Slabs, checked
 from mcc_keras.task import Task
 
 THRESHOLD = 0.5
@@ -27,12 +28,18 @@ class Segmenter(tf.Module):
         task: `Task`, whose `label_values` the mask holds.
         flip_axes: Axes of the box (0 is left–right) that are also flipped; the predictions are averaged.
         weights: Pairs (Keras variable, tensor or `tf.Variable`) to take instead of the model's own values.
+        window: `Window` in which the network sees the box, or `None`: the whole box at once.
+        threshold: Probability from which on a single class is foreground.
 
     Call `segment(image, affine)`: image float32 (x, y, z, channels) in stored order, affine float32 (4, 4) to RAS+
-    millimetres. It returns a dict: `mask` uint8 or uint16 (x, y, z), `probability` float32 (x, y, z, classes).
+    millimetres. It returns a dict: `mask` uint8 or uint16 (x, y, z). `answer(image, affine)` returns also `probability`
+    float32 (x, y, z, classes), whose memory grows with classes times volume; `slabs(image, affine)` yields both in
+    parts.
     """
 
-    def __init__(self, model, preprocessing, *, task=DEFAULT_TASK, flip_axes=(), weights=()):
+    def __init__(
+        self, model, preprocessing, *, task=DEFAULT_TASK, flip_axes=(), weights=(), window=None, threshold=THRESHOLD
+    ):
         super().__init__(name="segmenter")
         if model.output_shape[-1] != task.num_classes:
             raise UsageError(
@@ -41,47 +48,30 @@ class Segmenter(tf.Module):
             )
         self.model, self.preprocessing = model, preprocessing
         self.task, self.flip_axes, self.weights = task, tuple(flip_axes), tuple(weights)
-        channels = model.input_shape[-1]
-        self.segment = tf.function(
-            self._segment,
-            autograph=False,
-            input_signature=(
-                tf.TensorSpec((None, None, None, channels), tf.float32, name="image"),
-                tf.TensorSpec((4, 4), tf.float32, name="affine"),
-            ),
+        self.window, self.threshold = window, threshold
+        labels = {"classes": task.num_classes, "labels": task.label_values, "dtype": task.mask_dtype}
+        self.graph = ScanGraph([self], **labels, threshold=threshold)
+        signature = (
+            tf.TensorSpec((None, None, None, model.input_shape[-1]), tf.float32, name="image"),
+            tf.TensorSpec((4, 4), tf.float32, name="affine"),
         )
+        self.segment = tf.function(self._segment, autograph=False, input_signature=signature)
+        self.answer = tf.function(self._answer, autograph=False, input_signature=signature)
+        self.slabs = Slabs(self.graph, signature)
 
-    def _segment(self, image, affine):
-        # A SavedModel does not hold its callers to the signature: other ranks would broadcast without a word.
-        image = tf.ensure_shape(image, (None, None, None, self.model.input_shape[-1]))
-        image = tf.debugging.assert_all_finite(image, "image must be finite")
-        affine = tf.debugging.assert_all_finite(tf.ensure_shape(affine, (4, 4)), "affine must be finite")
-        grid = GraphGrid(image, tf.cast(affine, tf.float64), self.preprocessing)
-        box = normalized_box(image, grid, self.preprocessing)
-        probability = self._restore(self._predict(box), grid)
-        return {"mask": self._mask(probability), "probability": probability}
-
-    def _predict(self, box):
+    def predict(self, box):
+        """Return the probabilities (x, y, z, classes) of a box or window (x, y, z, channels), over all flips."""
         views = [box] + [tf.reverse(box, [axis]) for axis in self.flip_axes]
         with keras.StatelessScope(self.weights, initialize_variables=False):
             probability = tf.cast(self.model(tf.stack(views), training=False), tf.float32)
         back = [probability[0]] + [tf.reverse(probability[i + 1], [axis]) for i, axis in enumerate(self.flip_axes)]
         return tf.add_n(back) / len(back)
 
-    def _mask(self, probability):
-        if probability.shape[-1] == 1:
-            classes = tf.cast(probability[..., 0] >= THRESHOLD, tf.int32)
-        else:
-            classes = tf.argmax(probability, axis=-1, output_type=tf.int32)
-        return tf.gather(tf.constant(self.task.label_values, self.task.mask_dtype), classes)
+    def _segment(self, image, affine):
+        return self.graph.answer(*checked(image, affine, self.model.input_shape[-1]), probability=False)
 
-    def _restore(self, box, grid):
-        probability = grid.from_box(box)
-        if box.shape[-1] > 1:  # where the box does not reach there is background
-            foreground = probability[..., 1:]
-            background = 1 - tf.reduce_sum(foreground, axis=-1, keepdims=True)
-            probability = tf.concat([background, foreground], axis=-1)
-        return probability
+    def _answer(self, image, affine):
+        return self.graph.answer(*checked(image, affine, self.model.input_shape[-1]), probability=True)
 
 
 def load_segmenter(run):
@@ -101,7 +91,8 @@ def load_segmenter(run):
 def _load(folder, _stamps):
     run = read_run(folder)
     model, weights = load_model(run)
-    return Segmenter(model, run.preprocessing, task=run.task, flip_axes=run.recipe.flip_axes, weights=weights)
+    chosen = {"flip_axes": run.recipe.flip_axes, "window": run.recipe.window}
+    return Segmenter(model, run.preprocessing, task=run.task, weights=weights, **chosen)
 
 
 def _stamp(path):

@@ -8,7 +8,6 @@ is refused has an error and an empty mask; where it is the only one, the request
 """
 
 import hashlib
-import json
 
 import msgspec
 import tensorflow as tf
@@ -30,25 +29,25 @@ def more_signatures(segmenter, *, reading=None, fingerprint=None):
     Args:
         segmenter: `Segmenter` whose weights are variables.
         reading: Keywords `affine` and `nonfinite` of `read_volume`: how the run's cases were read.
-        fingerprint: Text that names the model; by default a SHA-256 of its weights, preprocessing and task.
+        fingerprint: Text that names the model; by default a SHA-256 of its weights and settings.
     """
     fingerprint = fingerprint or fingerprint_of(segmenter)
     served = BytesSignature(segmenter, reading=reading or {}, fingerprint=fingerprint)
     return {
-        BYTES: served.answer.get_concrete_function(),
-        PREPROCESSED: preprocessed(segmenter).get_concrete_function(),
+        BYTES: served.answer,
+        PREPROCESSED: preprocessed(segmenter),
     }
 
 
 def fingerprint_of(segmenter):
-    """Return the SHA-256 of the weights, the preprocessing and the task of a segmenter, as 64 hexadecimal digits."""
+    """Return the SHA-256 of the weights and settings of a segmenter, as 64 hexadecimal digits."""
     own = {id(variable): value for variable, value in segmenter.weights}
     digest = hashlib.sha256()
     for variable in segmenter.model.variables:
         array = tf.convert_to_tensor(own.get(id(variable), variable.value)).numpy()
         digest.update(f"{variable.path} {array.dtype.name} {array.shape}".encode() + array.tobytes())
-    digest.update(segmenter.preprocessing.to_json().encode())
-    digest.update(json.dumps(msgspec.to_builtins(segmenter.task), sort_keys=True).encode())
+    settings = [segmenter.task, segmenter.flip_axes, segmenter.window, segmenter.threshold]
+    digest.update(segmenter.preprocessing.to_json().encode() + msgspec.json.encode(settings, order="sorted"))
     return digest.hexdigest()
 
 
@@ -146,6 +145,6 @@ def preprocessed(segmenter):
 
     @tf.function(autograph=False, input_signature=(tf.TensorSpec(shape, tf.float32, name="box"),))
     def predict(box):
-        return {"probability": segmenter._predict(tf.ensure_shape(box, shape))}
+        return {"probability": segmenter.predict(tf.ensure_shape(box, shape))}
 
     return predict

@@ -12,7 +12,7 @@ from mcc_keras.errors import EnvironmentFailure, MCCKerasError, RunError
 from mcc_keras.models.model_file import refuse_nonfinite
 from mcc_keras.segmentation.segmenter import Segmenter, load_segmenter
 from mcc_keras.serving.bytes_signature import more_signatures
-from mcc_keras.serving.export import SIGNATURE
+from mcc_keras.serving.export import PROBABILITY_SIGNATURE, SIGNATURE
 from mcc_keras.serving.versions import next_version
 
 TOLERANCE = 1e-6
@@ -20,20 +20,21 @@ EXTRA = "assets.extra"  # TensorFlow Serving's name for files that the graph its
 ABOUT, WARM_UP = "mcc_keras.json", "tf_serving_warmup_requests"
 
 # Operations that compute: none of them reads or writes files, runs Python or loads code. Those on bits, and the counts
-# of keys below a fixed size, are the percentiles of the preprocessing.
+# of keys below a fixed size, are the percentiles of the preprocessing. Empty, InplaceAdd and InplaceUpdate make and
+# fill the buffers of windows and masks, which belong to one call and whose rows are counted modulo their number.
 _COMPUTING = """
 Abs AddN AddV2 All Any ArgMax ArgMin Assert AvgPool3D BatchMatMulV2 BatchMatMulV3 BatchToSpaceND BiasAdd Bitcast
 BitwiseAnd BitwiseXor BroadcastArgs BroadcastTo Cast Ceil CheckNumerics ClipByValue ConcatV2 Const Conv2D Conv3D
-Conv3DBackpropInputV2 Cumsum DenseBincount DepthToSpace Div DivNoNan Einsum Elu EnsureShape Equal Erf Exp ExpandDims
-Expm1 Fill Floor FloorDiv FloorMod FusedBatchNormV3 GatherNd GatherV2 Greater GreaterEqual Identity IdentityN If
-InvertPermutation IsFinite IsInf IsNan L2Loss LeakyRelu Less LessEqual LinSpace Log Log1p LogicalAnd LogicalNot
-LogicalOr LogSoftmax MatMul MatrixInverse Max Maximum MaxPool3D Mean Min Minimum MirrorPad Mul MulNoNan Neg NoOp
-NotEqual OneHot OnesLike Pack Pad PadV2 PartitionedCall Placeholder PlaceholderWithDefault Pow PreventGradient Prod
-Range Rank ReadVariableOp RealDiv Reciprocal Relu Relu6 Reshape ResizeBilinear ResizeNearestNeighbor ResourceGather
-Reverse ReverseV2 RightShift Rint Round Rsqrt ScatterNd Select SelectV2 Selu Shape ShapeN Sigmoid Sign Size Slice
-Softmax Softplus Softsign SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square SquaredDifference Squeeze
-StatefulPartitionedCall StatelessIf StatelessWhile StopGradient StridedSlice Sub Sum Svd Tan Tanh TensorScatterUpdate
-Tile TopKV2 Transpose Unpack UpperBound VarHandleOp Where While ZerosLike
+Conv3DBackpropInputV2 Cumsum DenseBincount DepthToSpace Div DivNoNan Einsum Elu Empty EnsureShape Equal Erf Exp
+ExpandDims Expm1 Fill Floor FloorDiv FloorMod FusedBatchNormV3 GatherNd GatherV2 Greater GreaterEqual Identity
+IdentityN If InplaceAdd InplaceUpdate InvertPermutation IsFinite IsInf IsNan L2Loss LeakyRelu Less LessEqual LinSpace
+Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul MatrixInverse Max MaxPool3D Maximum Mean Min Minimum
+MirrorPad Mul MulNoNan Neg NoOp NotEqual OneHot OnesLike Pack Pad PadV2 PartitionedCall Placeholder
+PlaceholderWithDefault Pow PreventGradient Prod Range Rank ReadVariableOp RealDiv Reciprocal Relu Relu6 Reshape
+ResizeBilinear ResizeNearestNeighbor ResourceGather Reverse ReverseV2 RightShift Rint Round Rsqrt ScatterNd Select
+SelectV2 Selu Shape ShapeN Sigmoid Sign Size Slice Softmax Softplus Softsign SpaceToBatchND SpaceToDepth Split SplitV
+Sqrt Square SquaredDifference Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StopGradient StridedSlice
+Sub Sum Svd Tan Tanh TensorScatterUpdate Tile TopKV2 Transpose Unpack UpperBound VarHandleOp Where While ZerosLike
 """
 # Those of `serving_bytes`, on texts, lists and bytes in memory. `MapDataset` and `ReduceDataset` call functions of this
 # graph only, and their data set is one tensor (`TensorDataset`): it is how a damaged stream is no failure of the graph.
@@ -71,7 +72,7 @@ def publish(run, folder):
     reading = {} if isinstance(run, Segmenter) else run.data.reading
     segmenter = _with_variables(run if isinstance(run, Segmenter) else load_segmenter(run))
     volume = awkward_volume(segmenter.model.input_shape[-1])
-    live = segmenter.segment(*volume)
+    live = segmenter.answer(*volume)
     try:
         with next_version(folder) as (aside, version):
             _write(segmenter, aside, volume, name=folder.name, reading=reading)
@@ -105,15 +106,18 @@ def _with_variables(segmenter):
     own = {id(variable): value for variable, value in segmenter.weights}
     weights = [(v, tf.Variable(own.get(id(v), v.value), trainable=False)) for v in segmenter.model.variables]
     refuse_nonfinite(weights, segmenter.model.name, error=RunError)
-    settings = {"task": segmenter.task, "flip_axes": segmenter.flip_axes, "weights": weights}
-    return Segmenter(segmenter.model, segmenter.preprocessing, **settings)
+    names = ("task", "flip_axes", "window", "threshold")
+    settings = {name: getattr(segmenter, name) for name in names}
+    return Segmenter(segmenter.model, segmenter.preprocessing, weights=weights, **settings)
 
 
 def _write(segmenter, path, volume, *, name, reading):
     served = tf.Module(name="segmenter")
     served.weights = [value for _, value in segmenter.weights]
-    signatures = {SIGNATURE: segmenter.segment.get_concrete_function()}
-    tf.saved_model.save(served, str(path), signatures=signatures | more_signatures(segmenter, reading=reading))
+    functions = {SIGNATURE: segmenter.segment, PROBABILITY_SIGNATURE: segmenter.answer}
+    functions |= more_signatures(segmenter, reading=reading)
+    signatures = {name: function.get_concrete_function() for name, function in functions.items()}
+    tf.saved_model.save(served, str(path), signatures=signatures)
     extra = path / EXTRA
     extra.mkdir()
     (extra / ABOUT).write_text(json.dumps(_about(segmenter), indent=2) + "\n", encoding="utf-8")
@@ -125,6 +129,8 @@ def _about(segmenter):
         "preprocessing": json.loads(segmenter.preprocessing.to_json()),
         "task": msgspec.to_builtins(segmenter.task),
         "flip_axes": list(segmenter.flip_axes),
+        "window": msgspec.to_builtins(segmenter.window),
+        "threshold": segmenter.threshold,
         "versions": {"mcc_keras": mcc_keras.__version__, "keras": keras.__version__, "tensorflow": tf.__version__},
     }
 
@@ -162,10 +168,12 @@ def _check_operations(path, name):
 
 def _check_reloaded(path, volume, live):
     image, affine = (tf.constant(array) for array in volume)
-    reloaded = tf.saved_model.load(str(path)).signatures[SIGNATURE]
+    loaded = tf.saved_model.load(str(path)).signatures
+    reloaded, probable = loaded[SIGNATURE], loaded[PROBABILITY_SIGNATURE](image=image, affine=affine)
     served = reloaded(image=image, affine=affine)
-    differing = int(np.count_nonzero(live["mask"].numpy() != served["mask"].numpy()))
-    apart = float(np.max(np.abs(live["probability"].numpy() - served["probability"].numpy())))
+    masks = (live["mask"].numpy() != found["mask"].numpy() for found in (served, probable))
+    differing = sum(int(np.count_nonzero(apart)) for apart in masks)
+    apart = float(np.max(np.abs(live["probability"].numpy() - probable["probability"].numpy())))
     if differing or not apart <= TOLERANCE:
         raise MCCKerasError(
             f"The reloaded SavedModel must equal the live model. Found {differing} voxels of the mask that differ, and"

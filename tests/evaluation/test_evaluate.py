@@ -28,7 +28,7 @@ from mcc_keras.records.manifest import read_manifest
 from mcc_keras.records.write import write_tfrecords
 from mcc_keras.runs.data import describe_data
 from mcc_keras.runs.run import read_run
-from mcc_keras.segmentation.segment import keep_largest_component, segment, segment_volume
+from mcc_keras.segmentation.segment import arrays_of, keep_largest_component, segment
 from mcc_keras.segmentation.segmenter import load_segmenter
 from mcc_keras.task import Task
 from mcc_keras.volumes import read_volume, write_volume
@@ -207,7 +207,8 @@ def test_a_region_merges_classes_by_their_labels(two_classes, tmp_path):
 def voxels_near(case, run, numbers=(1,)):
     """Return probability and truth of each voxel of a case within 10 mm of truth or prediction."""
     image = read_image(case)
-    mask, probability = segment_volume(load_segmenter(run), image)
+    answer = load_segmenter(run).answer(*arrays_of(image))
+    mask, probability = answer["mask"].numpy(), answer["probability"].numpy()
     truth = np.isin(read_mask(case, image), numbers)
     outside = ~(truth | np.isin(mask, numbers))
     near = ndimage.distance_transform_edt(outside, sampling=image.spacing_mm) <= 10

@@ -5,6 +5,7 @@ import keras
 import pytest
 
 from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.runs.window import Window
 from mcc_keras.segmentation.segmenter import Segmenter
 from mcc_keras.task import Task
 
@@ -12,16 +13,20 @@ from mcc_keras.task import Task
 ON_HOST = {"DenseBincount"}
 
 
-@pytest.fixture(scope="module", params=["zscore", "minmax"])
+WINDOWS = {"zscore": None, "minmax": Window(size=4)}
+
+
+@pytest.fixture(scope="module", params=WINDOWS)
 def traced(request):
     gpu_operations.skip_without_gpu_kernels()
-    inputs = keras.Input((8, 8, 8, 2))
+    inputs = keras.Input((None, None, None, 2))
     network = keras.Model(inputs, keras.layers.Conv3D(3, 1, activation="softmax")(inputs))
     settings = {"ignore_background": True, "crop_margin_mm": 1.0} if request.param == "zscore" else {"spacing_mm": 2.0}
     preprocessing = Preprocessing(size=8, normalize=request.param, **settings)
-    segmenter = Segmenter(network, preprocessing, task=Task(labels=((1,), (2,))), flip_axes=(0,))
+    chosen = {"flip_axes": (0,), "window": WINDOWS[request.param]}
+    segmenter = Segmenter(network, preprocessing, task=Task(labels=((1,), (2,))), **chosen)
     with gpu_operations.deterministic():
-        return segmenter.segment.get_concrete_function()
+        return segmenter.answer.get_concrete_function()
 
 
 def test_every_operation_has_a_gpu_kernel(traced):

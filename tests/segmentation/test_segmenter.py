@@ -48,7 +48,7 @@ SETTINGS = [
 @pytest.mark.parametrize("affine", [np.eye(4), OBLIQUE, np.diag([-1.0, -1, 3, 1])[[1, 0, 2, 3]]])
 def test_the_graph_agrees_with_the_numpy_form(preprocessing, affine):
     image, model = volume(channels=2), network(channels=2)
-    answer = Segmenter(model, preprocessing, flip_axes=(0, 2)).segment(image, affine.astype(np.float32))
+    answer = Segmenter(model, preprocessing, flip_axes=(0, 2)).answer(image, affine.astype(np.float32))
     affine = affine.astype(np.float32).astype(np.float64)
     expected = by_numpy(model, preprocessing, image, affine, (0, 2))
     tolerance = 1e-4 if preprocessing.normalize == "none" else 1e-5  # logits of thousands, in float32
@@ -61,20 +61,16 @@ def test_the_graph_agrees_with_the_numpy_form(preprocessing, affine):
 def test_normalized_voxels_agree_with_the_numpy_form(preprocessing):
     image = volume() * 1000
     segmenter = Segmenter(network(), preprocessing)
-    seen = []
-    segmenter._predict = lambda box: seen.append(box) or box
-    segmenter._segment(tf.constant(image), tf.constant(OBLIQUE, tf.float32))
-    expected = preprocessing.apply(image, preprocessing.grid(image, OBLIQUE.astype(np.float32)))
+    (scan,), _ = segmenter.graph.prepare(tf.constant(image), tf.constant(OBLIQUE, tf.float64))
+    expected = preprocessing.apply(image, preprocessing.grid(image, OBLIQUE))
     scale = 1 if preprocessing.normalize != "none" else np.abs(expected).max()
-    assert np.abs(seen[0] - expected).max() <= 1e-5 * scale
+    assert np.abs(scan.box - expected).max() <= 1e-5 * scale
 
 
 def test_several_classes_take_the_most_probable_and_write_their_labels():
     image, model = volume(), network(classes=3)
     preprocessing = Preprocessing(size=(16, 16, 8))
-    answer = Segmenter(model, preprocessing, task=Task(labels=((4,), (9, 1)))).segment(
-        image, OBLIQUE.astype(np.float32)
-    )
+    answer = Segmenter(model, preprocessing, task=Task(labels=((4,), (9, 1)))).answer(image, OBLIQUE.astype(np.float32))
     expected = by_numpy(model, preprocessing, image, OBLIQUE.astype(np.float32))
     assert np.allclose(answer["probability"], expected, atol=1e-5)
     assert np.array_equal(answer["mask"], np.uint8([0, 4, 9])[answer["probability"].numpy().argmax(-1)])
@@ -83,7 +79,7 @@ def test_several_classes_take_the_most_probable_and_write_their_labels():
 def test_where_the_box_does_not_reach_there_is_background():
     preprocessing = Preprocessing(size=(8, 8, 8), spacing_mm=1.0)
     segmenter = Segmenter(network(classes=3), preprocessing, task=Task(labels=((1,), (2,))))
-    answer = segmenter.segment(volume((20, 20, 20)), np.eye(4, dtype=np.float32))
+    answer = segmenter.answer(volume((20, 20, 20)), np.eye(4, dtype=np.float32))
     assert answer["probability"][0, 0, 0].numpy().tolist() == [1, 0, 0]
     assert answer["mask"][0, 0, 0] == 0
 
@@ -98,12 +94,12 @@ def test_an_identity_network_returns_the_volume_bit_for_bit_in_any_orientation(a
     preprocessing = Preprocessing(
         size=tuple(image.shape[axis] for axis in axes), clip_percentiles=None, normalize="none"
     )
-    answer = Segmenter(identity, preprocessing).segment(image, affine)
+    answer = Segmenter(identity, preprocessing).answer(image, affine)
     assert np.array_equal(answer["probability"], image)
 
 
 def test_one_slice_and_a_constant_image_give_a_finite_answer():
-    answer = Segmenter(network(), Preprocessing(size=8)).segment(
+    answer = Segmenter(network(), Preprocessing(size=8)).answer(
         np.ones((9, 9, 1, 1), np.float32), np.eye(4, dtype="f4")
     )
     assert np.isfinite(answer["probability"]).all()

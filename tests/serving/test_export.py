@@ -53,26 +53,30 @@ import sys
 import numpy as np
 import tensorflow as tf
 scan = {name: tf.constant(array) for name, array in np.load(sys.argv[2]).items()}
-np.savez(sys.argv[3], **tf.saved_model.load(sys.argv[1]).signatures["serving_default"](**scan))
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+mask = signatures["serving_default"](**scan)
+np.savez(sys.argv[3], alone=mask["mask"], **signatures["serving_probability"](**scan))
 assert not any(name.startswith("mcc_keras") for name in sys.modules)
 """
     paths = [str(path) for path in (version, tmp_path / "scan.npz", tmp_path / "answer.npz")]
     subprocess.run([sys.executable, "-c", program, *paths], check=True, cwd=tmp_path, capture_output=True)
-    live = segmenter.segment(image, OBLIQUE)
+    live = segmenter.answer(image, OBLIQUE)
     with np.load(tmp_path / "answer.npz") as answer:
         assert answer["mask"].dtype == np.uint8 and set(np.unique(answer["mask"])) == {0, 1}
         np.testing.assert_array_equal(answer["mask"], live["mask"])
+        np.testing.assert_array_equal(answer["alone"], live["mask"])
         np.testing.assert_allclose(answer["probability"], live["probability"], rtol=0, atol=1e-6)
 
 
 def test_names_types_and_shapes_of_the_signature_are_the_promised_ones(version):
-    signature = tf.saved_model.load(str(version)).signatures["serving_default"]
-    inputs = {
-        name: (spec.shape.as_list(), spec.dtype) for name, spec in signature.structured_input_signature[1].items()
-    }
-    outputs = {name: (spec.shape.rank, spec.dtype) for name, spec in signature.structured_outputs.items()}
-    assert inputs == {"image": ([None, None, None, 1], tf.float32), "affine": ([4, 4], tf.float32)}
-    assert outputs == {"mask": (3, tf.uint8), "probability": (4, tf.float32)}
+    signatures = tf.saved_model.load(str(version)).signatures
+    mask, probability = {"mask": (3, tf.uint8)}, {"probability": (4, tf.float32)}
+    for name, expected in {"serving_default": mask, "serving_probability": mask | probability}.items():
+        inputs = signatures[name].structured_input_signature[1]
+        found = {key: (spec.shape.as_list(), spec.dtype) for key, spec in inputs.items()}
+        outputs = {key: (spec.shape.rank, spec.dtype) for key, spec in signatures[name].structured_outputs.items()}
+        assert found == {"image": ([None, None, None, 1], tf.float32), "affine": ([4, 4], tf.float32)}
+        assert outputs == expected
 
 
 @pytest.mark.parametrize("shape", [(9, 8, 7), (1, 9, 8, 7, 1), (9, 8, 7, 2)])
@@ -108,8 +112,10 @@ def test_a_model_of_several_channels_and_classes_is_exported_with_its_label_valu
     segmenter = Segmenter(network(2, 3), Preprocessing(size=16, spacing_mm=1.5), task=Task(labels=((2,), (4,))))
     version = export_saved_model(segmenter, tmp_path)
     image = image_of((12, 9, 8, 2))
-    answer = tf.saved_model.load(str(version)).signatures["serving_default"](image=image, affine=OBLIQUE)
+    signatures = tf.saved_model.load(str(version)).signatures
+    answer = signatures["serving_probability"](image=image, affine=OBLIQUE)
     np.testing.assert_array_equal(answer["mask"], segmenter.segment(image, OBLIQUE)["mask"])
+    np.testing.assert_array_equal(answer["mask"], signatures["serving_default"](image=image, affine=OBLIQUE)["mask"])
     assert set(np.unique(answer["mask"])) <= {0, 2, 4} and answer["probability"].shape == (12, 9, 8, 3)
 
 
@@ -188,7 +194,7 @@ def test_operations_that_touch_files_are_on_neither_list_but_in_the_checkpoint()
 
 def test_a_saved_model_that_gives_another_mask_is_told(version):
     volume = saved_model.awkward_volume(1)
-    other = Segmenter(network(), Preprocessing(size=16)).segment(*volume)
+    other = Segmenter(network(), Preprocessing(size=16)).answer(*volume)
     with pytest.raises(errors.MCCKerasError, match="must equal the live model. Found .* voxels"):
         saved_model._check_reloaded(version, volume, other)
 
