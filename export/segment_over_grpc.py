@@ -4,7 +4,7 @@
     python segment_over_grpc.py localhost:8500 scan.nii.gz mask.nii.gz
 
 The scan is (x, y, z), or (x, y, z, channels) for a model with several channels; the mask is written on the same grid.
-`mcc-keras client` does the same, reads more formats and several files, and explains errors.
+`mcc-keras segment --server` does the same, reads more formats and several files, and explains errors.
 """
 
 import argparse

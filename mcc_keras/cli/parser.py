@@ -19,7 +19,6 @@ COMMANDS = (
     "score",
     "segment",
     "export",
-    "client",
     "info",
 )
 DESCRIPTION = """From a scan on disk to a served mask. Each command calls public functions of mcc_keras.

@@ -2,12 +2,14 @@
 
 import mcc_keras as mk
 from mcc_keras.cli.options import add_images_and_output, add_largest_component, add_reading
+from mcc_keras.cli.remote import add_server, split_options
 
-SUMMARY = "segment a scan with a run"
+SUMMARY = "segment a scan with a run, or with a model server"
+LOCAL = {"segment_codes": None}  # what needs the run
 
 
 def add_arguments(parser):
-    parser.add_argument("--run", required=True, metavar="RUN", help="folder that `train` wrote")
+    add_server(parser)
     add_images_and_output(parser)
     add_reading(parser)
     add_largest_component(parser)
@@ -18,5 +20,9 @@ def add_arguments(parser):
     )
 
 
-def run(run, images, output, **options):
-    print(mk.segment(run, images, output, **options))
+def run(run, server, images, output, **options):
+    remote = split_options(options, server=server, local=LOCAL)
+    if server:
+        print(mk.segment_remote(server, images, output, **options, **remote))
+    else:
+        print(mk.segment(run, images, output, **options))

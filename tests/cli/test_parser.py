@@ -23,9 +23,8 @@ FUNCTIONS = {
     "runs": (mk.list_runs,),
     "evaluate": (mk.evaluate,),
     "score": (mk.score,),
-    "segment": (mk.segment,),
+    "segment": (mk.segment, mk.segment_remote),
     "export": (mk.export_saved_model,),
-    "client": (mk.segment_remote,),
     "info": (mk.describe_environment,),
 }
 # Set by the command line itself (cases and preprocessing come from other options, progress is always shown, pictures
