@@ -45,7 +45,7 @@ def fingerprint_of(segmenter):
     digest = hashlib.sha256()
     for variable in segmenter.model.variables:
         array = tf.convert_to_tensor(own.get(id(variable), variable.value)).numpy()
-        digest.update(f"{variable.path} {array.dtype.name} {array.shape}".encode() + array.tobytes())
+        digest.update(f"{array.dtype.name} {array.shape}".encode() + array.tobytes())
     settings = [segmenter.task, segmenter.flip_axes, segmenter.window, segmenter.threshold]
     digest.update(segmenter.preprocessing.to_json().encode() + msgspec.json.encode(settings, order="sorted"))
     return digest.hexdigest()

@@ -22,7 +22,24 @@ def mask_bytes(mask, head, *, description):
         description: Text of up to 79 bytes for `descrip`.
     """
     header = GraphHeader(head, tf.constant(HEAD_BYTES, tf.int64))
-    start = tf.cond(header.second, *(lambda v=v: _header(header, mask, v, description=description) for v in (1, 0)))
+    steps = header.number("pixdim")[:4]
+    only = tf.concat([[False], (tf.shape(mask) == 1) & (steps[1:] == 0)], axis=0)
+    hand = tf.where(steps[:1] < 0, np.float64([-1]), np.float64([1]))
+    fields = (
+        ("dim", 1, tf.shape(mask)),
+        ("pixdim", 0, tf.concat([hand, tf.where(only, tf.ones_like(steps), steps)[1:]], axis=0)),
+        ("xyzt_units", 0, tf.bitwise.bitwise_and(header.integer("xyzt_units"), 7)),
+    )
+
+    def begin(version):
+        new = [_new(version, order, mask.dtype, description=description) for order in "><"]
+        pieces = {place(version, name)[0]: header.bytes[slice(*place(version, name))] for name in _COPIED}
+        for name, first, values in fields:
+            item = HEADERS[version].template_dtype[name].base
+            pieces[place(version, name)[0] + first * item.itemsize] = _encoded(values, item, header)
+        return _string(_overwritten(tf.where(header.big, *new), pieces))
+
+    start = tf.cond(header.second, lambda: begin(1), lambda: begin(0))
     return tf.strings.join([start, _string(_voxels(mask, header))])
 
 
@@ -31,23 +48,6 @@ def _voxels(mask, header):
     if mask.dtype == tf.uint8:
         return flat
     return tf.reshape(_swapped(tf.bitcast(flat, tf.uint8), header), [-1])
-
-
-def _header(header, mask, version, *, description):
-    new = [_new(version, order, mask.dtype, description=description) for order in "><"]
-    result = tf.where(header.big, *new)
-    steps = header.number("pixdim")[:4]
-    only = tf.concat([[False], (tf.shape(mask) == 1) & (steps[1:] == 0)], axis=0)
-    hand = tf.where(steps[:1] < 0, np.float64([-1]), np.float64([1]))
-    pieces = {place(version, name)[0]: header.bytes[slice(*place(version, name))] for name in _COPIED}
-    for name, first, values in (
-        ("dim", 1, tf.shape(mask)),
-        ("pixdim", 0, tf.concat([hand, tf.where(only, tf.ones_like(steps), steps)[1:]], axis=0)),
-        ("xyzt_units", 0, tf.bitwise.bitwise_and(header.integer("xyzt_units"), 7)),
-    ):
-        item = HEADERS[version].template_dtype[name].base
-        pieces[place(version, name)[0] + first * item.itemsize] = _encoded(values, item, header)
-    return _string(_overwritten(result, pieces))
 
 
 def _overwritten(values, pieces):

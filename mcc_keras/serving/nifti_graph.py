@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from mcc_keras.serving.nifti_graph_affine import graph_affine
 from mcc_keras.serving.nifti_graph_header import HEAD_BYTES, GraphHeader, first_problem
-from mcc_keras.serving.nifti_graph_voxels import head_of, plain_bytes, size_problems, voxels_of
+from mcc_keras.serving.nifti_graph_voxels import head_of, plain_bytes, size_problems, stream_problems, voxels_of
 from mcc_keras.volumes import MAX_RATIO, MAX_VOXELS
 
 
@@ -64,7 +64,8 @@ class NiftiReader(tf.Module):
         header = GraphHeader(head, found)
         matrix, geometry = graph_affine(header, which=self.affine)
         sizes = size_problems(data, found, header, max_ratio=self.max_ratio)
-        problem = first_problem((*header.problems(channels, self.max_voxels), *sizes, *geometry))
+        header_problems = header.problems(channels, self.max_voxels)
+        problem = first_problem((*stream_problems(data, found), *header_problems, *sizes, *geometry))
         nothing = tf.zeros(0, tf.float32)
 
         def unpack():

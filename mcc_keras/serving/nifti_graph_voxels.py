@@ -39,6 +39,12 @@ def head_of(data):
     return tf.ensure_shape(tf.pad(head, [[0, HEAD_BYTES - tf.size(head)]]), HEAD_BYTES), found
 
 
+def stream_problems(data, found):
+    """Return what is wrong with the beginning of a file, as pairs (bool, text)."""
+    text = "expected one whole gzip stream, found a damaged one or bytes behind its end"
+    return ((is_packed(data) & (found == 0), text),)
+
+
 def size_problems(data, found, header, *, max_ratio):
     """Return why a file cannot hold what its header promises, as pairs (bool, text), before anything is inflated.
 

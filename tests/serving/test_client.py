@@ -382,7 +382,7 @@ def test_the_scan_is_never_replaced_by_its_mask(tmp_path):
     assert scan.read_bytes() == before
 
 
-# ---- TLS and tokens ---------------------------------------------------------------------------------------------------
+# ---- TLS and tokens -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

