@@ -33,6 +33,8 @@ class Refusal(Exception):
         words = " ".join((details or "no reason given").split())
         if code == "RESOURCE_EXHAUSTED" and "larger than max" in words:
             code = "TOO_LARGE"
+        inside = _ASSERTION.search(words)  # what a graph asserts, without the graph around it
+        words = inside[1].strip('" ') if inside else words
         super().__init__(code, words)
         self.code, self.details, self.retry_after = code, words[:LONGEST_DETAILS], retry_after
 
@@ -80,9 +82,7 @@ def explain(refusal, address, *, model_name, timeout_seconds, scan):
     """Return the typed error of a `Refusal`."""
     code, details = refusal.code, refusal.details
     if code == "INVALID_ARGUMENT":
-        inside = _ASSERTION.search(details)
-        words = inside[1] if inside else details
-        return DataError(scan, f"the model server at {address} refuses the scan: {words}")
+        return DataError(scan, f"the model server at {address} refuses the scan: {details}")
     if code == "UNAVAILABLE" and re.search("SSL|TLS|certificate", details, re.IGNORECASE):
         return EnvironmentFailure(f"{address}: TLS fails ({details}). Name the server's authority with ca=FILE.")
     problem = {
