@@ -2,8 +2,8 @@
 
 NIfTI-1 and NIfTI-2 in one file, both byte orders, every real type, plain or as one gzip stream of at most 1 GiB
 inflated. What is refused here and read by `read_volume`: a gzip file of several members, one with zeros behind its end,
-or one that holds bytes behind the voxels; pairs (`.hdr` and `.img`) and other formats, which a client converts. -0.0 is
-read as 0.0. There are no warnings.
+or one that holds bytes behind the voxels; a slope or intercept below the smallest normal number; pairs (`.hdr` and
+`.img`) and other formats, which a client converts. -0.0 is read as 0.0. There are no warnings.
 """
 
 from typing import NamedTuple

@@ -57,11 +57,20 @@ class GraphHeader:
         return self._fields[name]
 
     def _stored(self, version, name):
-        kind = HEADERS[version].template_dtype[name]
-        found = tf.reshape(self.bytes[slice(*place(version, name))], (-1, kind.base.itemsize))
-        if kind.base.itemsize == 1:
-            return found[:, 0]
-        return tf.bitcast(tf.where(self.big, found[:, ::-1], found), tf.as_dtype(kind.base.name))
+        kind, found = HEADERS[version].template_dtype[name].base, self._little_endian(version, name)
+        return found[:, 0] if kind.itemsize == 1 else tf.bitcast(found, tf.as_dtype(kind.name))
+
+    def _little_endian(self, version, name):
+        """Return the bytes of each value of a field, (n, size of a value)."""
+        size = HEADERS[version].template_dtype[name].base.itemsize
+        found = tf.reshape(self.bytes[slice(*place(version, name))], (-1, size))
+        return tf.where(self.big, found[:, ::-1], found)
+
+    def _is_subnormal(self, name):
+        """Whether a number is so small that a graph takes it for 0, whereas its bits are none."""
+        bits = [self._little_endian(version, name)[0] for version in (0, 1)]
+        some = [tf.reduce_any(each[:-1] != 0) | (tf.bitwise.bitwise_and(each[-1], 0x7F) != 0) for each in bits]
+        return (self.number(name)[0] == 0) & tf.where(self.second, some[1], some[0])
 
     def problems(self, channels, max_voxels):
         """Return what is wrong, in the order of reading: pairs (bool, text).
@@ -83,6 +92,7 @@ class GraphHeader:
             (~self._has_offset(), _text("expected voxels behind the header, found vox_offset={}", self.offset)),
             (~self._has_shape(channels), shape),
             (self.scaled & ~self._has_scaling(), scaling),
+            (self._has_tiny_scaling(), "expected a slope and an intercept of 0 or of normal size, found a tiny one"),
         )
 
     def _has_magic(self):
@@ -108,6 +118,9 @@ class GraphHeader:
 
     def _has_scaling(self):
         return tf.math.is_finite(self.slope) & tf.math.is_finite(self.intercept)
+
+    def _has_tiny_scaling(self):
+        return self._is_subnormal("scl_slope") | self._is_subnormal("scl_inter")
 
     def _has_shape(self, channels):
         """By the rule of `volumes`: channels are the fourth axis, or the fifth of five where the fourth has one."""
