@@ -14,6 +14,7 @@ from .demo import run_demo as run_demo
 from .environment import describe_environment as describe_environment
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.score import score as score
+from .evaluation.trying import try_mask_options as try_mask_options
 from .losses import AUCLoss as AUCLoss
 from .losses import CrossEntropyLoss as CrossEntropyLoss
 from .losses import DiceLoss as DiceLoss
@@ -36,6 +37,8 @@ from .reporting.preview import preview_augmentation as preview_augmentation
 from .runs.recipe import Recipe as Recipe
 from .runs.table import list_runs as list_runs
 from .runs.window import Window as Window
+from .segmentation.explain import explain as explain
+from .segmentation.many import segment_many as segment_many
 from .segmentation.segment import segment as segment
 from .serving.client import segment_remote as segment_remote
 from .serving.export import export_saved_model as export_saved_model

@@ -204,7 +204,7 @@ def refuse_remote(path):
         raise UsageError(f"A path must lie on this machine. Received: path={str(path)!r}. Copy the data here first.")
 
 
-def write_mask(mask, path, *, like, segments=None, overwrite=False):
+def write_mask(mask, path, *, like, segments=None, description=None, overwrite=False):
     """Write a label map with the shape and affine of a volume, in the format of the file name.
 
     NIfTI masks keep the codes of both forms and have slope 1. A `.dcm` mask is a DICOM SEG that refers to the series of
@@ -217,6 +217,7 @@ def write_mask(mask, path, *, like, segments=None, overwrite=False):
         path: Ends in `.nii.gz`, `.nii`, `.nrrd`, `.mha`, `.mhd` or `.dcm`; all but `.nii` and `.dcm` are compressed.
         like: The `Volume` that the mask belongs to; for `.dcm` one that was read from a DICOM series.
         segments: `mcc_keras.formats.dicom_seg.Segment`s of a `.dcm` mask: names and codes; by default "label 1", ….
+        description: ASCII text for the field `descrip` of a NIfTI mask, which has 80 bytes; other formats lack it.
         overwrite: Replace an existing file.
 
     Returns:
@@ -247,7 +248,9 @@ def write_mask(mask, path, *, like, segments=None, overwrite=False):
         return _write_segmentation(mask, path, like=like, segments=segments)
     suffix = suffix_of(path)
     if suffix in NIFTI_SUFFIXES:
-        return _write(path, nifti.encode_nifti(mask, header_like(like), level=6 if suffix.endswith(".gz") else 0))
+        header = header_like(like)
+        header["descrip"] = description or ""
+        return _write(path, nifti.encode_nifti(mask, header, level=6 if suffix.endswith(".gz") else 0))
     refuse_shear(like.affine, path)
     if suffix == ".nrrd":
         return _write(path, encode_nrrd(mask, like.affine))

@@ -45,6 +45,18 @@ def swapped_pair(text):
     return label(first), label(second)
 
 
+def shard(text):
+    """Return k and n of `K/N`.
+
+    Example:
+
+    >>> shard("2/8")
+    (2, 8)
+    """
+    first, number = text.split("/")
+    return int(first), int(number)
+
+
 def arguments(text):
     """Return keyword arguments: numbers, true, false, null, lists in brackets, and other words as text.
 

@@ -1,7 +1,15 @@
 """`mcc-keras evaluate`."""
 
 import mcc_keras as mk
-from mcc_keras.cli.options import add_largest_component, add_measures, add_overwrite, add_reading, add_workers
+from mcc_keras.cli.converters import list_of
+from mcc_keras.cli.options import (
+    add_flips,
+    add_largest_component,
+    add_measures,
+    add_overwrite,
+    add_reading,
+    add_workers,
+)
 
 SUMMARY = "score a run on the original grids, case by case"
 
@@ -12,11 +20,20 @@ def add_arguments(parser):
     parser.add_argument("--source", help="score all cases of another data set instead")
     parser.add_argument("-o", "--output", metavar="DIR", help="where to write (RUN/PART, or RUN/NAME of the source)")
     add_reading(parser)
+    add_flips(parser)
     add_largest_component(parser)
     add_measures(parser)
+    parser.add_argument(
+        "--try",
+        dest="attempts",
+        type=list_of(str),
+        metavar="OPTION,…",
+        help="instead, measure flips, threshold, largest-component, smallest on the validation part and keep what gains"
+        " in RUN",
+    )
     add_workers(parser)
     add_overwrite(parser)
 
 
-def run(run, **options):
-    print(mk.evaluate(run, **options))
+def run(run, attempts, **options):
+    print(mk.try_mask_options(run, attempts) if attempts else mk.evaluate(run, **options))

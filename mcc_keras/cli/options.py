@@ -149,6 +149,16 @@ def read_policy(options):
         options["augment"] = read_value(mk.Augmentation, options["augment"])
 
 
+def add_flips(parser):
+    """Add the axes to flip."""
+    parser.add_argument(
+        "--flips",
+        metavar="AXES",
+        help="average the predictions of the scan and of its flips along some of x (left-right), y, z, as x,y; or none"
+        " (as the run has it)",
+    )
+
+
 def add_largest_component(parser):
     """Add the choice to clean the mask."""
     parser.add_argument(
@@ -206,6 +216,6 @@ def add_take_over(parser):
     )
 
 
-def add_workers(parser):
+def add_workers(parser, text="number of processes (all cores)"):
     """Add the number of processes."""
-    parser.add_argument("--workers", type=int, metavar="N", help="number of processes (all cores)")
+    parser.add_argument("--workers", type=int, metavar="N", help=text)

@@ -18,6 +18,7 @@ COMMANDS = (
     "evaluate",
     "score",
     "segment",
+    "explain",
     "export",
     "info",
 )

@@ -1,6 +1,7 @@
 """The options of `segment` that ask a model server."""
 
 import mcc_keras as mk
+from mcc_keras.cli.converters import list_of
 
 DEFAULTS = {"model_name": "segmenter", "timeout_seconds": 60, "token_header": "authorization"}
 DEFAULTS |= dict.fromkeys(("ca", "certificate", "key", "token_file"))
@@ -9,11 +10,16 @@ DEFAULTS |= dict.fromkeys(("ca", "certificate", "key", "token_file"))
 def add_server(parser):
     """Add the choice between a run and a server, and what a server asks for."""
     place = parser.add_mutually_exclusive_group(required=True)
-    place.add_argument("--run", metavar="RUN", help="folder that `train` wrote")
+    place.add_argument(
+        "--run",
+        metavar="RUN[,RUN]",
+        type=list_of(str),
+        help="folder that `train` wrote; several are averaged",
+    )
     place.add_argument(
         "--server",
         metavar="HOST:PORT",
-        help="model server that `export` wrote for: gRPC, or http://HOST:PORT for REST; grpcs:// and https:// with TLS",
+        help="model server: gRPC, or http://HOST:PORT for REST; grpcs:// and https:// with TLS",
     )
     remote = parser.add_argument_group("with --server")
     remote.add_argument("--model-name", metavar="NAME", help="the server's name for the model (%(default)s)")

@@ -1,28 +1,87 @@
 """`mcc-keras segment`."""
 
+import os
+import sys
+
 import mcc_keras as mk
-from mcc_keras.cli.options import add_images_and_output, add_largest_component, add_reading
+from mcc_keras.cli.converters import shard
+from mcc_keras.cli.language import translate
+from mcc_keras.cli.options import add_flips, add_largest_component, add_overwrite, add_reading, add_workers
 from mcc_keras.cli.remote import add_server, split_options
 
-SUMMARY = "segment a scan with a run, or with a model server"
-LOCAL = {"segment_codes": None}  # what needs the run
+SUMMARY = "segment a scan, or many, with a run or a model server"
+MANY = {"bids_names": False, "shard": None, "workers": None}
+LOCAL = {**MANY, "flips": None, "probability": False, "segment_codes": None}  # what a server does not do
 
 
 def add_arguments(parser):
     add_server(parser)
-    add_images_and_output(parser)
+    parser.add_argument(
+        "images",
+        metavar="SCAN",
+        nargs="+",
+        help="for one mask: one file, one file per channel in the stored order, a case folder, or a folder of DICOM"
+        " files; for a folder of masks: files, folders of DICOM files, data sets as for `check`, .txt files of paths",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="OUT",
+        help="mask to write: .nii.gz, .nii, .nrrd, .mha, .mhd, or .dcm (DICOM SEG) of a DICOM series; or a folder for"
+        " the masks of many scans",
+    )
     add_reading(parser)
+    add_flips(parser)
     add_largest_component(parser)
+    parser.add_argument(
+        "--probability", action="store_true", help="also write the probabilities: NIfTI of uint16, class axis last"
+    )
     parser.add_argument(
         "--segment-codes",
         metavar="JSON",
         help="codes of the segments of a .dcm mask: label or name to category and type (see README)",
     )
+    many = parser.add_argument_group("many scans")
+    many.add_argument(
+        "--bids", dest="bids_names", action="store_true", help="write a BIDS derivative, with its names and description"
+    )
+    many.add_argument(
+        "--shard", type=shard, metavar="K/N", help="take every N-th scan from the K-th on, as 2/8, to share the work"
+    )
+    add_workers(many, "number of processes that each load the network (1)")
+    add_overwrite(parser)
+    parser.set_defaults(in_options=lambda text: translate(text, parser))
 
 
-def run(run, server, images, output, **options):
+def run(run, server, images, output, in_options, **options):
     remote = split_options(options, server=server, local=LOCAL)
     if server:
         print(mk.segment_remote(server, images, output, **options, **remote))
-    else:
-        print(mk.segment(run, images, output, **options))
+        return 0
+    segment_codes = options.pop("segment_codes")
+    if not _is_folder(output):
+        given = [name for name, default in MANY.items() if options.pop(name) != default]
+        if given:
+            names = " and ".join(f"`{name}`" for name in given)
+            raise mk.errors.UsageError(
+                f"Many scans, with a folder as output, take {names}. Received: output={output!r}."
+            )
+        print(mk.segment(run, images, output, segment_codes=segment_codes, **options))
+        return 0
+    if segment_codes:
+        raise mk.errors.UsageError(f"`segment_codes` are written to a .dcm mask only. Received: output={output!r}.")
+
+    def report(problem):
+        from tqdm import tqdm
+
+        tqdm.write(in_options(str(problem)), file=sys.stderr)  # above the bar
+
+    done = mk.segment_many(run, images, output, report=report, progress=True, **options)
+    print(in_options(str(done)))
+    return done.exit_code
+
+
+def _is_folder(output):
+    """Return whether an output is a folder: it is one, ends in /, or has no suffix."""
+    return os.path.isdir(output) or output.endswith(os.sep) or not os.path.splitext(output)[1]

@@ -16,6 +16,7 @@ from mcc_keras.errors import CaseError, UsageError, raise_all
 
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9+]+")
 _MASKS = ("dseg", "mask")
+NO_MASKS = ""
 _DERIVATIVE = 'Choose with derivative="{}".'
 
 
@@ -29,7 +30,8 @@ def find(source, derivative=None):
 
     Args:
         source: The folder.
-        derivative: Name of the folder in `derivatives` that holds the masks; None: the only one that does.
+        derivative: Name of the folder in `derivatives` that holds the masks; None: the only one that does; `NO_MASKS`:
+            none is looked for.
     """
     masks, pipeline = _masks(source, derivative)
     table, cases, problems = _participants(source), [], []
@@ -87,6 +89,8 @@ def _case(folder, source, masks, columns):
 
 def _masks(source, derivative):
     """Return (subject, session) → masks of the pipeline that holds them, and the folder of the pipeline."""
+    if derivative == NO_MASKS:
+        return {}, None
     folder = source / "derivatives"
     pipelines = [path for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
     found = {path.name: _masks_of(path, source) for path in pipelines}

@@ -135,6 +135,37 @@ def find_cases(
     return tuple(sorted(choose_channels(cases, channels), key=lambda case: case.case_id))
 
 
+def find_images(source, *, affine=None, nonfinite="error"):
+    """Find the scans of a data set in any of the known layouts, whether they have masks or not.
+
+    Args:
+        source: The folder, the `dataset.json` or the table, as for `find_cases`.
+        affine: `"sform"` or `"qform"`, for NIfTI files that hold two that disagree.
+        nonfinite: `"zero"` reads NaN and infinite voxels as 0; `"error"` refuses them.
+
+    Returns:
+        A tuple of `Case` without masks, sorted by id, each with the channels that it has.
+
+    Raises:
+        CaseError: Nothing there, an unknown layout, an id twice, a file that is named but missing or leads elsewhere.
+        UsageError: A path not on this machine.
+    """
+    refuse_remote(source)
+    source = Path(source)
+    _refuse_missing(source)
+    layout = _layout(source)
+    found = layout.find(source, *([bids.NO_MASKS] if layout is bids else []))[0] if layout else ()
+    if not found:
+        raise CaseError(source, *describe(source))
+    cases = [_case({**entry, "mask": None}, Task(), affine=affine, nonfinite=nonfinite) for entry in found]
+    _refuse_duplicates(cases, source)
+    return tuple(sorted(cases, key=lambda case: case.case_id))
+
+
+def _layout(source):
+    return next((layout for layout in LAYOUTS if layout.matches(source)), None)
+
+
 def _refuse_missing(source):
     try:
         source.stat()
@@ -152,7 +183,7 @@ def _find(source, *, image, mask, derivative):
                 f"Received: source={str(source)!r}, {image=}, {mask=}, {derivative=}."
             )
         return patterns.find(source, image, mask)
-    layout = next((layout for layout in LAYOUTS if layout.matches(source)), None)
+    layout = _layout(source)
     if derivative is not None and layout is not bids:
         raise UsageError(f"`derivative` is for BIDS, which {source} is not. Received: {derivative=}.")
     if layout in (folders, pairs, case_folders, promise12, brats15):

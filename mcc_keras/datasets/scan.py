@@ -13,8 +13,7 @@ def read_scan(images, channel_names, *, affine=None, nonfinite="error"):
     """Read the channels of one scan.
 
     Args:
-        images: Path of the scan; for several channels one file with all of them, a list, one file per channel in their
-            order, or a case folder, whose channels are taken by their names. For DICOM, the folder of the series.
+        images: As for `scan_case`.
         channel_names: Name of every channel.
         affine: `"sform"` or `"qform"`, where a NIfTI file holds two that disagree.
         nonfinite: `"error"` refuses NaN and infinite voxels, `"zero"` reads them as 0.
@@ -26,6 +25,22 @@ def read_scan(images, channel_names, *, affine=None, nonfinite="error"):
         UsageError: The number of files is not that of the channels, or a folder of several cases.
         VolumeError: A file that cannot be read.
     """
+    return read_image(scan_case(images, channel_names, affine=affine, nonfinite=nonfinite))
+
+
+def scan_case(images, channel_names, *, affine=None, nonfinite="error"):
+    """Return the `Case` of one scan, without a mask.
+
+    Args:
+        images: Path of the scan; for several channels one file with all of them, a list, one file per channel in their
+            order, or a case folder, whose channels are taken by their names. For DICOM, the folder of the series.
+        channel_names: Name of every channel.
+        affine: As for `read_scan`.
+        nonfinite: As for `read_scan`.
+
+    Raises:
+        UsageError: The number of files is not that of the channels, or a folder of several cases.
+    """
     paths = (images,) if isinstance(images, str | Path) else tuple(images)
     if len(paths) == 1 and Path(paths[0]).is_dir() and not holds_dicom(paths[0]):
         found = find_cases(paths[0], labels=(1,))  # no mask is read, so any will do
@@ -36,7 +51,7 @@ def read_scan(images, channel_names, *, affine=None, nonfinite="error"):
         wanted = f"{len(channel_names)} files, one per channel ({', '.join(channel_names)})"
         raise UsageError(f"Expected {wanted}. Received {len(paths)}: {', '.join(map(str, paths))}.")
     images, task = tuple(map(Path, paths)), Task(channel_names=tuple(channel_names))
-    return read_image(Case("scan", images=images, task=task, affine=affine, nonfinite=nonfinite))
+    return Case("scan", images=images, task=task, affine=affine, nonfinite=nonfinite)
 
 
 def files_of(images):

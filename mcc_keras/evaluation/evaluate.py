@@ -33,8 +33,10 @@ from mcc_keras.evaluation.scores import SCHEMA, SUMMARY, Scores, Summary, summar
 from mcc_keras.evaluation.seen import WANTED, WARNINGS, find_seen, refuse_changed
 from mcc_keras.records.sources import hash_files
 from mcc_keras.runs import run as runs
+from mcc_keras.runs.mask_options import parse_flips
 from mcc_keras.runs.run import read_run
-from mcc_keras.segmentation.segment import arrays_of, keep_largest_component
+from mcc_keras.segmentation.cleaning import clean
+from mcc_keras.segmentation.segment import arrays_of, choose_cleaning
 
 _MIB_PER_WORKER = 32  # of scans per process, whose start takes about a second
 _OWN_NAMES = ("train", "validation", "test", runs.LOGS)
@@ -47,6 +49,7 @@ def evaluate(
     source=None,
     affine=None,
     nonfinite=None,
+    flips=None,
     largest_component=False,
     tolerance_mm=TOLERANCE_MM,
     smallest_lesion_mm3=0.0,
@@ -72,7 +75,9 @@ def evaluate(
         source: Another data set, as for `find_cases`; all of its cases that have a mask are scored.
         affine: `"sform"` or `"qform"`, used where the two of a NIfTI file disagree; `None`: as for the run's cases.
         nonfinite: `"error"` refuses NaN and infinite voxels, `"zero"` reads them as 0; `None`: as for the run's cases.
-        largest_component: Keep only the largest connected component of each class; no part of the exported graph.
+        flips: Axes of the box that are also flipped, as for `segment`; `None`: as the run has it.
+        largest_component: Keep only the largest connected component of each class; no part of the exported graph. So
+            does a run whose `segmenter.json` says it.
         tolerance_mm: Distance up to which surfaces count as equal in the surface Dice.
         smallest_lesion_mm3: Smaller connected components are not counted as lesions.
         regions: Name → mask labels that are merged, scored beside the classes, as `{"whole": (1, 2, 4)}`.
@@ -100,7 +105,7 @@ def evaluate(
     settings = Settings(tolerance_mm=tolerance_mm, smallest_lesion_mm3=smallest_lesion_mm3, regions=dict(regions or {}))
     if part not in _OWN_NAMES[:3]:
         raise UsageError(f"`part` must be one of {', '.join(_OWN_NAMES[:3])}. Received: part={part!r}.")
-    run = read_run(run)
+    run, flip_axes = read_run(run), parse_flips(flips)
     classes = _classes(run.task, settings.regions)
     chosen = {key: value for key, value in {"affine": affine, "nonfinite": nonfinite}.items() if value is not None}
     cases, name = _cases(run, part, source, chosen)
@@ -109,7 +114,8 @@ def evaluate(
     _check_channels(cases, run)
     _check_column(cases, by)
     seen = find_seen(cases, run.data)
-    options = {"by": by, "classes": classes, "settings": settings, "largest": largest_component}
+    cleaning = choose_cleaning([run], largest_component=largest_component)
+    options = {"by": by, "classes": classes, "settings": settings, "flip_axes": flip_axes, "cleaning": cleaning}
     results = _score_all(run, cases, seen, workers=_workers(cases) if workers is None else workers, **options)
     rows = [row for result in results.values() for row in result.rows]
     left_out = _left_out(seen, part)
@@ -118,8 +124,9 @@ def evaluate(
         scored=name,
         run=str(run.folder),
         source=None if source is None else str(source),
-        flip_axes=run.recipe.flip_axes,
-        largest_component=bool(largest_component),
+        flip_axes=run.mask_options.flip_axes if flip_axes is None else flip_axes,
+        threshold=run.mask_options.threshold,
+        **cleaning,
         settings=settings,
         seen=WARNINGS.get(part, ""),
         left_out=left_out,
@@ -132,14 +139,24 @@ def evaluate(
     return scores
 
 
+def find_part(run, part):
+    """Return the `Case`s of one part of a `Run`.
+
+    Raises:
+        UsageError: The part has no cases.
+        DataError: The files of a case have changed since the training.
+    """
+    seen = run.data.cases.get(part, ())
+    if not seen:
+        raise UsageError(f"The {part} part of {run.folder} has no cases. Choose another part. Received: {part=}.")
+    refuse_changed(seen)
+    return tuple(_case(each, run.task, part) for each in seen)
+
+
 def _cases(run, part, source, chosen):
     """Return the cases to score, and a name for them that a folder can have."""
     if source is None:
-        seen = run.data.cases.get(part, ())
-        if not seen:
-            raise UsageError(f"The {part} part of {run.folder} has no cases. Choose another part. Received: {part=}.")
-        refuse_changed(seen)
-        return tuple(replace(_case(each, run.task, part), **chosen) for each in seen), part
+        return tuple(replace(case, **chosen) for case in find_part(run, part)), part
     reading = run.data.reading | chosen
     found = find_cases(source, labels=run.task.labels, background=run.task.background, **reading)
     cases = (match_channels(case, run.task.channel_names) for case in found if case.mask is not None)
@@ -208,11 +225,11 @@ def _left_out(seen, part):
     return {note: tuple(cases) for note, cases in left_out.items()}
 
 
-def _score_all(run, cases, seen, *, by, classes, settings, largest, workers):
+def _score_all(run, cases, seen, *, by, classes, settings, flip_axes, cleaning, workers):
     """Return case id → `Scored`: one case after another is segmented, and those before it are scored beside that."""
     from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that no refusal waits for TensorFlow
 
-    segmenter = load_segmenter(run)
+    segmenter = load_segmenter(run, flip_axes=flip_axes)
 
     def jobs():
         for case in cases:
@@ -223,7 +240,7 @@ def _score_all(run, cases, seen, *, by, classes, settings, largest, workers):
             truth = _read_truth(case, image)
             answer = segmenter.answer(*arrays_of(image))
             mask, probability = (answer[name].numpy() for name in ("mask", "probability"))
-            mask = keep_largest_component(mask) if largest else mask
+            mask = clean(mask, **cleaning, spacing_mm=image.spacing_mm)
             masks = (truth, _class_indices(mask, run.task))
             first = np.ascontiguousarray(image.array[..., 0])
             options = {"affine": image.affine, "classes": classes, "settings": settings, "image": first}

@@ -56,7 +56,9 @@ class Summary:
         source: Data set, or folder of true masks; `None` for a part of the run's own data.
         prediction: Folder of predicted masks.
         flip_axes: Axes over whose flips the run averages.
+        threshold: Probability from which on a single class is foreground.
         largest_component: Whether only the largest component of each class was kept.
+        smallest_mm3: Smaller components were removed, in cubic millimetres.
         settings: `Settings`.
         cases: Number of cases.
         seen: What the network saw of the cases that are in the means: empty for nothing.
@@ -74,7 +76,9 @@ class Summary:
     source: str | None = None
     prediction: str | None = None
     flip_axes: tuple[int, ...] = ()
+    threshold: float = 0.5
     largest_component: bool = False
+    smallest_mm3: float = 0.0
     settings: Settings = dataclasses.field(default_factory=Settings)
     cases: int = 0
     seen: str = ""
@@ -299,6 +303,8 @@ def describe_masks(summary):
     axes = ", ".join("xyz"[axis] for axis in summary.flip_axes)
     flips = f"averaged over flips along {axes}" if axes else "without flips"
     component = "only the largest component kept" if summary.largest_component else "all components kept"
+    component += f", those below {summary.smallest_mm3:g} cubic mm removed" if summary.smallest_mm3 else ""
+    component += f", foreground from a probability of {summary.threshold:g} on" if summary.threshold != 0.5 else ""
     return f"Masks: {flips}, {component}; scored on each scan's own grid. {text}."
 
 

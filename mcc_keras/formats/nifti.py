@@ -98,13 +98,26 @@ def scaling(header, path):
 
 def encode_nifti(array, header, *, level):
     """Return the bytes of a single NIfTI file; compressed, without a date, where `level` is not 0."""
-    header = header.copy()
-    header.set_data_shape(array.shape)
-    header.set_data_dtype(array.dtype)
-    header.set_slope_inter(1, 0)
-    header["vox_offset"] = 352 if int(header["sizeof_hdr"]) == 348 else 544
-    data = header.binaryblock + bytes(4) + array.astype(header.get_data_dtype(), copy=False).tobytes(order="F")
+    head = encode_header(header, array.shape, array.dtype)
+    data = head + array.astype(array.dtype.newbyteorder(header.endianness), copy=False).tobytes(order="F")
     return gzip.compress(data, compresslevel=level, mtime=0) if level else data
+
+
+def encode_header(header, shape, dtype, *, slope=1):
+    """Return the bytes before the voxels of a single NIfTI file, in the byte order of the header.
+
+    Args:
+        header: nibabel's header with the geometry.
+        shape: Of the voxels.
+        dtype: Of the voxels as stored.
+        slope: What a stored value is multiplied with.
+    """
+    header = header.copy()
+    header.set_data_shape(shape)
+    header.set_data_dtype(dtype)
+    header.set_slope_inter(slope, 0)
+    header["vox_offset"] = 352 if int(header["sizeof_hdr"]) == 348 else 544
+    return header.binaryblock + bytes(4)
 
 
 def _parts(path):

@@ -9,6 +9,8 @@ report.html          `RunPage`: curves, recipe and worst cases on one page, rewr
 logs/                TensorBoard
 generations/         what the training needs to go on, if it is stopped
 run.json             `RunResult`, written last: a folder with it is a finished run
+segmenter.json       `StoredOptions`: how probabilities become masks, where `evaluate --try` has found something better
+fingerprint.json     the model's fingerprint (`mcc_keras.segmentation.fingerprint`), absent from earlier runs
 failed.json          `Failure` instead, where a loss or a weight became NaN
 """
 
@@ -18,11 +20,12 @@ import functools
 from pathlib import Path
 
 from mcc_keras.documents import read_document, to_text, write_document
-from mcc_keras.errors import RunError
+from mcc_keras.errors import RunError, UsageError
 from mcc_keras.files import write_text
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.runs import recipe as recipes
 from mcc_keras.runs.data import RunData
+from mcc_keras.runs.mask_options import read_mask_options
 from mcc_keras.runs.recipe import Recipe
 
 MODEL, RESULT, PREPROCESSING, HISTORY, LOGS = "model.keras", "run.json", "preprocessing.json", "history.csv", "logs"
@@ -104,6 +107,14 @@ class Run:
         return self.data.task
 
     @functools.cached_property
+    def mask_options(self):
+        """The `MaskOptions`, with the flips of the training where no others were found."""
+        options = read_mask_options(self.folder)
+        if options.flip_axes is not None:
+            return options
+        return dataclasses.replace(options, flip_axes=self.recipe.flip_axes)
+
+    @functools.cached_property
     def history(self):
         """One dict of numbers per epoch, read when it is first asked for."""
         return read_history(self.folder / HISTORY)
@@ -159,6 +170,28 @@ def read_run(run):
         preprocessing=Preprocessing.from_json((folder / PREPROCESSING).read_bytes(), path=folder / PREPROCESSING),
         result=read(RESULT, RunResult, RESULT_SCHEMA),
     )
+
+
+def read_runs(runs):
+    """Return the `Run`s of one folder or `Run`, or of a list of them.
+
+    Raises:
+        RunError: As `read_run`.
+        UsageError: Runs of other labels or channels.
+    """
+    given = [runs] if isinstance(runs, str | Path | Run) else list(runs)
+    if not given:
+        raise UsageError("`run` must be a run folder or a list of them. Received: none.")
+    found = [read_run(run) for run in given]
+    for name in ("labels", "background", "channel_names"):
+        values = {str(getattr(run.task, name)): run for run in found}
+        if len(values) > 1:
+            (one, first), (other, second) = list(values.items())[:2]
+            raise UsageError(
+                f"All runs must have the same {name.replace('_', ' ')}. Received: {one} in {first.folder}, {other} in"
+                f" {second.folder}."
+            )
+    return found
 
 
 def refuse_failed_run(folder):

@@ -87,8 +87,7 @@ class ScanGraph:
         _, _, kept = tf.while_loop(lambda first, *_: first < shape[0], body, start, parallel_iterations=1)
         found = {"mask": grid.to_stored(tf.reshape(kept[0], shape))}
         if probability:
-            whole = tf.reshape(kept[1], [shape[0], shape[1], self.classes, shape[2]])
-            found["probability"] = grid.to_stored(tf.transpose(whole, (0, 1, 3, 2)))
+            found["probability"] = grid.to_stored(tf.reshape(kept[1], [*shape, self.classes]))
         return found
 
     def slab_rows(self, scans):
@@ -105,7 +104,7 @@ class ScanGraph:
         ]
 
     def slab(self, scans, states, first, rows):
-        """Return the next states, the mask (rows, y, z) and the probabilities (rows, y, classes, z) of some rows.
+        """Return the next states, the mask (rows, y, z) and the probabilities (rows, y, z, classes) of some rows.
 
         Args:
             scans: `PreparedScan`s of the members.
@@ -120,12 +119,12 @@ class ScanGraph:
             answers.append(answer)
         probability = answers[0] if len(answers) == 1 else tf.add_n(answers) / len(answers)
         if self.classes > 1:  # where the box does not reach there is background
-            foreground = probability[:, :, 1:]
-            background = 1 - tf.reduce_sum(foreground, axis=2, keepdims=True)
-            probability = tf.concat([background, foreground], axis=2)
-            number = tf.argmax(probability, axis=2, output_type=tf.int32)
+            foreground = probability[..., 1:]
+            background = 1 - tf.reduce_sum(foreground, axis=-1, keepdims=True)
+            probability = tf.concat([background, foreground], axis=-1)
+            number = tf.argmax(probability, axis=-1, output_type=tf.int32)
         else:
-            number = tf.cast(probability[:, :, 0] >= self.threshold, tf.int32)
+            number = tf.cast(probability[..., 0] >= self.threshold, tf.int32)
         return after, tf.gather(tf.constant(self.labels, self.dtype), number), probability
 
     def _way(self, member, scan):
@@ -179,19 +178,22 @@ def _flat(rows):
 
 
 def _across(part, scan, classes):
-    """Return rows (rows, y · classes · z of the box) on the scan's last two axes, (rows, y, classes, z)."""
+    """Return rows (rows, y · z · classes of the box) on the scan's last two axes, (rows, y, z, classes)."""
     _, y, z = scan.ways
     rows, (m_y, n_y), (m_z, n_z) = tf.shape(part)[0], tf.unstack(tf.shape(y)), tf.unstack(tf.shape(z))
 
     def multiplied():
-        found = tf.matmul(y, tf.reshape(part, [rows, n_y, classes * n_z]))
+        found = tf.matmul(y, tf.reshape(part, [rows, n_y, n_z * classes]))
+        found = turned(tf.reshape(found, [-1, n_z, classes]))
         found = tf.matmul(tf.reshape(found, [-1, n_z]), z, transpose_b=True)
-        return tf.reshape(found, [rows, m_y, classes, m_z])
+        return tf.reshape(turned(tf.reshape(found, [-1, classes, m_z])), [rows, m_y, m_z, classes])
 
     def moved():
         (from_y, to_y, count_y), (from_z, to_z, count_z) = map(tf.unstack, tf.unstack(scan.pieces))
-        found = tf.reshape(part, [rows, n_y, classes, n_z])
-        found = found[:, from_y : from_y + count_y, :, from_z : from_z + count_z]
-        return tf.pad(found, [[0, 0], [to_y, m_y - to_y - count_y], [0, 0], [to_z, m_z - to_z - count_z]])
+        found = tf.reshape(part, [rows, n_y, n_z, classes])[:, from_y : from_y + count_y, from_z : from_z + count_z]
+        return tf.pad(found, [[0, 0], [to_y, m_y - to_y - count_y], [to_z, m_z - to_z - count_z], [0, 0]])
+
+    def turned(found):
+        return tf.transpose(found, (0, 2, 1)) if classes > 1 else found
 
     return tf.cond(scan.moved, moved, multiplied)

@@ -1,15 +1,23 @@
 """`segment`: a scan on disk in, its mask on the same grid out."""
 
-import numpy as np
-from skimage.measure import label
+import dataclasses
+from pathlib import Path
 
-from mcc_keras.datasets.scan import files_of, read_scan
-from mcc_keras.errors import UsageError
+import numpy as np
+
+from mcc_keras.datasets.cases import read_image
+from mcc_keras.datasets.scan import files_of, scan_case
+from mcc_keras.errors import UsageError, disk_failure
 from mcc_keras.files import refuse_output_that_is_input
 from mcc_keras.formats.dicom_seg import is_segmentation, refuse_without_series
-from mcc_keras.runs.run import read_run
+from mcc_keras.runs.mask_options import name_flips, parse_flips
+from mcc_keras.runs.run import read_runs
+from mcc_keras.segmentation.cleaning import clean
 from mcc_keras.segmentation.codes import find_segments
-from mcc_keras.volumes import refuse_mask_path, write_mask
+from mcc_keras.segmentation.fingerprint import fingerprint_runs
+from mcc_keras.segmentation.origin import describe_call, hash_inputs
+from mcc_keras.segmentation.outputs import Outputs
+from mcc_keras.segmentation.probability import ProbabilityVoxels
 
 
 def segment(
@@ -19,14 +27,19 @@ def segment(
     *,
     affine=None,
     nonfinite=None,
+    flips=None,
     largest_component=False,
+    probability=False,
     segment_codes=None,
     overwrite=False,
 ):
     """Segment one scan with a trained run and write its mask.
 
+    Beside the mask stands `<mask>.json`: the fingerprint of the model, the options, and the hashes of the scan's files;
+    `explain` reads it.
+
     Args:
-        run: Run folder.
+        run: Run folder, or a list of them, whose probabilities are averaged.
         images: Path of the scan; for several channels a list, one file per channel in the run's order, or a case
             folder. For DICOM the folder of the series.
         output: Mask to write, with the shape and affine of the scan: `.nii.gz`, `.nii`, `.nrrd`, `.mha` or `.mhd`. It
@@ -35,7 +48,12 @@ def segment(
         affine: `"sform"` or `"qform"` where a NIfTI file holds two that disagree; `None`: as the run's cases were read.
         nonfinite: `"error"` refuses NaN and infinite voxels, `"zero"` reads them as 0; `None`: as the run's cases were
             read.
-        largest_component: Keep only the largest connected component of every class.
+        flips: Axes of the box along which the scan is also flipped, each by itself, and the predictions averaged: some
+            of `"x"` (left–right), `"y"` and `"z"` as `"x,y"`, or `"none"`; `None`: as the run has it.
+        largest_component: Keep only the largest connected component of every class; so does a run whose
+            `segmenter.json` says it.
+        probability: Also write the probabilities to `<mask>_probability.nii.gz`, as uint16 with the slope 1/65535 and
+            the class axis last; one class is the foreground alone, several begin with the background.
         segment_codes: JSON file with the codes of the segments of a `.dcm` mask, by label or name, as
             `{"liver": {"category": {"value": …, "scheme": …, "meaning": …}, "type": {…}}}`. A class without codes is
             "Tissue" (SNOMED CT 85756007), with a warning.
@@ -59,18 +77,55 @@ def segment(
     Traceback (most recent call last):
     mcc_keras.errors.RunError: run: expected a finished run, found no run.json, ...
     """
-    refuse_mask_path(output, overwrite=overwrite)
-    refuse_output_that_is_input(output, files_of(images))
-    run = read_run(run)
-    segments = _segments(run.task, output, segment_codes)
-    chosen = {name: value for name, value in {"affine": affine, "nonfinite": nonfinite}.items() if value is not None}
-    volume = read_scan(images, run.task.channel_names, **{**run.data.reading, **chosen})
+    outputs = Outputs.beside(output, probability=probability)
+    outputs.refuse(overwrite=overwrite)
+    for path in (outputs.mask, outputs.origin, outputs.probability or outputs.mask):
+        refuse_output_that_is_input(path, files_of(images))
+    runs, flip_axes = read_runs(run), parse_flips(flips)
+    task = runs[0].task
+    segments = _segments(task, output, segment_codes)
+    reading = choose_reading(runs, affine=affine, nonfinite=nonfinite)
+    case = scan_case(images, task.channel_names, **reading)
+    inputs, volume = hash_inputs(case), read_image(case)
     if segments:
         refuse_without_series(output, like=volume)
     from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that no refusal above waits for TensorFlow
 
-    mask = segment_volume(load_segmenter(run), volume, largest_component=largest_component)
-    return write_mask(mask, output, like=volume, segments=segments, overwrite=overwrite)
+    segmenter = load_segmenter(runs, flip_axes=flip_axes)
+    cleaning = choose_cleaning(runs, largest_component=largest_component)
+    options = {**reading, **name_choices(flip_axes), **cleaning, "probability": probability}
+    origin = describe_call(fingerprint_runs(runs), options)
+    mask, voxels = predict(segmenter, volume, folder=outputs.mask.parent if probability else None)
+    return outputs.write(
+        clean(mask, **cleaning, spacing_mm=volume.spacing_mm),
+        voxels,
+        like=volume,
+        origin=dataclasses.replace(origin, inputs=inputs),
+        segments=segments,
+        overwrite=overwrite,
+    )
+
+
+def choose_reading(runs, *, affine, nonfinite):
+    """Return how scans are read, as keywords `affine` and `nonfinite`: as is chosen, or as the runs' cases were."""
+    chosen = {name: value for name, value in {"affine": affine, "nonfinite": nonfinite}.items() if value is not None}
+    own = [run.data.reading for run in runs]
+    common = own[0] if all(each == own[0] for each in own) else {}
+    return {"affine": None, "nonfinite": "error", **common, **chosen}
+
+
+def choose_cleaning(runs, *, largest_component=False):
+    """Return the keywords of `clean`: as is chosen, or as all runs have it."""
+    options = [run.mask_options for run in runs]
+    return {
+        "largest_component": bool(largest_component or all(each.largest_component for each in options)),
+        "smallest_mm3": min(each.smallest_mm3 for each in options),
+    }
+
+
+def name_choices(flip_axes):
+    """Return the flips that replace those of a run, by name, for the file beside a mask."""
+    return {} if flip_axes is None else {"flips": name_flips(flip_axes)}
 
 
 def _segments(task, output, codes):
@@ -82,36 +137,31 @@ def _segments(task, output, codes):
     return None
 
 
-def segment_volume(segmenter, volume, *, largest_component=False):
-    """Return the mask (x, y, z) of a `Volume` with array (x, y, z, channels), on its own grid.
+def predict(segmenter, volume, *, folder=None):
+    """Return the mask of a `Volume` with array (x, y, z, channels), on its own grid, and probabilities if asked for.
 
     Args:
         segmenter: `Segmenter`.
         volume: `Volume` as `read_image` returns it.
-        largest_component: Keep only the largest connected component of every class.
+        folder: Folder to be written to, for a temporary file of probabilities; `None`: the mask alone.
+
+    Returns:
+        mask (x, y, z) uint8 or uint16; `ProbabilityVoxels` or `None`.
     """
-    mask = segmenter.segment(*arrays_of(volume))["mask"].numpy()
-    return keep_largest_component(mask) if largest_component else mask
+    if folder is None:
+        return segmenter.segment(*arrays_of(volume))["mask"].numpy(), None
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        mask = np.zeros(volume.shape, segmenter.task.mask_dtype)
+        voxels = ProbabilityVoxels((*volume.shape, segmenter.task.num_classes), folder)
+        for index, mask_part, probability_part in segmenter.slabs(*arrays_of(volume)):
+            mask[index] = mask_part
+            voxels.put(index, probability_part)
+    except OSError as error:
+        raise disk_failure(folder, error) from error
+    return mask, voxels
 
 
 def arrays_of(volume):
     """Return image and affine of a `Volume` as the graph takes them, float32."""
     return np.asarray(volume.array, np.float32), np.asarray(volume.affine, np.float32)
-
-
-def keep_largest_component(mask):
-    """Return the mask with only the largest connected component (26 neighbors) of every label.
-
-    Args:
-        mask: (x, y, z) unsigned integer, 0 is background.
-
-    Example:
-
-    >>> keep_largest_component(np.uint8([[[1, 1, 0, 1]]])).tolist()
-    [[[1, 1, 0, 0]]]
-    """
-    kept = np.zeros_like(mask)
-    for value in np.unique(mask[mask > 0]):
-        pieces = label(mask == value, connectivity=3)
-        kept[pieces == np.bincount(pieces.ravel())[1:].argmax() + 1] = value
-    return kept

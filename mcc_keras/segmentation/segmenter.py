@@ -10,13 +10,14 @@ import tensorflow as tf
 
 from mcc_keras.errors import RunError, UsageError
 from mcc_keras.models.model_file import read_model, refuse_nonfinite
-from mcc_keras.runs.run import DATA, MODEL, PREPROCESSING, RECIPE, RESULT, read_run
+from mcc_keras.runs.mask_options import SEGMENTER, THRESHOLD
+from mcc_keras.runs.run import DATA, MODEL, PREPROCESSING, RECIPE, RESULT, read_run, read_runs
 from mcc_keras.segmentation.scan_graph import ScanGraph
 from mcc_keras.segmentation.slabs import Slabs, checked
 from mcc_keras.task import Task
 
-THRESHOLD = 0.5
 DEFAULT_TASK = Task()
+_FILES = (MODEL, PREPROCESSING, RECIPE, DATA, RESULT, SEGMENTER)
 
 
 class Segmenter(tf.Module):
@@ -49,15 +50,8 @@ class Segmenter(tf.Module):
         self.model, self.preprocessing = model, preprocessing
         self.task, self.flip_axes, self.weights = task, tuple(flip_axes), tuple(weights)
         self.window, self.threshold = window, threshold
-        labels = {"classes": task.num_classes, "labels": task.label_values, "dtype": task.mask_dtype}
-        self.graph = ScanGraph([self], **labels, threshold=threshold)
-        signature = (
-            tf.TensorSpec((None, None, None, model.input_shape[-1]), tf.float32, name="image"),
-            tf.TensorSpec((4, 4), tf.float32, name="affine"),
-        )
-        self.segment = tf.function(self._segment, autograph=False, input_signature=signature)
-        self.answer = tf.function(self._answer, autograph=False, input_signature=signature)
-        self.slabs = Slabs(self.graph, signature)
+        self.members, self.channels = (self,), model.input_shape[-1]
+        _add_functions(self)
 
     def predict(self, box):
         """Return the probabilities (x, y, z, classes) of a box or window (x, y, z, channels), over all flips."""
@@ -67,36 +61,93 @@ class Segmenter(tf.Module):
         back = [probability[0]] + [tf.reverse(probability[i + 1], [axis]) for i, axis in enumerate(self.flip_axes)]
         return tf.add_n(back) / len(back)
 
-    def _segment(self, image, affine):
-        return self.graph.answer(*checked(image, affine, self.model.input_shape[-1]), probability=False)
 
-    def _answer(self, image, affine):
-        return self.graph.answer(*checked(image, affine, self.model.input_shape[-1]), probability=True)
-
-
-def load_segmenter(run):
-    """Return the `Segmenter` of a finished run; that of the last run is kept as long as its files are unchanged.
+class Ensemble(tf.Module):
+    """Several segmenters whose probabilities are averaged on the scan's grid; it is called as a `Segmenter` is.
 
     Args:
-        run: Run folder, or a `Run`.
+        members: `Segmenter`s of the same labels and channels; boxes, windows and flips may differ. A single class is
+            foreground from the mean of their thresholds on.
 
     Raises:
-        RunError: The run is not finished, or one of its files is damaged.
+        UsageError: Members of other labels or numbers of channels.
     """
-    folder = read_run(run).folder.resolve()
-    return _load(folder, tuple(_stamp(folder / name) for name in (MODEL, PREPROCESSING, RECIPE, DATA, RESULT)))
+
+    def __init__(self, members):
+        super().__init__(name="segmenter")
+        self.members = tuple(members)
+        first = self.members[0]
+        self.task, self.channels = first.task, first.channels
+        for member in self.members[1:]:
+            _refuse_other(member.task.label_values, self.task.label_values, "labels")
+            _refuse_other(member.channels, self.channels, "channels")
+        self.threshold = sum(member.threshold for member in self.members) / len(self.members)
+        _add_functions(self)
+
+
+def _refuse_other(found, expected, what):
+    if found != expected:
+        raise UsageError(f"All runs must have the same {what}. Received: {expected} and {found}.")
+
+
+def _add_functions(segmenter):
+    """Give a segmenter the functions `segment`, `answer` and `slabs` of its members."""
+    task, channels = segmenter.task, segmenter.channels
+    labels = {"classes": task.num_classes, "labels": task.label_values, "dtype": task.mask_dtype}
+    graph = ScanGraph(segmenter.members, **labels, threshold=segmenter.threshold)
+    signature = (
+        tf.TensorSpec((None, None, None, channels), tf.float32, name="image"),
+        tf.TensorSpec((4, 4), tf.float32, name="affine"),
+    )
+
+    def segment(image, affine):
+        return graph.answer(*checked(image, affine, channels), probability=False)
+
+    def answer(image, affine):
+        return graph.answer(*checked(image, affine, channels), probability=True)
+
+    segmenter.graph = graph
+    segmenter.segment = tf.function(segment, autograph=False, input_signature=signature)
+    segmenter.answer = tf.function(answer, autograph=False, input_signature=signature)
+    segmenter.slabs = Slabs(graph, signature)
+
+
+def load_segmenter(runs, *, flip_axes=None):
+    """Return the `Segmenter` of a finished run, or the `Ensemble` of several.
+
+    That of the last call is kept as long as its files are unchanged.
+
+    Args:
+        runs: Run folder, or a `Run`; or a list of them.
+        flip_axes: Axes to flip and average; `None`: those of each run.
+
+    Raises:
+        RunError: A run is not finished, or one of its files is damaged.
+        UsageError: Runs of other labels or channels.
+    """
+    folders = tuple(run.folder.resolve() for run in read_runs(runs))
+    stamps = tuple(tuple(map(_stamp, (folder / name for name in _FILES))) for folder in folders)
+    return _load(folders, stamps, None if flip_axes is None else tuple(flip_axes))
 
 
 @functools.lru_cache(maxsize=1)
-def _load(folder, _stamps):
-    run = read_run(folder)
+def _load(folders, _stamps, flip_axes):
+    members = [_load_one(read_run(folder), flip_axes) for folder in folders]
+    return members[0] if len(members) == 1 else Ensemble(members)
+
+
+def _load_one(run, flip_axes):
     model, weights = load_model(run)
-    chosen = {"flip_axes": run.recipe.flip_axes, "window": run.recipe.window}
-    return Segmenter(model, run.preprocessing, task=run.task, weights=weights, **chosen)
+    options = run.mask_options
+    chosen = {"flip_axes": options.flip_axes if flip_axes is None else flip_axes, "threshold": options.threshold}
+    return Segmenter(model, run.preprocessing, task=run.task, weights=weights, window=run.recipe.window, **chosen)
 
 
 def _stamp(path):
-    found = path.stat()
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 

@@ -38,8 +38,7 @@ class Slabs:
         return scans, self.graph.start(scans), grid.axes, grid.flips, rows
 
     def _next(self, scans, states, first, rows):
-        states, mask, probability = self.graph.slab(scans, states, first, rows)
-        return states, mask, tf.transpose(probability, (0, 1, 3, 2))
+        return self.graph.slab(scans, states, first, rows)
 
 
 def checked(image, affine, channels):

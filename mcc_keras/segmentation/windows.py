@@ -30,7 +30,7 @@ class Whole:
     def start(self, most_rows):
         """Return the state of a new call, from which any row can be taken."""
         del most_rows
-        return (tf.transpose(self.predict(self.box), (0, 1, 3, 2)),)
+        return (self.predict(self.box),)
 
     def advance(self, state, until):
         """Return the state in which the rows below `until` are whole."""
@@ -38,7 +38,7 @@ class Whole:
         return state
 
     def rows(self, state, low, high):
-        """Return the probabilities (rows, y, classes, z) of the rows from `low` to `high`."""
+        """Return the probabilities (rows, y, z, classes) of the rows from `low` to `high`."""
         return state[0][low:high]
 
 
@@ -63,7 +63,7 @@ class Windows:
     def start(self, most_rows):
         """Return the state of a new call, for callers that take at most `most_rows` rows at a time."""
         ring = tf.minimum(self.sides[0], self.size[0] + most_rows)
-        shape = tf.stack([ring * self.sides[1], self.classes * self.sides[2]])
+        shape = tf.stack([ring * self.sides[1], self.sides[2] * self.classes])
         return tf.constant(0), tf.raw_ops.Empty(shape=shape, dtype=tf.float32, init=True)
 
     def advance(self, state, until):
@@ -75,9 +75,9 @@ class Windows:
         return tf.while_loop(lacks, self._add_layer, state, parallel_iterations=1)
 
     def rows(self, state, low, high):
-        """Return the probabilities (rows, y, classes, z) of the rows from `low` to `high`, which must be whole."""
+        """Return the probabilities (rows, y, z, classes) of the rows from `low` to `high`, which must be whole."""
         _, y, z = self.sides
-        buffer = tf.reshape(state[1], [-1, y, self.classes, z])
+        buffer = tf.reshape(state[1], [-1, y, z, self.classes])
         return tf.gather(buffer, tf.range(low, high) % tf.shape(buffer)[0])
 
     def _add_layer(self, layer, buffer):
@@ -87,7 +87,7 @@ class Windows:
         ring = tf.shape(buffer)[0] // y
 
         def clear(row, buffer):
-            places, nothing = row % ring * y + tf.range(y), tf.zeros([y, self.classes * z])
+            places, nothing = row % ring * y + tf.range(y), tf.zeros([y, z * self.classes])
             return row + 1, tf.raw_ops.InplaceUpdate(x=buffer, i=places, v=nothing)
 
         clearing = (seen, buffer)
@@ -107,13 +107,13 @@ class Windows:
         return layer + 1, buffer
 
     def _window(self, corner, weights):
-        """Return the weighted probabilities of one window as rows (x · y, classes · z) of the buffer."""
+        """Return the weighted probabilities of one window as rows (x · y, z · classes) of the buffer."""
         part = tf.slice(self.box, tf.stack([*corner, 0]), [*self.size, -1])
         along_x, along_y, along_z = weights
         found = self.predict(tf.ensure_shape(part, (*self.size, self.box.shape[-1])))
         found *= (along_x[:, None] * along_y)[:, :, None, None] * along_z[:, None]
         behind = self.sides[2] - corner[2] - self.size[2]
-        padded = tf.pad(tf.transpose(found, (0, 1, 3, 2)), [[0, 0], [0, 0], [0, 0], [corner[2], behind]])
+        padded = tf.pad(found, [[0, 0], [0, 0], [corner[2], behind], [0, 0]])
         return tf.reshape(padded, [self.size[0] * self.size[1], -1])
 
 
@@ -160,7 +160,7 @@ def pad_to_window(box, window):
         box: float32 (x, y, z, channels).
         window: `Window`.
     """
-    lacking = tf.maximum(tf.constant(window.size) - tf.shape(box)[:3], 0)
+    channels, lacking = box.shape[-1], tf.maximum(tf.constant(window.size) - tf.shape(box)[:3], 0)
     widths = tf.stack([lacking // 2, lacking - lacking // 2], axis=1)
 
     def padded():
@@ -169,7 +169,7 @@ def pad_to_window(box, window):
         return tf.where(inside, tf.pad(box, around), tf.reduce_min(box, axis=(0, 1, 2)))
 
     box = tf.cond(tf.reduce_any(lacking > 0), padded, lambda: box)
-    return tf.ensure_shape(box, (None, None, None, box.shape[-1])), widths
+    return tf.ensure_shape(box, (None, None, None, channels)), widths
 
 
 def _weights(starts, side, size, blend):

@@ -14,7 +14,7 @@ _STARTS = {348: 352, 540: 544}
 
 
 def mask_of_file(data, *, shape, address):
-    """Return the mask (x, y, z) in the bytes of a NIfTI file, uint8 or uint16.
+    """Return the mask (x, y, z) in the bytes of a NIfTI file, uint8 or uint16, and the text in its `descrip`, or None.
 
     Args:
         data: The bytes.
@@ -39,7 +39,9 @@ def mask_of_file(data, *, shape, address):
             f" of {len(data)}. {OTHER}"
         )
     array = np.frombuffer(data, dtype, count, start).reshape(shape, order="F")
-    return checked_labels(array.astype(dtype.newbyteorder("="), copy=False), address=address)
+    text = header["descrip"].item()
+    description = text.decode() if text.isascii() and text.decode().isprintable() else None
+    return checked_labels(array.astype(dtype.newbyteorder("="), copy=False), address=address), description
 
 
 def refuse_other_mask(dtype, found, *, shape, address):

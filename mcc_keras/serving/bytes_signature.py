@@ -7,9 +7,6 @@ is refused has an error and an empty mask; where it is the only one, the request
 `serving_preprocessed`: `box` float32 (*size, channels), as the network sees it; out comes its `probability`.
 """
 
-import hashlib
-
-import msgspec
 import tensorflow as tf
 
 import mcc_keras
@@ -20,35 +17,21 @@ from mcc_keras.serving.nifti_graph import NiftiReader
 from mcc_keras.serving.nifti_graph_affine import corner_displacement
 from mcc_keras.serving.nifti_graph_header import HEAD_BYTES, first_problem
 
-DESCRIPTION = 56  # characters of the fingerprint that fit a header beside those that other software adds
 
-
-def more_signatures(segmenter, *, reading=None, fingerprint=None):
+def more_signatures(segmenter, *, reading, fingerprint):
     """Return the functions of these signatures by name, to save with a segmenter.
 
+    An ensemble has no `serving_preprocessed`, since the boxes of its members may differ.
+
     Args:
-        segmenter: `Segmenter` whose weights are variables.
-        reading: Keywords `affine` and `nonfinite` of `read_volume`: how the run's cases were read.
-        fingerprint: Text that names the model; by default a SHA-256 of its weights and settings.
+        segmenter: `Segmenter` or `Ensemble` whose weights are variables.
+        reading: Keywords `affine` and `nonfinite` of `read_volume`: how the runs' cases were read.
+        fingerprint: Text that names the model.
     """
-    fingerprint = fingerprint or fingerprint_of(segmenter)
-    served = BytesSignature(segmenter, reading=reading or {}, fingerprint=fingerprint)
-    return {
-        BYTES: served.answer,
-        PREPROCESSED: preprocessed(segmenter),
-    }
-
-
-def fingerprint_of(segmenter):
-    """Return the SHA-256 of the weights and settings of a segmenter, as 64 hexadecimal digits."""
-    own = {id(variable): value for variable, value in segmenter.weights}
-    digest = hashlib.sha256()
-    for variable in segmenter.model.variables:
-        array = tf.convert_to_tensor(own.get(id(variable), variable.value)).numpy()
-        digest.update(f"{array.dtype.name} {array.shape}".encode() + array.tobytes())
-    settings = [segmenter.task, segmenter.flip_axes, segmenter.window, segmenter.threshold]
-    digest.update(segmenter.preprocessing.to_json().encode() + msgspec.json.encode(settings, order="sorted"))
-    return digest.hexdigest()
+    functions = {BYTES: BytesSignature(segmenter, reading=reading, fingerprint=fingerprint).answer}
+    if len(segmenter.members) == 1:
+        functions[PREPROCESSED] = preprocessed(segmenter.members[0])
+    return functions
 
 
 class BytesSignature(tf.Module):
@@ -62,9 +45,10 @@ class BytesSignature(tf.Module):
 
     def __init__(self, segmenter, *, reading, fingerprint):
         super().__init__(name="bytes_signature")
-        self.segmenter, self.channels = segmenter, segmenter.model.input_shape[-1]
+        self.segmenter, self.channels = segmenter, segmenter.channels
         self.reader = NiftiReader(**reading)
         self.fingerprint = f"mcc_keras {mcc_keras.__version__} {fingerprint}"
+        self.description = f"mcc_keras {fingerprint}"  # as `segment` writes it
         spec = tf.TensorSpec((None, None), tf.string, name="scan_bytes")
         self.answer = tf.function(self._answer, autograph=False, input_signature=(spec,))
 
@@ -82,7 +66,7 @@ class BytesSignature(tf.Module):
     def _one(self, files):
         def segmented():
             mask = self.segmenter.segment(image, tf.cast(affine, tf.float32))["mask"]
-            return mask_bytes(mask, head, description=self.fingerprint[:DESCRIPTION])
+            return mask_bytes(mask, head, description=self.description)
 
         image, affine, head, problem = self._read(files)
         return tf.cond(problem == "", segmented, lambda: tf.constant(b"")), problem

@@ -12,7 +12,7 @@ import math
 from mcc_keras.datasets.scan import files_of, read_scan
 from mcc_keras.errors import EnvironmentFailure, UsageError
 from mcc_keras.files import refuse_output_that_is_input
-from mcc_keras.segmentation.segment import keep_largest_component
+from mcc_keras.segmentation.cleaning import clean
 from mcc_keras.serving.address import parse_address, read_credentials
 from mcc_keras.serving.answers import LABEL_BYTES, LARGEST_CHANNELS, OTHER, ROOM, checked_labels, mask_of_file
 from mcc_keras.serving.export import BYTES, SIGNATURE
@@ -91,9 +91,9 @@ def segment_remote(
     credentials = read_credentials(address, **files, token_header=token_header)
     kind = RestServer if address.is_rest else GrpcServer
     remote = Remote(kind(address, credentials, model_name=model_name), timeout_seconds=timeout_seconds)
-    mask, volume = remote.segment(images, affine=affine, nonfinite=nonfinite)
-    mask = keep_largest_component(mask) if largest_component else mask
-    return write_mask(mask, output, like=volume, overwrite=overwrite)
+    mask, volume, description = remote.segment(images, affine=affine, nonfinite=nonfinite)
+    mask = clean(mask, largest_component=largest_component)
+    return write_mask(mask, output, like=volume, description=description, overwrite=overwrite)
 
 
 class Remote:
@@ -109,7 +109,7 @@ class Remote:
         self._known = None
 
     def segment(self, images, *, affine=None, nonfinite=None):
-        """Return (mask, `Volume`) of a scan; see `segment_remote`."""
+        """Return (mask, `Volume`, text that names the model or None) of a scan; see `segment_remote`."""
         channels, takes_bytes = self._model(images)
         stored = takes_bytes and affine is None and nonfinite != "zero" and served_as_stored(images)
         names = tuple(f"image {number}" for number in range(1, channels + 1))
@@ -120,10 +120,11 @@ class Remote:
         if not takes_bytes:
             refuse_large(volume)
             mask = self._ask(images, "segment_voxels", volume, largest_mask=LABEL_BYTES * voxels)
-            return checked_labels(mask, address=self.server.address), volume
+            return checked_labels(mask, address=self.server.address), volume, None
         data = scan_bytes(images, volume, as_stored=stored)
         found = self._ask(images, "segment_bytes", data, largest_mask=2 * voxels + ROOM)
-        return mask_of_file(found, shape=volume.shape, address=self.server.address), volume
+        mask, description = mask_of_file(found, shape=volume.shape, address=self.server.address)
+        return mask, volume, description
 
     def _model(self, images):
         """Return how many channels the model takes, and whether it takes files."""

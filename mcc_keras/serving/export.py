@@ -15,14 +15,15 @@ lists of `saved_model`.
 from pathlib import Path
 
 from mcc_keras.files import refuse_impossible_output
-from mcc_keras.runs.run import read_run
+from mcc_keras.runs.mask_options import parse_flips
+from mcc_keras.runs.run import Run, read_runs
 from mcc_keras.volumes import refuse_remote
 
 SIGNATURE, PROBABILITY_SIGNATURE = "serving_default", "serving_probability"
 BYTES, PREPROCESSED = "serving_bytes", "serving_preprocessed"
 
 
-def export_saved_model(run, folder):
+def export_saved_model(run, folder, *, flips=None):
     """Write a run as the next version of a served model, check it, and only then give it its name.
 
     The SavedModel is written under a name that no server loads, its operations are compared with the list, it is
@@ -31,7 +32,8 @@ def export_saved_model(run, folder):
     touched. What an export that was killed has left is removed by the next one.
 
     Args:
-        run: Run folder, `Run`, or a `Segmenter`.
+        run: Run folder, `Run`, or a list of them, whose probabilities are averaged; or a `Segmenter`.
+        flips: Axes of the box that are also flipped, as for `segment`; `None`: as the run has it.
         folder: The served model's folder; versions 1, 2, … stand in it. It is created if it is missing.
 
     Returns:
@@ -52,8 +54,9 @@ def export_saved_model(run, folder):
     """
     refuse_remote(folder)
     refuse_impossible_output(Path(folder) / "1")
-    if isinstance(run, str | Path):
-        run = read_run(run)
+    flip_axes = parse_flips(flips)
+    if isinstance(run, str | Path | Run | list | tuple):
+        run = read_runs(run)
     from mcc_keras.serving.saved_model import publish  # here, so that no refusal above waits for TensorFlow
 
-    return publish(run, Path(folder))
+    return publish(run, Path(folder), flip_axes=flip_axes)

@@ -10,10 +10,16 @@ import tensorflow as tf
 import mcc_keras
 from mcc_keras.errors import EnvironmentFailure, MCCKerasError, RunError
 from mcc_keras.models.model_file import refuse_nonfinite
-from mcc_keras.segmentation.segmenter import Segmenter, load_segmenter
+from mcc_keras.runs.run import read_runs
+from mcc_keras.segmentation.fingerprint import combine_fingerprints, fingerprint_runs, fingerprint_segmenter
+from mcc_keras.segmentation.segment import choose_cleaning, choose_reading
+from mcc_keras.segmentation.segmenter import Ensemble, Segmenter, load_segmenter
 from mcc_keras.serving.bytes_signature import more_signatures
-from mcc_keras.serving.export import PROBABILITY_SIGNATURE, SIGNATURE
+from mcc_keras.serving.answers import mask_of_file
+from mcc_keras.serving.export import BYTES, PROBABILITY_SIGNATURE, SIGNATURE
+from mcc_keras.serving.scan_bytes import as_nifti
 from mcc_keras.serving.versions import next_version
+from mcc_keras.volumes import Volume
 
 TOLERANCE = 1e-6
 EXTRA = "assets.extra"  # TensorFlow Serving's name for files that the graph itself does not read
@@ -51,12 +57,13 @@ COMPUTING, CHECKPOINTING = frozenset((_COMPUTING + _BYTES).split()), frozenset(_
 _CHECKPOINT_FUNCTIONS = ("__inference__traced_save", "__inference__traced_restore")
 
 
-def publish(run, folder):
+def publish(run, folder, *, flip_axes=None):
     """Write the next version of a served model; see `export_saved_model`.
 
     Args:
-        run: `Run` or `Segmenter`.
+        run: `Run`s, a `Segmenter` or an `Ensemble`.
         folder: The served model's folder, a `Path`.
+        flip_axes: Axes to flip and average; `None`: those of each run.
 
     Example:
 
@@ -69,14 +76,17 @@ def publish(run, folder):
     >>> [publish(segmenter, folder).name for _ in range(2)]
     ['1', '2']
     """
-    reading = {} if isinstance(run, Segmenter) else run.data.reading
-    segmenter = _with_variables(run if isinstance(run, Segmenter) else load_segmenter(run))
-    volume = awkward_volume(segmenter.model.input_shape[-1])
+    runs = [] if isinstance(run, Segmenter | Ensemble) else read_runs(run)
+    segmenter = _with_variables(load_segmenter(runs, flip_axes=flip_axes) if runs else run)
+    about = _about(segmenter, runs, as_run=flip_axes is None)
+    reading = choose_reading(runs, affine=None, nonfinite=None) if runs else {}
+    more = more_signatures(segmenter, reading=reading, fingerprint=about["fingerprint"])
+    volume = awkward_volume(segmenter.channels)
     live = segmenter.answer(*volume)
     try:
         with next_version(folder) as (aside, version):
-            _write(segmenter, aside, volume, name=folder.name, reading=reading)
-            _check_operations(aside, segmenter.model.name)
+            _write(segmenter, aside, volume, name=folder.name, about=about, more=more)
+            _check_operations(aside, folder)
             _check_reloaded(aside, volume, live)
     except MCCKerasError:
         raise
@@ -103,6 +113,8 @@ def awkward_volume(channels):
 
 def _with_variables(segmenter):
     """Return the same segmenter with weights that are saved beside the graph: constants inside it end at 2 GiB."""
+    if len(segmenter.members) > 1:
+        return Ensemble(map(_with_variables, segmenter.members))
     own = {id(variable): value for variable, value in segmenter.weights}
     weights = [(v, tf.Variable(own.get(id(v), v.value), trainable=False)) for v in segmenter.model.variables]
     refuse_nonfinite(weights, segmenter.model.name, error=RunError)
@@ -111,26 +123,37 @@ def _with_variables(segmenter):
     return Segmenter(segmenter.model, segmenter.preprocessing, weights=weights, **settings)
 
 
-def _write(segmenter, path, volume, *, name, reading):
+def _write(segmenter, path, volume, *, name, about, more):
     served = tf.Module(name="segmenter")
-    served.weights = [value for _, value in segmenter.weights]
-    functions = {SIGNATURE: segmenter.segment, PROBABILITY_SIGNATURE: segmenter.answer}
-    functions |= more_signatures(segmenter, reading=reading)
+    served.weights = [value for member in segmenter.members for _, value in member.weights]
+    functions = {SIGNATURE: segmenter.segment, PROBABILITY_SIGNATURE: segmenter.answer, **more}
     signatures = {name: function.get_concrete_function() for name, function in functions.items()}
     tf.saved_model.save(served, str(path), signatures=signatures)
     extra = path / EXTRA
     extra.mkdir()
-    (extra / ABOUT).write_text(json.dumps(_about(segmenter), indent=2) + "\n", encoding="utf-8")
+    (extra / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     _write_warm_up(extra / WARM_UP, volume, name=name)
 
 
-def _about(segmenter):
+def _about(segmenter, runs, *, as_run):
+    if runs and as_run:
+        fingerprint = combine_fingerprints(fingerprint_runs(runs).values())
+    else:
+        fingerprint = fingerprint_segmenter(segmenter)
     return {
-        "preprocessing": json.loads(segmenter.preprocessing.to_json()),
+        "fingerprint": fingerprint,
         "task": msgspec.to_builtins(segmenter.task),
-        "flip_axes": list(segmenter.flip_axes),
-        "window": msgspec.to_builtins(segmenter.window),
         "threshold": segmenter.threshold,
+        "not_in_the_graph": choose_cleaning(runs) if runs else {},
+        "members": [
+            {
+                "preprocessing": json.loads(member.preprocessing.to_json()),
+                "flip_axes": list(member.flip_axes),
+                "window": msgspec.to_builtins(member.window),
+                "threshold": member.threshold,
+            }
+            for member in segmenter.members
+        ],
         "versions": {"mcc_keras": mcc_keras.__version__, "keras": keras.__version__, "tensorflow": tf.__version__},
     }
 
@@ -140,13 +163,18 @@ def _write_warm_up(path, volume, *, name):
         from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
     except ImportError:  # the extra `serving` is not installed; the model serves without
         return
-    log = PredictionLog()
-    request = log.predict_log.request
-    request.model_spec.name, request.model_spec.signature_name = name, SIGNATURE
-    for key, array in zip(("image", "affine"), volume, strict=True):
-        request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
+    requests = {
+        SIGNATURE: dict(zip(("image", "affine"), volume, strict=True)),
+        BYTES: {"scan_bytes": [[as_nifti(Volume(*volume))]]},
+    }
     with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(log.SerializeToString())
+        for signature, inputs in requests.items():
+            log = PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.name, request.model_spec.signature_name = name, signature
+            for key, value in inputs.items():
+                request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+            writer.write(log.SerializeToString())
 
 
 def _check_operations(path, name):
@@ -171,8 +199,10 @@ def _check_reloaded(path, volume, live):
     loaded = tf.saved_model.load(str(path)).signatures
     reloaded, probable = loaded[SIGNATURE], loaded[PROBABILITY_SIGNATURE](image=image, affine=affine)
     served = reloaded(image=image, affine=affine)
-    masks = (live["mask"].numpy() != found["mask"].numpy() for found in (served, probable))
-    differing = sum(int(np.count_nonzero(apart)) for apart in masks)
+    file = loaded[BYTES](scan_bytes=tf.constant([[as_nifti(Volume(*volume))]]))["mask_bytes"].numpy()[0]
+    written, _ = mask_of_file(file, shape=image.shape[:3], address=path)
+    masks = (served["mask"].numpy(), probable["mask"].numpy(), written)
+    differing = sum(int(np.count_nonzero(live["mask"].numpy() != mask)) for mask in masks)
     apart = float(np.max(np.abs(live["probability"].numpy() - probable["probability"].numpy())))
     if differing or not apart <= TOLERANCE:
         raise MCCKerasError(

@@ -32,7 +32,7 @@ def scan_bytes(images, volume, *, as_stored):
         files = [path.read_bytes() for path in paths_of(images)]
     else:
         refuse_large(volume)
-        files = [_converted(volume)]
+        files = [as_nifti(volume)]
     if sum(map(len, files)) > LARGEST_MESSAGE:
         raise VolumeError(volume.path, f"expected less than 2 GiB to send, found {sum(map(len, files))}", _LOCALLY)
     return files
@@ -81,7 +81,12 @@ def refuse_large(volume):
         raise VolumeError(volume.path, problem, _LOCALLY)
 
 
-def _converted(volume):
+def as_nifti(volume):
+    """Return the bytes of a compressed NIfTI file that a served graph reads: float32, its affine as the sform.
+
+    Args:
+        volume: `Volume` with array (x, y, z, channels).
+    """
     header = nib.Nifti2Header() if max(volume.array.shape) > 32767 else nib.Nifti1Header()
     array = np.asarray(volume.array, np.float32)
     header.set_data_shape(array.shape)

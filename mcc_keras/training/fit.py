@@ -1,5 +1,6 @@
 """Everything of a training that needs Keras and TensorFlow, through `model.fit`."""
 
+import contextlib
 import dataclasses
 import platform
 import sys
@@ -28,6 +29,7 @@ from mcc_keras.runs.run import (
     finish_run,
     read_run,
 )
+from mcc_keras.segmentation.fingerprint import fingerprint_run
 from mcc_keras.training.build import compile_model
 from mcc_keras.training.callback_states import CallbackStates, RestoredCallbacks
 from mcc_keras.training.callbacks import BestModel, HistoryFile, Patience, Position, Schedule, SpeedLog, Stopwatch
@@ -215,6 +217,8 @@ class Session:
         finished = finish_run(self.folder, result)
         remove_generations(self.folder, kept=int(can_grow))
         self.page.finish()
+        with contextlib.suppress(RunError):  # a network of classes that are not registered
+            fingerprint_run(finished)
         return finished
 
 

@@ -21,7 +21,14 @@ PAGES = tuple(
     f"mcc_keras.{name}"
     for name in ("reporting.html", "reporting.curves", "evaluation.page", "checks.page", "viewing.document")
 )
-READ_BACK = ("train", "preview", "evaluate", "segment", "export")  # commands that read values which others have checked
+READ_BACK = (
+    "train",
+    "preview",
+    "evaluate",
+    "segment",
+    "explain",
+    "export",
+)  # commands that read values which others have checked
 
 # Why an advice about an argument needs no option, by the name of the argument.
 PYTHON_ONLY = {

@@ -21,16 +21,18 @@ FUNCTIONS = {
     "view": (mk.view,),
     "train": (mk.Recipe, mk.train),
     "runs": (mk.list_runs,),
-    "evaluate": (mk.evaluate,),
+    "evaluate": (mk.evaluate, mk.try_mask_options),
     "score": (mk.score,),
-    "segment": (mk.segment, mk.segment_remote),
+    "segment": (mk.segment, mk.segment_many, mk.segment_remote),
+    "explain": (mk.explain,),
     "export": (mk.export_saved_model,),
     "info": (mk.describe_environment,),
 }
 # Set by the command line itself (cases and preprocessing come from other options, progress is always shown, pictures
 # belong to a page), or useful in Python only.
-ELSEWHERE = {"callbacks", "cases", "command", "preprocessing", "progress", "pictures", "verbose", "changes"}
-ELSEWHERE |= {"model_arguments", "loss_arguments", "patches"}  # of a recipe, until they have options
+ELSEWHERE = {"callbacks", "cases", "command", "preprocessing", "progress", "pictures", "verbose", "changes", "report"}
+ELSEWHERE |= {"options"}  # of `--try`
+ELSEWHERE |= {"model_arguments", "loss_arguments", "patches", "window"}  # of a recipe, until they have options
 
 
 def options_of(command):

@@ -42,6 +42,8 @@ def refuse(*arguments, program=PROGRAM, folder=None):
         "segment --server localhost:8500 scan.nii.gz -o there.nii.gz",
         "segment --server localhost:8500 scan.nii.gz -o mask.png",
         "segment --server localhost scan.nii.gz -o mask.nii.gz",
+        "segment --run run scan.nii.gz -o mask.nii.gz --shard 1/2",
+        "segment --run run scan.nii.gz -o masks --segment-codes codes.json",
         "demo .",
         "check pairs --workers 1 --html there.html",
     ],
@@ -54,7 +56,16 @@ def test_wrong_usage_is_refused_before_tensorflow_is_loaded(command, write_pairs
     assert refuse(*command.split(), folder=tmp_path) == (2, False)
 
 
-@pytest.mark.parametrize("command", ["train work run", "segment --run run scan.nii.gz -o mask.nii.gz", "evaluate run"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train work run",
+        "segment --run run scan.nii.gz -o mask.nii.gz",
+        "segment --run run scans -o masks",
+        "evaluate run",
+        "explain mask.nii.gz",
+    ],
+)
 def test_a_missing_input_is_refused_before_tensorflow_is_loaded(command, tmp_path):
     assert refuse(*command.split(), folder=tmp_path) == (3, False)
 

@@ -28,7 +28,8 @@ from mcc_keras.records.manifest import read_manifest
 from mcc_keras.records.write import write_tfrecords
 from mcc_keras.runs.data import describe_data
 from mcc_keras.runs.run import read_run
-from mcc_keras.segmentation.segment import arrays_of, keep_largest_component, segment
+from mcc_keras.segmentation.cleaning import clean
+from mcc_keras.segmentation.segment import arrays_of, segment
 from mcc_keras.segmentation.segmenter import load_segmenter
 from mcc_keras.task import Task
 from mcc_keras.volumes import read_volume, write_volume
@@ -169,7 +170,7 @@ def test_only_the_largest_component_is_scored_where_it_is_asked_for(run, scans):
     scores = evaluate(run, largest_component=True)
     assert (scores.summary.flip_axes, scores.summary.largest_component) == ((0,), True)
     predicted = read_volume(segment(run.folder, case.images[0], run.folder / "mask.nii.gz")).array
-    kept = keep_largest_component(predicted)
+    kept = clean(predicted, largest_component=True)
     assert 0 < kept.sum() < predicted.sum()
     assert scores.rows[0]["tp"] + scores.rows[0]["fp"] == kept.sum()
 

@@ -13,7 +13,7 @@ from mcc_keras.errors import GeometryError, OutputExistsError, UsageError, Volum
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.runs.data import SeenCase
 from mcc_keras.runs.run import MODEL
-from mcc_keras.segmentation.segment import keep_largest_component, segment
+from mcc_keras.segmentation.segment import segment
 from mcc_keras.segmentation.segmenter import load_segmenter
 from mcc_keras.task import Task
 from mcc_keras.volumes import read_volume
@@ -195,15 +195,6 @@ def test_a_scan_that_is_not_there_leaves_nothing(bright_voxels_run, tmp_path):
     with pytest.raises(VolumeError, match=r"nowhere\.nii"):
         segment(run, tmp_path / "nowhere.nii", tmp_path / "mask.nii.gz")
     assert not (tmp_path / "mask.nii.gz").exists()
-
-
-def test_the_largest_piece_of_every_label_stays():
-    mask = np.zeros((5, 5, 5), np.uint8)
-    mask[0, 0, 0:2], mask[4, 4, 4], mask[2, 2, 2:5], mask[0, 4, 0] = 1, 1, 3, 3
-    kept = keep_largest_component(mask)
-    assert (kept == 1).sum() == 2
-    assert (kept == 3).sum() == 3
-    assert not keep_largest_component(np.zeros((3, 3, 3), np.uint8)).any()
 
 
 def seen(**reading):

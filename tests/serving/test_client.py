@@ -320,7 +320,9 @@ def mask_file(tmp_path, array, change=lambda header: None):
 def test_a_file_that_is_no_mask_of_the_scan_is_refused(tmp_path):
     mask = np.arange(24, dtype=np.uint8).reshape(4, 3, 2)
     whole = mask_file(tmp_path, mask)
-    np.testing.assert_array_equal(mask_of_file(whole, shape=(4, 3, 2), address="host:1"), mask)
+    found, description = mask_of_file(whole, shape=(4, 3, 2), address="host:1")
+    np.testing.assert_array_equal(found, mask)
+    assert description == ""
     changes = {
         "shape": lambda header: header.set_data_shape((4, 3, 1)),
         "type": lambda header: header.set_data_dtype(np.int16),

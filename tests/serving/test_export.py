@@ -129,7 +129,7 @@ def test_a_run_folder_is_exported_with_a_card_of_what_it_is(write_run, tmp_path)
     folder = write_run(tmp_path / "run", network(), preprocessing).folder
     version = export_saved_model(folder, tmp_path / "served")
     card = json.loads((version / "assets.extra" / "mcc_keras.json").read_text())
-    assert Preprocessing.from_json(json.dumps(card["preprocessing"])) == preprocessing
+    assert Preprocessing.from_json(json.dumps(card["members"][0]["preprocessing"])) == preprocessing
     image = image_of((8, 9, 10, 1))
     answer = tf.saved_model.load(str(version)).signatures["serving_default"](image=image, affine=OBLIQUE)
     np.testing.assert_array_equal(answer["mask"], load_segmenter(folder).segment(image, OBLIQUE)["mask"])

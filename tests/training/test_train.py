@@ -39,7 +39,7 @@ def run(work, tmp_path_factory):
 def test_a_run_folder_holds_everything_that_later_stages_need(run, work):
     names = {path.name for path in run.folder.iterdir()}
     expected = {"recipe.json", "data.json", "preprocessing.json", "model.keras", "history.csv", "logs", "run.json"}
-    expected |= {"report.html"}
+    expected |= {"report.html", "fingerprint.json"}
     assert names == expected
     assert run.data.work == str(work)
     assert (run.recipe.loss, run.recipe.epochs, run.recipe.seed, run.result.steps) == ("mcc", 8, 3, 24)

@@ -1,0 +1,215 @@
+"""`segment_many`: one process, one network, many scans; reading and writing run beside the network.
+
+    found ─ find_scans ─ take_shard ─ plan: skipped, refused or to do ─ read ─ network ─ write
+
+What exists is compared before TensorFlow is loaded. A bad scan costs nothing but itself.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+
+from mcc_keras.datasets.cases import Case
+from mcc_keras.errors import CaseError, MCCKerasError, OutputExistsError, UsageError, printable, raise_all
+from mcc_keras.files import CHOOSE_ANOTHER, refuse_impossible_output, refuse_output_that_is_input
+from mcc_keras.runs.mask_options import parse_flips
+from mcc_keras.runs.run import read_runs
+from mcc_keras.segmentation import bids
+from mcc_keras.segmentation.fingerprint import fingerprint_runs
+from mcc_keras.segmentation.line import segment_jobs
+from mcc_keras.segmentation.origin import MaskOrigin, describe_call, find_difference, hash_inputs
+from mcc_keras.segmentation.outputs import Outputs
+from mcc_keras.segmentation.scans import find_scans, take_shard
+from mcc_keras.segmentation.segment import choose_cleaning, choose_reading, name_choices
+
+_NAMES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A scan to segment.
+
+    Args:
+        case: `Case`.
+        outputs: `Outputs`.
+        overwrite: Whether its mask is to be replaced.
+    """
+
+    case: Case
+    outputs: Outputs
+    overwrite: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ManyMasks:
+    """What a call for many scans did; `str(result)` is one line, and another one for scans without a mask.
+
+    Args:
+        folder: The output folder.
+        written: Paths of the masks that it wrote.
+        skipped: Paths of masks that were there already, of the same scans, model and options.
+        problems: `MCCKerasError`s, one for each scan without a mask of this call.
+    """
+
+    folder: Path
+    written: tuple[Path, ...]
+    skipped: tuple[Path, ...]
+    problems: tuple[MCCKerasError, ...]
+
+    @property
+    def exit_code(self):
+        """0; 3 with a bad scan; 2 if masks that exist were refused and nothing else went wrong."""
+        if not self.problems:
+            return 0
+        return 2 if all(isinstance(problem, OutputExistsError) for problem in self.problems) else 3
+
+    def raise_for_problems(self):
+        """Raise the problem if there is one, `DataErrors` if there are several; return the result if there is none."""
+        raise_all(self.problems)
+        return self
+
+    def __str__(self):
+        """Return how many masks were written, and the scans without one."""
+        skipped = f", {len(self.skipped)} there already" if self.skipped else ""
+        text = printable(f"{self.folder}: {len(self.written)} masks written{skipped}")
+        if not self.problems:
+            return text
+        names = [str(getattr(problem, "path", None) or problem) for problem in self.problems]
+        more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+        return printable(f"{text}, {len(names)} not: {', '.join(names[:_NAMES])}{more}")
+
+
+def segment_many(
+    run,
+    images,
+    output,
+    *,
+    affine=None,
+    nonfinite=None,
+    flips=None,
+    largest_component=False,
+    probability=False,
+    bids_names=False,
+    shard=None,
+    workers=None,
+    overwrite=False,
+    progress=False,
+    report=None,
+):
+    """Segment many scans with a trained run and write their masks into a folder.
+
+    The next scans are read and the last masks are written while the network works; at most five scans are in memory. A
+    scan that cannot be read or segmented is a problem of the result, and the others go on. A mask that exists is
+    skipped if the file beside it names the same scan, model and options; any other is refused or, with `overwrite`,
+    replaced. Each mask is written whole, so that the same call goes on where an interrupted one has stopped.
+
+    Args:
+        run: Run folder, or a list of them, whose probabilities are averaged.
+        images: Path of a source or a list of them: a scan's file, the folder of a DICOM series, a data set in any
+            layout that `find_cases` knows, whose masks are not read, or a `.txt` file with the path of a scan in each
+            line (of its channels, with tabs between).
+        output: Folder for `<name>.nii.gz` of each scan and the file about it, made if it is missing. The name is that
+            of the scan's file without its suffix, or the id of the case in its data set.
+        affine: As for `segment`.
+        nonfinite: As for `segment`.
+        flips: As for `segment`.
+        largest_component: As for `segment`.
+        probability: As for `segment`.
+        bids_names: Write a BIDS derivative: its names, `dataset_description.json` and names of the labels.
+        shard: (k, n): take every n-th scan from the k-th on, so that n processes or machines share the work.
+        workers: Processes that each load the network and take a part of the scans; `None`: this process alone, or as
+            many as `joblib.parallel_config` says, as on a `dask.distributed` cluster with the files on a shared disk.
+        overwrite: Replace masks that exist and are not those of this call.
+        progress: Show a bar with scans per minute on a terminal.
+        report: `None`, or a callable that gets each problem when it is met.
+
+    Returns:
+        `ManyMasks`.
+
+    Raises:
+        UsageError: `output` is a folder of the images or holds one, two scans have one name, or an invalid shard.
+        OutputExistsError: `output` is a file, or holds another data set than a derivative by mcc_keras.
+        RunError: The run is not finished, or its files are damaged.
+        CaseError: There is no scan.
+        EnvironmentFailure: The folder cannot be written, or the disk is full.
+
+    Example:
+
+    >>> segment_many("run", ["scans"], "scans")
+    Traceback (most recent call last):
+    mcc_keras.errors.RunError: run: expected a finished run, found no run.json, ...
+    """
+    sources = (images,) if isinstance(images, str | Path) else tuple(images)
+    output = Path(output)
+    _refuse_folder(output, bids_names=bids_names)
+    runs, flip_axes = read_runs(run), parse_flips(flips)
+    task = runs[0].task
+    reading = choose_reading(runs, affine=affine, nonfinite=nonfinite)
+    cases, problems = find_scans(sources, task.channel_names, **reading)
+    refuse_output_that_is_input(output, [*sources, *(path for case in cases for path in case.images)])
+    jobs = [Job(case, _outputs(case, output, bids_names=bids_names, probability=probability)) for case in cases]
+    if not jobs and not problems:
+        raise CaseError(", ".join(map(str, sources)), "expected scans, found none", "Name files or folders.")
+    _refuse_collisions(jobs)
+    jobs, problems = take_shard(jobs, shard), take_shard(problems, shard)
+    chosen = {**name_choices(flip_axes), **choose_cleaning(runs, largest_component=largest_component)}
+    origin = describe_call(fingerprint_runs(runs), {**reading, **chosen, "probability": probability})
+    report = report or (lambda problem: None)
+    for problem in problems:
+        report(problem)
+    todo, skipped, refused = _plan(jobs, origin, overwrite=overwrite)
+    for problem in refused:
+        report(problem)
+    if bids_names:
+        bids.write_description(output, task)
+    options = {"workers": workers, "progress": progress, "report": report}
+    written, bad = segment_jobs(todo, runs, origin, flip_axes=flip_axes, **options)
+    return ManyMasks(output, tuple(written), tuple(skipped), (*problems, *refused, *bad))
+
+
+def _refuse_folder(output, *, bids_names):
+    refuse_impossible_output(output / "name")
+    if os.path.lexists(output) and not output.is_dir():
+        raise OutputExistsError(output, "a file", "Choose another name.")
+    if bids_names:
+        bids.refuse_other_folder(output)
+
+
+def _outputs(case, folder, *, bids_names, probability):
+    if bids_names:
+        return bids.bids_outputs(case, folder, probability=probability)
+    return Outputs.beside(folder / f"{case.case_id}.nii.gz", probability=probability)
+
+
+def _refuse_collisions(jobs):
+    known = {}
+    for job in jobs:
+        other = known.setdefault(job.outputs.mask, job)
+        if other is not job:
+            raise UsageError(
+                f"Each scan needs a mask of its own. Received two for {job.outputs.mask}: {other.case.images[0]} and"
+                f" {job.case.images[0]}. Name them in a table, or segment them into two folders."
+            )
+
+
+def _plan(jobs, origin: MaskOrigin, *, overwrite):
+    """Return the jobs to do, the masks that are there already, and the refusals of others."""
+    todo, skipped, refused = [], [], []
+    for job in jobs:
+        try:
+            if not job.outputs.mask.exists():
+                job.outputs.refuse(overwrite=overwrite)
+                todo.append(dataclasses.replace(job, overwrite=overwrite))
+                continue
+            wanted = dataclasses.replace(origin, inputs=hash_inputs(job.case))
+            found = find_difference(job.outputs.mask, wanted)
+            if found is None:
+                skipped.append(job.outputs.mask)
+            elif overwrite:
+                job.outputs.refuse(overwrite=True)
+                todo.append(dataclasses.replace(job, overwrite=True))
+            else:
+                raise OutputExistsError(job.outputs.mask, found, CHOOSE_ANOTHER)
+        except MCCKerasError as problem:
+            refused.append(problem)
+    return todo, skipped, refused
