@@ -14,8 +14,8 @@ from mcc_keras.runs.run import read_runs
 from mcc_keras.segmentation.fingerprint import combine_fingerprints, fingerprint_runs, fingerprint_segmenter
 from mcc_keras.segmentation.segment import choose_cleaning, choose_reading
 from mcc_keras.segmentation.segmenter import Ensemble, Segmenter, load_segmenter
-from mcc_keras.serving.bytes_signature import more_signatures
 from mcc_keras.serving.answers import mask_of_file
+from mcc_keras.serving.bytes_signature import more_signatures
 from mcc_keras.serving.export import BYTES, PROBABILITY_SIGNATURE, SIGNATURE
 from mcc_keras.serving.scan_bytes import as_nifti
 from mcc_keras.serving.versions import next_version
