@@ -14,7 +14,7 @@ from mcc_keras.datasets.cases import NEAR_GRID
 from mcc_keras.serving.export import BYTES, PREPROCESSED
 from mcc_keras.serving.mask_graph import mask_bytes
 from mcc_keras.serving.nifti_graph import NiftiReader
-from mcc_keras.serving.nifti_graph_affine import corner_displacement
+from mcc_keras.serving.nifti_graph_affine import corner_displacement, rounded_text
 from mcc_keras.serving.nifti_graph_header import HEAD_BYTES, first_problem
 
 
@@ -111,7 +111,7 @@ def _channel_problems(volumes):
     for index, each in enumerate(others, start=2):
         other = tf.strings.format("expected the shape {} of channel 1, found {}", (first.shape, each.shape))
         apart = corner_displacement(first.affine, each.affine, tf.cast(first.shape, tf.int64))
-        moved = tf.strings.format("expected the place of channel 1, found corners {} voxels from it", apart)
+        moved = rounded_text("expected the place of channel 1, found corners {} voxels from it", apart)
         problems += [
             (tf.reduce_any(first.shape != each.shape), _of_channel(index, other)),
             (~(apart <= NEAR_GRID), _of_channel(index, moved)),

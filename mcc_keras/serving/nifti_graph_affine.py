@@ -33,13 +33,13 @@ def graph_affine(header, *, which):
     apart = corner_displacement(sform, _without_rounding(qform, sform, header), shape)
     found = tf.where(use_sform, sform, tf.where(use_qform, qform, _base(shape, steps)))
     matrix = tf.concat([found[:3] * _mm_per_unit(header), found[3:]], axis=0)
-    no_steps = tf.strings.format("expected voxel sizes above 0 in pixdim, found {}", steps)
+    no_steps = rounded_text("expected voxel sizes above 0 in pixdim, found {}", steps)
     problems = (
         *(_when(use_sform, each) for each in bad_affine(sform)),
         (~use_sform & ~has_steps(steps), no_steps),
         ((use_qform | compared) & ~valid, "expected a valid affine in the qform, found none"),
         *(_when(use_qform | compared, each) for each in bad_affine(qform)),
-        (compared & ~(apart <= NEAR_FORMS), tf.strings.format(_CONFLICT, apart)),
+        (compared & ~(apart <= NEAR_FORMS), rounded_text(_CONFLICT, apart)),
         *bad_affine(matrix),
     )
     return matrix, problems
@@ -58,7 +58,7 @@ def bad_affine(matrix):
     volume = tf.abs(_determinant(matrix[:3, :3] / tf.where(spacing > 0, spacing, tf.ones_like(spacing))))
     return (
         (~finite, "expected a finite 4 x 4 affine, found NaN or infinite numbers"),
-        (near_0, tf.strings.format("expected spacings above 0 mm, found {}", spacing)),
+        (near_0, rounded_text("expected spacings above 0 mm, found {}", spacing)),
         (~(volume >= 1e-3), "expected three independent axes, found a singular affine"),
     )
 
@@ -71,13 +71,18 @@ def corner_displacement(affine, other, shape):
         other: float64 (4, 4).
         shape: int64 (3,).
     """
-    usable = tf.abs(_determinant(affine[:3, :3])) > 0
-    usable &= tf.reduce_all(tf.math.is_finite(affine))
+    axes = affine[:3, :3] / tf.norm(affine[:3, :3], axis=0)
+    usable = tf.reduce_all(tf.math.is_finite(affine)) & (tf.abs(_determinant(axes)) > 1e-6)
     safe = tf.where(usable, affine[:3, :3], tf.eye(3, dtype=tf.float64))
     corners = _CORNERS * tf.cast(shape - 1, tf.float64)
     moved = tf.linalg.matmul((other - affine)[:3, :3], corners, transpose_b=True) + (other - affine)[:3, 3:]
     apart = tf.reduce_max(tf.abs(tf.linalg.matmul(tf.linalg.inv(safe), moved)))
     return tf.where(usable, apart, np.float64(np.inf))
+
+
+def rounded_text(template, values):
+    """Return text with numbers to three decimal places."""
+    return tf.strings.format(template, tf.round(values * 1e3) / 1e3)
 
 
 def _when(condition, problem):

@@ -92,7 +92,7 @@ def test_of_several_scans_a_bad_one_has_an_error_and_the_others_their_masks(run,
 def test_the_only_scan_that_is_refused_is_an_invalid_argument(served, files, tmp_path):
     cut = tmp_path / "cut.nii.gz"
     cut.write_bytes(files[0].read_bytes()[:100])
-    with pytest.raises(tf.errors.InvalidArgumentError, match="assertion failed: .*channel 1: expected a"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="assertion failed: .*channel 1: expected"):
         served([cut, files[1]])
 
 
@@ -139,5 +139,5 @@ def test_a_choice_of_the_run_is_a_choice_of_the_graph(tmp_path):
 def test_the_box_gives_its_probabilities(run, served):
     box = np.random.default_rng(0).normal(0, 1, (16, 16, 16, 2)).astype(np.float32)
     found = served.signatures["serving_preprocessed"](box=tf.constant(box))["probability"]
-    expected = load_segmenter(run).model(box[None], training=False)[0]
+    expected = load_segmenter(run).predict(box)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
