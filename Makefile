@@ -1,6 +1,7 @@
 # make demo        install into .venv and run the whole way on synthetic volumes, into demo/
 # make test        install with the test extras, then style, import order, tests and doctests
 # make test-tfa    compare with the real tensorflow-addons, in an environment of its own (needs Python 3.11)
+# make test-foreign load and ask exports in TensorFlow 2.20, in an environment of its own
 # make test-dcmqi  read DICOM SEG by dcmqi, in an environment of its own
 # make benchmarks  run every file of benchmarks/; last, each prints `name ratio goal`, one line a claim
 # make clean       remove the environments and caches, nothing that a command made for you
@@ -9,7 +10,7 @@
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-.PHONY: demo test test-tfa test-dcmqi peers benchmarks clean
+.PHONY: demo test test-tfa test-foreign test-dcmqi peers benchmarks clean
 .DELETE_ON_ERROR:
 
 VENV ?= .venv
@@ -45,10 +46,13 @@ test-tfa: $(BIN)/.test $(VENV)-tfa/bin/.tfa
 test-dcmqi: $(BIN)/.test $(VENV)-dcmqi/bin/segimage2itkimage
 	MCC_KERAS_DCMQI="$(abspath $(VENV)-dcmqi/bin/segimage2itkimage)" $(BIN)/python -m pytest tests/formats/test_dicom_seg.py
 
+test-foreign: $(BIN)/.test $(VENV)-foreign/bin/.tensorflow
+	MCC_KERAS_TF220_PYTHON="$(abspath $(VENV)-foreign/bin/python)" $(BIN)/python -m pytest tests/foreign
+
 peers: $(BIN)/.peers
 
 clean:
-	rm -rf $(VENV) $(VENV)-tfa $(VENV)-dcmqi build *.egg-info .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-tfa $(VENV)-foreign $(VENV)-dcmqi build *.egg-info .hypothesis .import_linter_cache .pytest_cache .ruff_cache
 	find mcc_keras tests notebooks benchmarks export -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(BIN)/.package: setup.cfg setup.py
@@ -78,6 +82,11 @@ $(VENV)-tfa/bin/.tfa: setup.cfg
 	fi; \
 	"$$found" -m venv --clear $(VENV)-tfa
 	$(VENV)-tfa/bin/python -m pip install --quiet 'tensorflow-cpu==2.15.1' 'tensorflow-addons==0.23.0' 'numpy<2'
+	touch $@
+
+$(VENV)-foreign/bin/.tensorflow: $(BIN)/.package
+	$(BIN)/python -m venv --clear $(VENV)-foreign
+	$(VENV)-foreign/bin/python -m pip install --quiet 'tensorflow-cpu==2.20.0'
 	touch $@
 
 $(VENV)-dcmqi/bin/segimage2itkimage: $(BIN)/.package

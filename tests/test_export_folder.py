@@ -3,8 +3,8 @@
 import ast
 import importlib.util
 import inspect
-import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +13,6 @@ import keras
 import nibabel as nib
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.processors import ONEDNN
@@ -41,12 +40,22 @@ def segmenter():
 
 
 @pytest.fixture(scope="module")
-def address(segmenter, tmp_path_factory):
+def serving_fixture():
     path = Path(__file__).with_name("serving") / "serving_fixture.py"
     specification = importlib.util.spec_from_file_location("serving_fixture", path)
-    serving_fixture = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(serving_fixture)
-    with serving_fixture.served(export_saved_model(segmenter, tmp_path_factory.mktemp("served")).parent) as address:
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def model(serving_fixture, segmenter, tmp_path_factory):
+    return serving_fixture.ServedModel(export_saved_model(segmenter, tmp_path_factory.mktemp("served")).parent)
+
+
+@pytest.fixture(scope="module")
+def address(serving_fixture, model):
+    with serving_fixture.served(model) as address:
         yield address
 
 
@@ -55,29 +64,43 @@ def image():
     return np.random.default_rng(3).normal(100, 30, (12, 11, 9, 1)).astype(np.float32)
 
 
-def test_the_example_gets_the_mask_with_the_protocol_alone(segmenter, address, image, tmp_path):
+@pytest.fixture
+def scan(image, tmp_path):
     nib.save(nib.Nifti1Image(image[..., 0], AFFINE), tmp_path / "scan.nii.gz")
-    command = [
-        sys.executable,
-        EXPORT / "segment_over_grpc.py",
-        address,
-        tmp_path / "scan.nii.gz",
-        tmp_path / "mask.nii.gz",
-    ]
-    subprocess.run(list(map(str, command)), check=True, cwd=tmp_path)
-    mask = nib.load(tmp_path / "mask.nii.gz")
-    stored_affine = nib.load(tmp_path / "scan.nii.gz").affine
+    return tmp_path / "scan.nii.gz"
+
+
+def assert_mask(path, segmenter, image, scan):
+    mask, stored_affine = nib.load(path), nib.load(scan).affine
     expected = segmenter.segment(image, stored_affine.astype(np.float32))["mask"].numpy()
     assert mask.get_data_dtype() == np.uint8 and set(np.unique(expected)) == {0, 1}
     np.testing.assert_array_equal(np.asarray(mask.dataobj), expected)
     np.testing.assert_array_equal(mask.affine, stored_affine)
 
 
+def test_the_example_gets_the_mask_with_the_protocol_alone(segmenter, address, image, scan, tmp_path):
+    command = [sys.executable, EXPORT / "segment_over_grpc.py", address, scan, tmp_path / "mask.nii"]
+    done = subprocess.run(list(map(str, command)), check=True, cwd=tmp_path, capture_output=True, text=True)
+    assert_mask(tmp_path / "mask.nii", segmenter, image, scan)
+    assert done.stdout.startswith("mcc_keras ")
+
+
+def test_the_curl_lines_of_the_readme_get_the_mask(serving_fixture, model, segmenter, image, scan, tmp_path):
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl")
+    lines = re.findall(r"^    (\{ printf .*|curl .*|python3 -c .*)$", (EXPORT / "README.md").read_text(), re.MULTILINE)
+    assert len(lines) == 3
+    with serving_fixture.served_over_rest(model) as url:
+        text = "\n".join(lines).replace("http://localhost:8501", url).replace("python3", sys.executable)
+        subprocess.run(["bash", "-euc", text], check=True, cwd=tmp_path)
+    assert_mask(tmp_path / "mask.nii", segmenter, image, scan)
+
+
 def test_the_example_does_not_import_mcc_keras():
     tree = ast.parse((EXPORT / "segment_over_grpc.py").read_text(encoding="utf-8"))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imported == {"argparse", "grpc", "nibabel", "numpy", "tensorflow", "tensorflow_serving.apis"}
+    assert imported == {"argparse", "grpc", "pathlib", "tensorflow", "tensorflow_serving.apis"}
 
 
 def test_an_independent_client_gets_the_same_mask(segmenter, address, image, tmp_path):
@@ -155,10 +178,3 @@ def test_the_version_policies_that_the_readme_shows_are_ones_that_tensorflow_ser
     for line in shown:
         line = f"model_version_policy {{ {line} }}" if line.startswith("specific") else line
         text_format.Parse(f'model_config_list {{ config {{ name: "segmenter" {line} }} }}', schema.ModelServerConfig())
-
-
-def test_the_rest_line_of_the_readme_is_a_request_that_the_model_answers(segmenter):
-    text = (EXPORT / "README.md").read_text(encoding="utf-8")
-    inputs = json.loads(re.search(r"curl -d '(.*?)'", text, re.DOTALL)[1])["inputs"]
-    answer = segmenter.segment(**{name: tf.constant(value, tf.float32) for name, value in inputs.items()})
-    assert answer["mask"].shape == (2, 2, 2)

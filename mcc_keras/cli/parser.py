@@ -20,7 +20,6 @@ COMMANDS = (
     "segment",
     "explain",
     "export",
-    "client",
     "info",
 )
 DESCRIPTION = """From a scan on disk to a served mask. Each command calls public functions of mcc_keras.

@@ -4,22 +4,18 @@ import os
 import sys
 
 import mcc_keras as mk
-from mcc_keras.cli.converters import list_of, shard
+from mcc_keras.cli.converters import shard
 from mcc_keras.cli.language import translate
 from mcc_keras.cli.options import add_flips, add_largest_component, add_overwrite, add_reading, add_workers
+from mcc_keras.cli.remote import add_server, split_options
 
-SUMMARY = "segment a scan, or many, with a run"
+SUMMARY = "segment a scan, or many, with a run or a model server"
 MANY = {"bids_names": False, "shard": None, "workers": None}
+LOCAL = {**MANY, "flips": None, "probability": False, "segment_codes": None}  # what a server does not do
 
 
 def add_arguments(parser):
-    parser.add_argument(
-        "--run",
-        required=True,
-        metavar="RUN[,RUN]",
-        type=list_of(str),
-        help="folder that `train` wrote; several are averaged",
-    )
+    add_server(parser)
     parser.add_argument(
         "images",
         metavar="SCAN",
@@ -58,7 +54,12 @@ def add_arguments(parser):
     parser.set_defaults(in_options=lambda text: translate(text, parser))
 
 
-def run(run, images, output, in_options, segment_codes, **options):
+def run(run, server, images, output, in_options, **options):
+    remote = split_options(options, server=server, local=LOCAL)
+    if server:
+        print(mk.segment_remote(server, images, output, **options, **remote))
+        return 0
+    segment_codes = options.pop("segment_codes")
     if not _is_folder(output):
         given = [name for name, default in MANY.items() if options.pop(name) != default]
         if given:

@@ -17,8 +17,8 @@ from mcc_keras.errors import VolumeError
 WHOLE = "Copy or download the file again."
 _PIECE, _CHUNK = 1 << 14, 1 << 20
 _GZIP = b"\x1f\x8b"
-_DEFLATE_LIMIT = 1032  # deflate cannot compress further, so a header that promises more is false
-_RATIO_FREE_VOXELS = 1 << 29  # an empty mask of 512 x 512 x 2048 voxels compresses a thousandfold
+DEFLATE_LIMIT = 1032  # deflate cannot compress further, so a header that promises more is false
+RATIO_FREE_VOXELS = 1 << 29  # an empty mask of 512 x 512 x 2048 voxels compresses a thousandfold
 _TAIL_BYTES = 1 << 30  # what may follow the voxels in a stream
 _PADDING = bytes(1 << 20)
 _MOST_PADDING = 64 << 20  # tape archives are padded with zeros; a sparse file may have endless ones
@@ -80,11 +80,11 @@ def refuse_huge(path, shape, max_voxels):
 
 def refuse_ratio(path, count, compressed, *, voxels, max_ratio):
     """Refuse a `count` of bytes that so few compressed bytes cannot hold, or that would grow out of all proportion."""
-    if count > _DEFLATE_LIMIT * compressed:
+    if count > DEFLATE_LIMIT * compressed:
         raise VolumeError(
             path, f"the header promises {count} bytes, which {compressed} compressed bytes cannot hold", WHOLE
         )
-    if voxels > _RATIO_FREE_VOXELS and count > max_ratio * compressed:
+    if voxels > RATIO_FREE_VOXELS and count > max_ratio * compressed:
         problem = f"expected at most {max_ratio} times the compressed {compressed} bytes, found {count}"
         raise VolumeError(path, problem, _UNCOMPRESSED)
 

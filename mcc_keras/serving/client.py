@@ -1,54 +1,68 @@
-"""Segment a scan with a model server: TensorFlow Serving, or anything that speaks its gRPC protocol.
+"""Segment a scan with a model server: TensorFlow Serving, or anything that speaks its gRPC or REST protocol.
 
     mask = segment_remote("localhost:8500", "scan.nii.gz", "scan_seg.nii.gz")
 
-The server runs the exported graph, preprocessing included: the request holds the stored voxels and the affine,
-the response the mask on the same grid, identical to that of `segment`.
+The server runs the exported graph, preprocessing included. The request holds the scan's file as it is where the model
+takes files and the file is NIfTI; other formats are converted. For older models it holds the voxels and the affine. The
+mask is that of `segment`.
 """
 
 import math
-from pathlib import Path
-
-import numpy as np
 
 from mcc_keras.datasets.scan import files_of, read_scan
-from mcc_keras.errors import DataError, EnvironmentFailure, UsageError, VolumeError
+from mcc_keras.errors import EnvironmentFailure, UsageError
 from mcc_keras.files import refuse_output_that_is_input
-from mcc_keras.serving.export import SIGNATURE
+from mcc_keras.segmentation.cleaning import clean
+from mcc_keras.serving.address import parse_address, read_credentials
+from mcc_keras.serving.answers import LABEL_BYTES, LARGEST_CHANNELS, OTHER, ROOM, checked_labels, mask_of_file
+from mcc_keras.serving.export import BYTES, SIGNATURE
+from mcc_keras.serving.over_grpc import GrpcServer
+from mcc_keras.serving.over_rest import RestServer
+from mcc_keras.serving.refusals import Refusal, ask_patiently, explain
+from mcc_keras.serving.scan_bytes import paths_of, refuse_large, scan_bytes, served_as_stored
 from mcc_keras.volumes import refuse_mask_path, write_mask
-
-LARGEST_MESSAGE = 2**31 - 2**20  # bytes: a protocol buffer ends at 2 GiB, names and affine included
-LARGEST_CHANNELS = 64  # per scan; larger sizes in a response are refused before memory is allocated
-ROOM = 2**20  # bytes of names, types and signatures in an answer
-LABEL_BYTES = 3  # of a uint16 label, where the server answers in protocol fields
-LONGEST_DETAILS = 500  # characters of a server's words in an error
-_OTHER = "Serve a model that export_saved_model wrote."
 
 
 def segment_remote(
-    address,
+    server,
     images,
     output,
     *,
     model_name="segmenter",
     affine=None,
-    nonfinite="error",
+    nonfinite=None,
+    largest_component=False,
     timeout_seconds=60,
+    ca=None,
+    certificate=None,
+    key=None,
+    token_file=None,
+    token_header="authorization",
     overwrite=False,
 ):
     """Send a scan to a model server and write the mask that it returns.
 
-    Nothing that the server answers is trusted: its size is bounded by the scan's, its type and shape are checked.
+    A request is repeated, a few times and within `timeout_seconds`, while nobody answers or the server's queue is full.
+    Nothing that the server answers is trusted: its size is bounded by the scan's, its type, shape and labels are
+    checked.
 
     Args:
-        address: `HOST:PORT` of the gRPC service (TensorFlow Serving: 8500; 8501 is its REST port).
+        server: `HOST:PORT` of the gRPC service (TensorFlow Serving: 8500), `http://HOST:PORT` of the REST interface
+            (8501), or either with TLS: `grpcs://HOST:PORT`, `https://HOST:PORT`.
         images: Path of the scan; for several channels a list, one file per channel in the order of the training, or a
             case folder.
         output: Mask to write, on the grid of the scan: `.nii.gz`, `.nii`, `.nrrd`, `.mha` or `.mhd`.
         model_name: The name under which the server knows the model.
-        affine: `"sform"` or `"qform"`, where a NIfTI file holds two that disagree.
-        nonfinite: `"error"` refuses NaN and infinite voxels, `"zero"` reads them as 0.
-        timeout_seconds: How long to wait for an answer, > 0; the first request to a cold server takes longest.
+        affine: `"sform"` or `"qform"`, where a NIfTI file holds two that disagree; `None`: they must agree.
+        nonfinite: `"error"` refuses NaN and infinite voxels, `"zero"` reads them as 0; `None`: as the model's run does.
+        largest_component: Keep only the largest connected component of every class.
+        timeout_seconds: How long to wait for an answer, all tries together, > 0; the first request to a cold server
+            takes longest.
+        ca: PEM file with the certificates of the authorities to trust; it implies TLS. By default those of the system.
+        certificate: PEM file with the client's certificate, where the server asks for one.
+        key: PEM file with its private key.
+        token_file: File with a token, sent with each request; it needs TLS, but for this machine.
+        token_header: Header of the token. In `authorization` it is a bearer token.
         overwrite: Replace `output` if it exists.
 
     Returns:
@@ -64,116 +78,88 @@ def segment_remote(
 
     Example:
 
-    >>> segment_remote("http://localhost:8501", "scan.nii.gz", "scan_seg.nii.gz")
+    >>> segment_remote("localhost", "scan.nii.gz", "scan_seg.nii.gz")
     Traceback (most recent call last):
-    mcc_keras.errors.UsageError: `address` must be HOST:PORT, such as localhost:8500. Received: address='http://local...
+    mcc_keras.errors.UsageError: `server` must be HOST:PORT for gRPC, such as localhost:8500, or http://HOST:PORT ...
     """
-    _check_arguments(address, output, timeout_seconds, overwrite)
-    refuse_output_that_is_input(output, files_of(images))
-    grpc, apis, tensorflow = _protocol()
-
-    def ask(method, request, *, largest_answer):
-        request.model_spec.name = model_name
-        # A request is as large as the scan: the limit of 4 MiB is lifted for it, and set for the answer.
-        options = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", largest_answer))
-        with grpc.insecure_channel(address, options=options) as channel:
-            stub = apis.prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            try:
-                return getattr(stub, method)(request, timeout=timeout_seconds)
-            except grpc.RpcError as error:
-                raise _explained(error, address, model_name, timeout_seconds, images) from error
-
-    metadata = ask("GetModelMetadata", _metadata_request(apis), largest_answer=ROOM)
-    names = tuple(f"image {number}" for number in range(1, _channels(metadata, apis, address) + 1))
-    volume = read_scan(images, names, affine=affine, nonfinite=nonfinite)
-    request = _predict_request(volume, apis, tensorflow)
-    answer = ask("Predict", request, largest_answer=LABEL_BYTES * math.prod(volume.shape) + ROOM)
-    return write_mask(_mask(answer, volume, address, tensorflow), output, like=volume, overwrite=overwrite)
-
-
-def _check_arguments(address, output, timeout_seconds, overwrite):
-    host, _, port = str(address).rpartition(":")
-    if not host or "/" in host or not port.isdigit():
-        raise UsageError(f"`address` must be HOST:PORT, such as localhost:8500. Received: address={address!r}.")
+    address = parse_address(server, encrypted=ca is not None)
     if not timeout_seconds > 0:
         raise UsageError(f"`timeout_seconds` must be positive. Received: timeout_seconds={timeout_seconds}.")
     refuse_mask_path(output, overwrite=overwrite)
+    refuse_output_that_is_input(output, files_of(images))
+    files = {"ca": ca, "certificate": certificate, "key": key, "token_file": token_file}
+    credentials = read_credentials(address, **files, token_header=token_header)
+    kind = RestServer if address.is_rest else GrpcServer
+    remote = Remote(kind(address, credentials, model_name=model_name), timeout_seconds=timeout_seconds)
+    mask, volume, description = remote.segment(images, affine=affine, nonfinite=nonfinite)
+    mask = clean(mask, largest_component=largest_component)
+    return write_mask(mask, output, like=volume, description=description, overwrite=overwrite)
 
 
-def _protocol():
-    try:
-        import grpc
-        from tensorflow_serving import apis
-        from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_service_pb2_grpc  # noqa: F401
-    except ImportError as error:
-        raise EnvironmentFailure(
-            f"The client needs gRPC and TensorFlow Serving's protocol, found no {error.name}. Install them with"
-            " pip install 'mcc_keras[serving]'."
-        ) from error
-    import tensorflow  # last, so that a missing extra is reported without waiting for it
+class Remote:
+    """A served model that segments one scan a call.
 
-    return grpc, apis, tensorflow
+    Args:
+        server: `GrpcServer` or `RestServer`.
+        timeout_seconds: For each answer, all tries together.
+    """
+
+    def __init__(self, server, *, timeout_seconds):
+        self.server, self.timeout_seconds = server, timeout_seconds
+        self._known = None
+
+    def segment(self, images, *, affine=None, nonfinite=None):
+        """Return (mask, `Volume`, text that names the model or None) of a scan; see `segment_remote`."""
+        channels, takes_bytes = self._model(images)
+        stored = takes_bytes and affine is None and nonfinite != "zero" and served_as_stored(images)
+        names = tuple(f"image {number}" for number in range(1, channels + 1))
+        # What is sent as stored the server reads by its own choice.
+        nonfinite = nonfinite or ("zero" if stored else "error")
+        volume = read_scan(images, names, affine=affine, nonfinite=nonfinite)
+        voxels = math.prod(volume.shape)
+        if not takes_bytes:
+            refuse_large(volume)
+            mask = self._ask(images, "segment_voxels", volume, largest_mask=LABEL_BYTES * voxels)
+            return checked_labels(mask, address=self.server.address), volume, None
+        data = scan_bytes(images, volume, as_stored=stored)
+        found = self._ask(images, "segment_bytes", data, largest_mask=2 * voxels + ROOM)
+        mask, description = mask_of_file(found, shape=volume.shape, address=self.server.address)
+        return mask, volume, description
+
+    def _model(self, images):
+        """Return how many channels the model takes, and whether it takes files."""
+        if self._known is None:
+            self._known = served_model(self._ask(images, "signatures"), self.server.address)
+        return self._known
+
+    def _ask(self, images, method, *content, **limits):
+        def ask(seconds):
+            return getattr(self.server, method)(*content, seconds, **limits)
+
+        try:
+            return ask_patiently(ask, timeout_seconds=self.timeout_seconds)
+        except Refusal as refusal:
+            asked = {"model_name": self.server.model_name, "timeout_seconds": self.timeout_seconds}
+            scan = ", ".join(map(str, paths_of(images)))
+            raise explain(refusal, self.server.address, scan=scan, **asked) from refusal
 
 
-def _metadata_request(apis):
-    return apis.get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+def served_model(signatures, address):
+    """Return how many channels a served model takes, and whether it takes files, by its signatures.
 
+    Example:
 
-def _channels(answer, apis, address):
-    """Return how many channels the served model takes, from its signature."""
-    from google.protobuf.message import DecodeError
-
-    try:
-        signatures = apis.get_model_metadata_pb2.SignatureDefMap.FromString(answer.metadata["signature_def"].value)
-    except DecodeError as error:
-        raise EnvironmentFailure(f"{address}: expected signatures, found bytes that are none. {_OTHER}") from error
-    signature = signatures.signature_def[SIGNATURE]
-    sizes = [dimension.size for dimension in signature.inputs["image"].tensor_shape.dim]
+    >>> voxels = {"inputs": {"image": [-1, -1, -1, 2], "affine": [4, 4]}, "outputs": ["mask"]}
+    >>> served_model({"serving_default": voxels}, "localhost:8500")
+    (2, False)
+    """
+    default = signatures.get(SIGNATURE, {"inputs": {}, "outputs": []})
+    sizes = default["inputs"].get("image", [])
     known = len(sizes) == 4 and 1 <= sizes[-1] <= LARGEST_CHANNELS
-    if not known or "affine" not in signature.inputs or "mask" not in signature.outputs:
+    if not known or "affine" not in default["inputs"] or "mask" not in default["outputs"]:
         raise EnvironmentFailure(
             f"{address}: expected a model with inputs image (x, y, z, channels) and affine and output mask, found"
-            f" another signature. {_OTHER}"
+            f" another signature. {OTHER}"
         )
-    return sizes[-1]
-
-
-def _mask(answer, volume, address, tensorflow):
-    """Return the mask in an answer: its type and shape are checked before memory is taken for it."""
-    tensor = answer.outputs["mask"]
-    dtype = {tensorflow.uint8.as_datatype_enum: "uint8", tensorflow.uint16.as_datatype_enum: "uint16"}.get(tensor.dtype)
-    shape = tuple(dimension.size for dimension in tensor.tensor_shape.dim)
-    if dtype is None or shape != volume.shape:
-        found = dtype or f"a tensor of type {tensor.dtype}"
-        raise EnvironmentFailure(
-            f"{address}: expected a mask of uint8 or uint16 and shape {volume.shape}, found {found} and shape {shape}."
-            f" {_OTHER}"
-        )
-    try:
-        return tensorflow.make_ndarray(tensor)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise EnvironmentFailure(f"{address}: expected a mask, found values that do not fill it. {_OTHER}") from error
-
-
-def _predict_request(volume, apis, tensorflow):
-    if 4 * volume.array.size > LARGEST_MESSAGE:
-        problem = f"expected less than 2 GiB of float32 voxels to send, found shape {volume.array.shape}"
-        raise VolumeError(volume.path, problem, "Segment it on this machine, with segment.")
-    request = apis.predict_pb2.PredictRequest(output_filter=["mask"])
-    request.model_spec.signature_name = SIGNATURE
-    for name, array in (("image", volume.array), ("affine", volume.affine)):
-        request.inputs[name].CopyFrom(tensorflow.make_tensor_proto(np.asarray(array, np.float32)))
-    return request
-
-
-def _explained(error, address, model_name, timeout_seconds, images):
-    code, details = error.code().name, " ".join((error.details() or "no reason given").split())[:LONGEST_DETAILS]
-    if code == "INVALID_ARGUMENT":
-        scan = images if isinstance(images, str | Path) else ", ".join(map(str, images))
-        return DataError(scan, f"the model server at {address} refuses the scan: {details}")
-    problem = {
-        "UNAVAILABLE": f"no model server answers ({details}). Is it running, and is this its gRPC port (usually 8500)?",
-        "NOT_FOUND": f"the server has no model {model_name!r} ({details}). Give the name it was started with.",
-        "DEADLINE_EXCEEDED": f"no answer within {timeout_seconds:g} s. Raise timeout_seconds, or ask a faster server.",
-    }.get(code, f"the server answers {code}: {details}")
-    return EnvironmentFailure(f"{address}: {problem}")
+    files = signatures.get(BYTES, {"inputs": {}, "outputs": []})
+    return sizes[-1], "scan_bytes" in files["inputs"] and "mask_bytes" in files["outputs"]

@@ -7,8 +7,9 @@
 Signature `serving_default`: `image` float32 (x, y, z, channels), voxels in the file's own order, any size, any
 orientation, no batch axis; `affine` float32 (4, 4), voxel indices to RAS+ millimetres. Out comes `mask` uint8 or uint16
 (x, y, z) on the same grid. Signature `serving_probability` takes the same and returns also `probability` float32
-(x, y, z, classes), whose memory grows with classes times volume. A SavedModel is a program: every operation in it is on
-the lists of `saved_model`.
+(x, y, z, classes), whose memory grows with classes times volume. `serving_bytes` takes files and returns files,
+`serving_preprocessed` takes the box: see `bytes_signature`. A SavedModel is a program: every operation in it is on the
+lists of `saved_model`.
 """
 
 from pathlib import Path
@@ -19,6 +20,7 @@ from mcc_keras.runs.run import Run, read_runs
 from mcc_keras.volumes import refuse_remote
 
 SIGNATURE, PROBABILITY_SIGNATURE = "serving_default", "serving_probability"
+BYTES, PREPROCESSED = "serving_bytes", "serving_preprocessed"
 
 
 def export_saved_model(run, folder, *, flips=None):

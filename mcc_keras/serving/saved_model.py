@@ -12,10 +12,14 @@ from mcc_keras.errors import EnvironmentFailure, MCCKerasError, RunError
 from mcc_keras.models.model_file import refuse_nonfinite
 from mcc_keras.runs.run import read_runs
 from mcc_keras.segmentation.fingerprint import combine_fingerprints, fingerprint_runs, fingerprint_segmenter
-from mcc_keras.segmentation.segment import choose_cleaning
+from mcc_keras.segmentation.segment import choose_cleaning, choose_reading
 from mcc_keras.segmentation.segmenter import Ensemble, Segmenter, load_segmenter
-from mcc_keras.serving.export import PROBABILITY_SIGNATURE, SIGNATURE
+from mcc_keras.serving.answers import mask_of_file
+from mcc_keras.serving.bytes_signature import more_signatures
+from mcc_keras.serving.export import BYTES, PROBABILITY_SIGNATURE, SIGNATURE
+from mcc_keras.serving.scan_bytes import as_nifti
 from mcc_keras.serving.versions import next_version
+from mcc_keras.volumes import Volume
 
 TOLERANCE = 1e-6
 EXTRA = "assets.extra"  # TensorFlow Serving's name for files that the graph itself does not read
@@ -38,11 +42,18 @@ SelectV2 Selu Shape ShapeN Sigmoid Sign Size Slice Softmax Softplus Softsign Spa
 Sqrt Square SquaredDifference Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StopGradient StridedSlice
 Sub Sum Svd Tan Tanh TensorScatterUpdate Tile TopKV2 Transpose Unpack UpperBound VarHandleOp Where While ZerosLike
 """
+# Those of `serving_bytes`, on texts, lists and bytes in memory. `MapDataset` and `ReduceDataset` call functions of this
+# graph only, and their data set is one tensor (`TensorDataset`): it is how a damaged stream is no failure of the graph.
+_BYTES = """
+Case Cross DecodeCompressed DecodeRaw IgnoreErrorsDataset MapDataset MatrixDiagPartV3 MatrixDiagV3 ReduceDataset
+SerializeTensor StatelessCase StringFormat StringJoin StringLength Substr TensorDataset TensorListFromTensor
+TensorListGetItem TensorListReserve TensorListSetItem TensorListStack
+"""
 # Operations that TensorFlow adds to read and write the variables beside the graph; allowed in those two functions only.
 _CHECKPOINTING = """
-AssignVariableOp DisableCopyOnRead MergeV2Checkpoints RestoreV2 SaveV2 ShardedFilename StaticRegexFullMatch StringJoin
+AssignVariableOp DisableCopyOnRead MergeV2Checkpoints RestoreV2 SaveV2 ShardedFilename StaticRegexFullMatch
 """
-COMPUTING, CHECKPOINTING = frozenset(_COMPUTING.split()), frozenset(_CHECKPOINTING.split())
+COMPUTING, CHECKPOINTING = frozenset((_COMPUTING + _BYTES).split()), frozenset(_CHECKPOINTING.split())
 _CHECKPOINT_FUNCTIONS = ("__inference__traced_save", "__inference__traced_restore")
 
 
@@ -68,11 +79,13 @@ def publish(run, folder, *, flip_axes=None):
     runs = [] if isinstance(run, Segmenter | Ensemble) else read_runs(run)
     segmenter = _with_variables(load_segmenter(runs, flip_axes=flip_axes) if runs else run)
     about = _about(segmenter, runs, as_run=flip_axes is None)
+    reading = choose_reading(runs, affine=None, nonfinite=None) if runs else {}
+    more = more_signatures(segmenter, reading=reading, fingerprint=about["fingerprint"])
     volume = awkward_volume(segmenter.channels)
     live = segmenter.answer(*volume)
     try:
         with next_version(folder) as (aside, version):
-            _write(segmenter, aside, volume, name=folder.name, about=about)
+            _write(segmenter, aside, volume, name=folder.name, about=about, more=more)
             _check_operations(aside, folder)
             _check_reloaded(aside, volume, live)
     except MCCKerasError:
@@ -110,10 +123,10 @@ def _with_variables(segmenter):
     return Segmenter(segmenter.model, segmenter.preprocessing, weights=weights, **settings)
 
 
-def _write(segmenter, path, volume, *, name, about):
+def _write(segmenter, path, volume, *, name, about, more):
     served = tf.Module(name="segmenter")
     served.weights = [value for member in segmenter.members for _, value in member.weights]
-    functions = {SIGNATURE: segmenter.segment, PROBABILITY_SIGNATURE: segmenter.answer}
+    functions = {SIGNATURE: segmenter.segment, PROBABILITY_SIGNATURE: segmenter.answer, **more}
     signatures = {name: function.get_concrete_function() for name, function in functions.items()}
     tf.saved_model.save(served, str(path), signatures=signatures)
     extra = path / EXTRA
@@ -150,13 +163,18 @@ def _write_warm_up(path, volume, *, name):
         from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
     except ImportError:  # the extra `serving` is not installed; the model serves without
         return
-    log = PredictionLog()
-    request = log.predict_log.request
-    request.model_spec.name, request.model_spec.signature_name = name, SIGNATURE
-    for key, array in zip(("image", "affine"), volume, strict=True):
-        request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
+    requests = {
+        SIGNATURE: dict(zip(("image", "affine"), volume, strict=True)),
+        BYTES: {"scan_bytes": [[as_nifti(Volume(*volume))]]},
+    }
     with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(log.SerializeToString())
+        for signature, inputs in requests.items():
+            log = PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.name, request.model_spec.signature_name = name, signature
+            for key, value in inputs.items():
+                request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+            writer.write(log.SerializeToString())
 
 
 def _check_operations(path, name):
@@ -181,8 +199,10 @@ def _check_reloaded(path, volume, live):
     loaded = tf.saved_model.load(str(path)).signatures
     reloaded, probable = loaded[SIGNATURE], loaded[PROBABILITY_SIGNATURE](image=image, affine=affine)
     served = reloaded(image=image, affine=affine)
-    masks = (live["mask"].numpy() != found["mask"].numpy() for found in (served, probable))
-    differing = sum(int(np.count_nonzero(apart)) for apart in masks)
+    file = loaded[BYTES](scan_bytes=tf.constant([[as_nifti(Volume(*volume))]]))["mask_bytes"].numpy()[0]
+    written, _ = mask_of_file(file, shape=image.shape[:3], address=path)
+    masks = (served["mask"].numpy(), probable["mask"].numpy(), written)
+    differing = sum(int(np.count_nonzero(live["mask"].numpy() != mask)) for mask in masks)
     apart = float(np.max(np.abs(live["probability"].numpy() - probable["probability"].numpy())))
     if differing or not apart <= TOLERANCE:
         raise MCCKerasError(

@@ -48,8 +48,8 @@ NEVER = {
     ("evaluate", "foreground"): "`evaluate` gives another advice, since its labels are those of the run",
     ("score", "foreground"): "`score` has labels only, and none is chosen where pairs are found",
     ("evaluate", "labels"): "its labels are those of the run",
-    **{(command, name): "no mask is read" for command in ("segment", "client") for name in ("foreground", "labels")},
-    **{(command, "channels"): "the case can be left out" for command in ("evaluate", "score", "segment", "client")},
+    **{(command, name): "no mask is read" for command in ("segment",) for name in ("foreground", "labels")},
+    **{(command, "channels"): "the case can be left out" for command in ("evaluate", "score", "segment")},
     **{(command, name): "a preprocessing is written valid" for command in READ_BACK for name in ("size", "spacing_mm")},
     **{(command, "take_over"): "`prepare` alone asks for it" for command in ("train", "evaluate", "score", "export")},
 }

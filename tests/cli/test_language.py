@@ -25,7 +25,7 @@ def parser_of(command):
         ("train", "Received both: epochs=40, minutes=10.", "Received both: --epochs 40, --minutes 10."),
         ("train", "Received: augment=False, augment='x'.", "Received: --no-augment, --augment x."),
         ("segment", "Received: output='mask.png'.", "Received: --output mask.png."),
-        ("client", "Received: address='http://a:1'.", "Received: http://a:1."),
+        ("segment", "Received: server='http:/a:1'.", "Received: --server http:/a:1."),
         ("train", "--no-flip (Augmentation(flip=(False,)))", "--no-flip (Augmentation(flip=(False,)))"),
         ("train", "Augmentation(swap_labels=((1, 2),))", "Augmentation(swap_labels=((1, 2),))"),
         ("prepare", "scans/size=48/a.nii: unknown=zero", "scans/size=48/a.nii: unknown=zero"),

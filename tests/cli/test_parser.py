@@ -23,10 +23,9 @@ FUNCTIONS = {
     "runs": (mk.list_runs,),
     "evaluate": (mk.evaluate, mk.try_mask_options),
     "score": (mk.score,),
-    "segment": (mk.segment, mk.segment_many),
+    "segment": (mk.segment, mk.segment_many, mk.segment_remote),
     "explain": (mk.explain,),
     "export": (mk.export_saved_model,),
-    "client": (mk.segment_remote,),
     "info": (mk.describe_environment,),
 }
 # Set by the command line itself (cases and preprocessing come from other options, progress is always shown, pictures

@@ -40,11 +40,11 @@ def refuse(*arguments, program=PROGRAM, folder=None):
         "preview pairs -o page.xyz",
         "segment --run run scan.nii.gz -o there.nii.gz",
         "segment --run run scan.nii.gz -o mask.png",
+        "segment --server localhost:8500 scan.nii.gz -o there.nii.gz",
+        "segment --server localhost:8500 scan.nii.gz -o mask.png",
+        "segment --server localhost scan.nii.gz -o mask.nii.gz",
         "segment --run run scan.nii.gz -o mask.nii.gz --shard 1/2",
         "segment --run run scan.nii.gz -o masks --segment-codes codes.json",
-        "client localhost:8500 scan.nii.gz -o there.nii.gz",
-        "client localhost:8500 scan.nii.gz -o mask.png",
-        "client localhost scan.nii.gz -o mask.nii.gz",
         "demo .",
         "check pairs --workers 1 --html there.html",
     ],
@@ -74,8 +74,8 @@ def test_a_missing_input_is_refused_before_tensorflow_is_loaded(command, tmp_pat
 @pytest.mark.parametrize(
     "command",
     [
-        "client localhost:8500 scan.nii.gz -o mask.nii.gz",
-        "client localhost:8500 scan -o mask.dcm",
+        "segment --server localhost:8500 scan.nii.gz -o mask.nii.gz",
+        "segment --server localhost:8500 scan -o mask.dcm",
         "segment --run run scan -o mask.dcm",
     ],
 )

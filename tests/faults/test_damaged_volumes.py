@@ -121,7 +121,7 @@ def test_a_header_that_promises_too_much_is_refused_before_memory_is_taken(tmp_p
 def test_a_bomb_is_refused_by_its_ratio_and_read_when_trusted(tmp_path, monkeypatch):
     path = bomb(tmp_path / "a.nii.gz", (256, 256, 256), zeros=16 << 20)
     assert read_volume(path).array.nbytes == 16 << 20
-    monkeypatch.setattr(streams, "_RATIO_FREE_VOXELS", 1 << 20)
+    monkeypatch.setattr(streams, "RATIO_FREE_VOXELS", 1 << 20)
     with pytest.raises(VolumeError, match="at most 200 times the compressed"):
         read_volume(path)
     assert read_volume(path, max_ratio=1100).shape == (256, 256, 256)

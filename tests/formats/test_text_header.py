@@ -99,6 +99,6 @@ def test_sizes_that_promise_too_much_or_nothing_are_refused(tmp_path, name, size
 def test_a_bomb_is_refused_by_its_ratio(tmp_path, name, monkeypatch):
     save(tmp_path / name, np.zeros((128, 128, 256), np.uint8), compress=True)
     assert read_volume(tmp_path / name).array.shape == (128, 128, 256)
-    monkeypatch.setattr(streams, "_RATIO_FREE_VOXELS", 1 << 20)
+    monkeypatch.setattr(streams, "RATIO_FREE_VOXELS", 1 << 20)
     with pytest.raises(VolumeError, match="at most 200 times the compressed"):
         read_volume(tmp_path / name)

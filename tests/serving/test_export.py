@@ -229,14 +229,17 @@ def test_a_folder_with_spaces_and_letters_of_other_alphabets_works(segmenter, tm
     assert tf.saved_model.load(str(version)).signatures
 
 
-def test_the_warm_up_request_is_answered_by_the_model(version):
+def test_the_warm_up_requests_are_answered_by_the_model(version):
     prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2", reason="extra `serving`")
     records = list(tf.data.TFRecordDataset(str(version / "assets.extra" / "tf_serving_warmup_requests")))
-    assert len(records) == 1
-    request = prediction_log_pb2.PredictionLog.FromString(records[0].numpy()).predict_log.request
-    inputs = {name: tf.constant(tf.make_ndarray(tensor)) for name, tensor in request.inputs.items()}
-    assert request.model_spec.signature_name == "serving_default" and request.model_spec.name == "organ"
-    assert tf.saved_model.load(str(version)).signatures["serving_default"](**inputs)["mask"].shape == (19, 14, 11)
+    signatures, answers = tf.saved_model.load(str(version)).signatures, {}
+    for record in records:
+        request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+        inputs = {name: tf.constant(tf.make_ndarray(tensor)) for name, tensor in request.inputs.items()}
+        assert request.model_spec.name == "organ"
+        answers[request.model_spec.signature_name] = signatures[request.model_spec.signature_name](**inputs)
+    assert answers["serving_default"]["mask"].shape == (19, 14, 11)
+    assert len(answers["serving_bytes"]["mask_bytes"].numpy()[0]) == 352 + 19 * 14 * 11
 
 
 def test_the_folder_can_be_read_by_others(version):
