@@ -1,8 +1,9 @@
 """Shards: which case lies in which file, written so that an interruption loses at most the current shard.
 
 The plan depends on the cases and the size of a record alone, never on the order in which workers finish; records of
-native size, which no one knows before they are made, have a shard each. A finished shard has a note beside it, `train-00000-of-00003.tfrecord.json`. A rerun keeps the shards whose notes match, and copies
-the records that an earlier set already holds, found by their keys.
+native size, which no one knows before they are made, have a shard each. A finished shard has a note beside it,
+`train-00000-of-00003.tfrecord.json`. A rerun keeps the shards whose notes match, and copies the records that an earlier
+set already holds, found by their keys.
 """
 
 import dataclasses

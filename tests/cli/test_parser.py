@@ -31,7 +31,8 @@ FUNCTIONS = {
 # Set by the command line itself (cases and preprocessing come from other options, progress is always shown, pictures
 # belong to a page), or useful in Python only.
 ELSEWHERE = {"callbacks", "cases", "command", "preprocessing", "progress", "pictures", "verbose", "changes"}
-ELSEWHERE |= {"model_arguments", "loss_arguments", "patches"}  # of a recipe, until they have options
+ELSEWHERE |= {"model_arguments", "loss_arguments"}  # of a recipe, until they have options
+ELSEWHERE |= {"patches", "window"}  # of a recipe, each with options for its own fields
 
 
 def options_of(command):

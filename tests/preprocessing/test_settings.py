@@ -456,5 +456,5 @@ def test_native_size_is_a_word_of_the_settings_and_the_spacing_is_fitted_all_the
     fitted = preprocessing.fit(scans)
     assert (fitted.size, fitted.spacing_mm) == ("native", (2.0, 1.0, 1.0))
     assert [fitted.grid(scan.array, scan.affine).size for scan in scans] == [(4, 6, 4), (8, 6, 4), (16, 6, 4)]
-    with pytest.raises(UsageError, match='or "native". Received: size=\'natural\''):
+    with pytest.raises(UsageError, match="or \"native\". Received: size='natural'"):
         Preprocessing(size="natural")
