@@ -14,6 +14,14 @@ STILL = {**NOTHING, "flip": (False,) * 3}
 MILD = {"rotation_degrees": 12.0, "scaling": 0.1, "translation": 0.2, "flip": (True,) * 3}
 
 
+@pytest.fixture
+def uncompiled():
+    """Run functions operation by operation: compiling takes a hundred times as long as these volumes."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 def volume(shape, channels=2):
     rng = np.random.default_rng(sum(shape))
     image = tf.constant(rng.normal(size=(*shape, channels)).astype(np.float32))
@@ -38,7 +46,7 @@ def from_box(policy, seed, image, mask, *, center, box_size):
         {**MILD, "padding": -2.5, "noise": 0.2, "bias_field": 0.2},
     ],
 )
-def test_a_patch_from_its_box_is_the_patch_of_the_whole_volume(settings):
+def test_a_patch_from_its_box_is_the_patch_of_the_whole_volume(settings, uncompiled):
     policy, shape = Augmentation(**{**STILL, **settings}), (40, 36, 32)
     image, mask = volume(shape)
     box_size = reading_box(policy, PATCH, [(shape, SPACING)])
@@ -81,12 +89,11 @@ def test_without_changes_of_place_a_patch_is_cut_out_bit_for_bit():
         (Augmentation(**{**STILL, "elastic": 0.1}), (1.0, 1.0, 1.0)),
     ],
 )
-def test_the_box_holds_what_any_draw_reads(policy, spacing_mm):
+def test_the_box_holds_what_any_draw_reads(policy, spacing_mm, uncompiled):
     shape, patch, beyond = (300, 260, 60), (32, 32, 16), 0
     box_size = reading_box(policy, patch, [(shape, spacing_mm)])
     spacing_mm = tf.constant(spacing_mm)
 
-    @tf.function
     def corners(seed, center):
         corner, start = _aim(policy, patch, box_size)(seed, tf.constant(shape), spacing_mm, center)
         deformation = draw_deformation(policy, split(seed, 2)[0], shape, spacing_mm)
