@@ -12,9 +12,9 @@ probabilities; the first round of each, in which ours is compiled, is printed an
 as long as the fastest peer is not asked again. A ratio is ours / the fastest peer, by medians of the rounds.
 
 `many_shapes` augments a patch of 64³ of each of eight volumes whose shapes differ, as the first pass over records of
-native size does, and of eight of one shape, compiling included in both. Their ratio is about 1 where a kernel is compiled
-for the shape of the patch, and about 8 where it is compiled for that of the volume, which is printed for comparison. Last,
-one line a claim: name, ratio, goal.
+native size does, and of eight of one shape, compiling included in both. Their ratio is about 1 where a kernel is
+compiled for the shape of the patch, and about 8 where it is compiled for that of the volume, which is printed for
+comparison. Last, one line a claim: name, ratio, goal.
 """
 
 import os

@@ -68,12 +68,13 @@ _PARTS = {
 
 def _read_parts(options, recipe):
     """Replace the options of patches and window by `Patches` and `Window`; what is not given is that of the recipe."""
+    resized = "patch_size" in options
     for field, (kind, names) in _PARTS.items():
         given = {argument: options.pop(option) for option, argument in names.items() if option in options}
         if not given:
             continue
         before = getattr(recipe, field) if recipe else None
-        if field == "window" and "patches" in options:
+        if field == "window" and resized:
             before = mk.Window(size=options["patches"].size)
         if before is None and "size" not in given:
             first, *_ = names

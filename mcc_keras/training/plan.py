@@ -73,7 +73,7 @@ def describe_plan(manifest, recipe, model, *, steps):
 
 def describe_sizes(manifest):
     """Return the size of the volumes, or the smallest and the largest number of voxels along each axis."""
-    if not manifest.preprocessing.is_native:
+    if None not in manifest.image_shape:
         return _sides(manifest.image_shape[:3])
     shapes = [record.shape for part, count in manifest.counts.items() if count for record in manifest.records(part)]
     least, most = (_sides(each(sides) for sides in zip(*shapes, strict=True)) for each in (min, max))

@@ -33,10 +33,9 @@ def takes(model, size):
     if any(known not in (None, n) for known, n in zip(sides, size, strict=True)):
         return False
     try:
-        shape = model.compute_output_shape((1, *size, model.input_shape[-1]))
+        return tuple(model.compute_output_shape((1, *size, model.input_shape[-1]))[1:4]) == tuple(size)
     except Exception:  # each layer refuses in its own way
         return False
-    return tuple(shape[1:4]) == tuple(size)
 
 
 def nearest_size(model, size):

@@ -41,8 +41,8 @@ class WindowedValidation(keras.callbacks.Callback):
                 break
             self._score(record.mask[None, ..., None], self._network(record.image)[None])
         heads = {layer.loss_tracker.name for layer in self.model.layers if isinstance(layer, AuxiliaryHead)}
-        found = self.model.get_metrics_result()  # heads have no loss where windows are joined
-        return {name: float(value) for name, value in found.items() if name not in heads}
+        found = sorted(self.model.get_metrics_result().items())  # as Keras orders them
+        return {name: float(value) for name, value in found if name not in heads}  # which no joined windows have
 
     def count_windows(self, *, most=None):
         """Return the number of windows over the validation cases, or over the first of them."""
@@ -63,3 +63,5 @@ class WindowedValidation(keras.callbacks.Callback):
             model.compute_metrics(None, mask, probability)
 
         self._score = score
+        none = [tf.zeros((1, 1, 1, 1, 1), truth), tf.zeros((1, 1, 1, 1, model.output_shape[-1]))]
+        model.compute_metrics(None, *none)  # metrics have variables once they have seen a batch
