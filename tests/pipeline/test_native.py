@@ -112,7 +112,7 @@ def test_a_patch_larger_than_some_cases_is_padded(work):
     with pytest.warns(UserWarning, match=r"exceeds \d of 3 volumes, the smallest \(.*\): these are padded"):
         dataset = load_dataset(work, "train", patches=patches, shuffle=False)
     for record, (image, mask) in zip(read_arrays(read_manifest(work), "train"), dataset, strict=True):
-        lacking = max(0, 9 - record.shape[2])
+        lacking = max(0, 9 - record.mask.shape[2])
         first, last = lacking // 2, 9 - (lacking - lacking // 2)
         outside = np.delete(image[0, ..., 0], np.s_[first:last], axis=2)
         assert outside.shape[2] == lacking
