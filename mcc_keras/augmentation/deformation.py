@@ -12,7 +12,7 @@ class Deformation:
     """Mapping from voxels of a deformed volume to points of the original.
 
     Args:
-        shape: (x, y, z) of both.
+        shape: (x, y, z) of both, integers or a tensor.
         flips: Three booleans.
         matrix: (3, 3), or `None` where nothing is affine; in voxels, about the center.
         shift: (3,), in voxels.
@@ -43,7 +43,7 @@ class Deformation:
             back = inverse(self.matrix)
             place = affine(place, back, -tf.reduce_sum(back * self.shift, axis=1), shape=self.shape)
         if self.bend is not None:
-            last = tf.constant([n - 1 for n in self.shape])
+            last = tf.cast(self.shape, tf.int32) - 1
             corner = tf.clip_by_value(tf.cast(tf.round(place[:, 0, 0, 0]), tf.int32), 0, last)
             here = identity_points((1, 1, 1), tf.cast(corner, tf.float32))
             place += here - self._bend(here, corner)

@@ -55,15 +55,15 @@ def compiled(policy, patch_size):
     def apply(seed, image, mask, spacing_mm, center):
         place, light = split(seed, 2)
         image, mask = _move(policy, place, image, mask, spacing_mm=spacing_mm, patch_size=patch_size, center=center)
-        return _shade(policy, light, image, spacing_mm=spacing_mm), mask
+        return shade(policy, light, image, spacing_mm=spacing_mm), mask
 
     return apply
 
 
 def _move(policy, seed, image, mask, *, spacing_mm, patch_size, center):
-    """Draw a deformation, and resample image and mask once."""
+    """Draw a deformation and apply it."""
     shape = tuple(image.shape[:3])
-    deformation = _draw(policy, seed, shape, spacing_mm)
+    deformation = draw_deformation(policy, seed, shape, spacing_mm)
     whole = patch_size == shape
     if deformation is None and whole:
         return image, mask
@@ -73,18 +73,23 @@ def _move(policy, seed, image, mask, *, spacing_mm, patch_size, center):
     corner = (0, 0, 0) if whole else corner_about(deformation.place_of(center), patch_size, shape)
     points = deformation.points(patch_size, corner)
     outside = background_of(image) if policy.padding == "background" else policy.padding
+    image, mask = read_points(policy, image, mask, points, outside=outside)
+    return image, swapped(mask, policy.swap_labels, deformation.flips[0])
+
+
+def read_points(policy, image, mask, points, *, outside, ends=None):
+    """Return image and mask at the points, both resampled once; `outside` is what the image is padded with."""
     mask_outside = "edge" if policy.padding == "edge" else 0
     read = resampling.resample_nearest if policy.mask_interpolation == "nearest" else resampling.resample_labels
-    image = resampling.resample(image, points, interpolation=policy.interpolation, padding=outside)
-    mask = read(mask, points, padding=mask_outside)
-    return image, _swapped(mask, policy.swap_labels, deformation.flips[0])
+    image = resampling.resample(image, points, interpolation=policy.interpolation, padding=outside, ends=ends)
+    return image, read(mask, points, padding=mask_outside, ends=ends)
 
 
-def _draw(policy, seed, shape, spacing_mm):
-    """A `Deformation`, or `None` where the policy allows none."""
+def draw_deformation(policy, seed, shape, spacing_mm):
+    """Return a `Deformation`, or `None` where the policy allows none."""
     flips_seed, affine_seed, gates_seed, bend_seed, bent_seed = split(seed, 5)
     bends, moves = policy.chance("elastic"), any(policy.chance(name) for name in SPATIAL)
-    if not (bends or moves or any(policy.flip)):
+    if not policy.moves:
         return None
     parts = {}
     if bends:
@@ -104,7 +109,8 @@ def _most(policy, name, seed):
     return perhaps(seed, chance, lambda _: tf.constant(most), tf.constant(0.0)) if 0 < chance < 1 else most * chance
 
 
-def _swapped(mask, pairs, flipped):
+def swapped(mask, pairs, flipped):
+    """Return the mask with the labels of each pair swapped if left and right are flipped."""
     result = mask
     for first, second in pairs:
         for old, new in ((first, second), (second, first)):
@@ -112,7 +118,8 @@ def _swapped(mask, pairs, flipped):
     return result
 
 
-def _shade(policy, seed, image, *, spacing_mm):
+def shade(policy, seed, image, *, spacing_mm):
+    """Return the image after the intensity transforms."""
     axes = LAST_TO_FIRST if policy.low_resolution_axis is None else (policy.low_resolution_axis,)
     more = {"motion_mm": {"spacing_mm": spacing_mm}, "low_resolution": {"axes": axes}}
     for name, each in zip(INTENSITIES, split(seed, len(INTENSITIES)), strict=True):

@@ -18,13 +18,15 @@ def smooth_field(controls, shape, *, corner=(0, 0, 0), box=None):
     """Return the cubic B-spline field (*shape, channels) of control values (n, n, n, channels).
 
     The control points lie evenly, the first and the last one step beyond the volume. With `box`, only the voxels of
-    this box at the corner are computed.
+    this box at the corner are computed, and the shape may be a tensor.
     """
     field = controls
     for axis in LAST_TO_FIRST:
-        weights = tf.constant(spline_weights(controls.shape[axis], shape[axis]))
-        if box is not None:
-            weights = tf.gather(weights, corner[axis] + tf.range(box[axis]))
+        if box is None:
+            weights = tf.constant(spline_weights(controls.shape[axis], shape[axis]))
+        else:
+            voxels = tf.cast(corner[axis] + tf.range(box[axis]), tf.float32)
+            weights = _spline_weights_at(voxels, controls.shape[axis], tf.cast(shape[axis], tf.float32))
         field = along_axis(field, weights, axis)
     return field
 
@@ -35,3 +37,11 @@ def spline_weights(controls, n):
     t = np.abs(place[:, None] - np.arange(controls))
     near, far = 2 / 3 - t**2 + t**3 / 2, np.maximum(2 - t, 0) ** 3 / 6
     return np.where(t < 1, near, far).astype(np.float32)
+
+
+def _spline_weights_at(voxels, controls, n):
+    """The rows of `spline_weights` for some voxels, where the length is not known when the graph is built."""
+    place = 1 + (voxels + 0.5) / n * (controls - 3)
+    t = tf.abs(place[:, None] - tf.range(controls, dtype=tf.float32))
+    near, far = 2 / 3 - t**2 + t**3 / 2, tf.maximum(2 - t, 0) ** 3 / 6
+    return tf.where(t < 1, near, far)

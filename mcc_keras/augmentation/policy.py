@@ -6,7 +6,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from mcc_keras.augmentation.changes import CHANCES, LIMITS
+from mcc_keras.augmentation.changes import CHANCES, LIMITS, SPATIAL
 from mcc_keras.documents import parse_document, to_text
 from mcc_keras.errors import UsageError
 
@@ -119,6 +119,11 @@ class Augmentation:
     def flip_axes(self):
         """Axes along which a prediction may be flipped and averaged: those flipped in training, labels unchanged."""
         return tuple(axis for axis in range(3) if self.flip[axis] and not (axis == 0 and self.swap_labels))
+
+    @property
+    def moves(self):
+        """Whether any voxel may move."""
+        return any(self.flip) or any(self.chance(name) for name in ("elastic", *SPATIAL))
 
     def chance(self, name):
         """Return the probability of a transform: 0 if its strength is 0."""

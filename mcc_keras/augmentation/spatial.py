@@ -1,4 +1,8 @@
-"""Sampling points of the result: flips, affine maps and elastic deformation."""
+"""Sampling points of the result: flips, affine maps and elastic deformation.
+
+The `shape` of the volume that is changed, (x, y, z), is a tuple or, where volumes of many shapes share one graph, an
+integer tensor.
+"""
 
 import numpy as np
 import tensorflow as tf
@@ -82,7 +86,7 @@ def draw_affine(
     zoom = tf.exp(uniform(size, (3 if scaling_per_axis else 1,), -1.0, 1.0) * tf.math.log1p(1.0 * scaling))
     shear = tf.eye(3) + kept * tf.tan(uniform(lean, (3, 3), -1.0, 1.0) * (shear_degrees * (np.pi / 180)))
     matrix = rotation(angles) @ shear * zoom * spacing_mm / spacing_mm[:, None]
-    most = translation * tf.constant(list(shape), tf.float32) + translation_mm / spacing_mm
+    most = translation * tf.cast(shape, tf.float32) + translation_mm / spacing_mm
     return matrix, uniform(shift, (3,), -1.0, 1.0) * most
 
 
@@ -104,7 +108,7 @@ def random_elastic(seed, points, deviation):
 
 def draw_elastic(seed, shape, deviation):
     """Return the shifts (3, n, n, n) of the control points of an elastic deformation."""
-    scale = deviation * tf.constant(list(shape), tf.float32)
+    scale = deviation * tf.cast(shape, tf.float32)
     return normal(seed, (3, *(CONTROL_POINTS,) * 3)) * tf.reshape(scale, (3, 1, 1, 1))
 
 
@@ -121,7 +125,8 @@ def rotation(angles):
 
 
 def _shape(points, shape):
-    return points.shape[1:] if shape is None else shape
+    shape = points.shape[1:] if shape is None else shape
+    return tf.unstack(tf.cast(shape, tf.float32)) if tf.is_tensor(shape) else shape
 
 
 def _each(values):

@@ -54,7 +54,12 @@ def add_affine(parser):
 
 def add_box(parser):
     """Add the size and the spacing of the box that the network sees."""
-    parser.add_argument("--size", type=one_or_three(int), metavar="N[,N,N]", help="voxels: 48 or 96,96,32")
+    parser.add_argument(
+        "--size",
+        type=or_word("native", one_or_three(int)),
+        metavar="N[,N,N]|native",
+        help="voxels: 48 or 96,96,32; or native: each case keeps its own, for a training on patches",
+    )
     parser.add_argument(
         "--spacing",
         dest="spacing_mm",

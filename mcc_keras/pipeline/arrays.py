@@ -48,6 +48,6 @@ def read_arrays(manifest, part, *, images=True):
         image = None
         if images:
             dtype = features["image_dtype"].bytes_list.value[0].decode()
-            image = values("image", dtype).astype(np.float32).reshape(manifest.image_shape)
-        mask = values("mask", np.uint8).reshape(manifest.image_shape[:3])
+            image = values("image", dtype).astype(np.float32).reshape(*record.shape, -1)
+        mask = values("mask", np.uint8).reshape(record.shape)
         yield RecordArrays(record.case_id, image, mask, tuple(features["spacing_mm"].float_list.value))

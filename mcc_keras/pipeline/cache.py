@@ -5,6 +5,7 @@ takes a quarter to a half of the space of float32. Cases are read in any order, 
 """
 
 import atexit
+import math
 import shutil
 import tempfile
 import zlib
@@ -16,7 +17,6 @@ from mcc_keras.errors import EnvironmentFailure, UsageError, disk_failure
 from mcc_keras.memory import free_memory
 from mcc_keras.pipeline.reading import read_payload, record_reader
 from mcc_keras.records.example import FRAME, frame_record
-from mcc_keras.records.manifest import Record
 
 CACHES = (None, "memory", "disk", "auto")
 SHARE = 0.5  # of the free bytes, at most; the rest is for the network and for batches in flight
@@ -45,7 +45,7 @@ def open_records(manifest, part, *, cache=None):
     copies = (_uncompressed(read_payload(record), manifest.compression) for record in records)
     if cache == "memory":
         return _keep(copies, len(records)), None
-    return record_reader(_write([record.case_id for record in records], copies)), None
+    return record_reader(_write(records, copies)), None
 
 
 def choose_cache(cache, needed, *, free, compressed):
@@ -79,8 +79,8 @@ def estimate_bytes(manifest, part):
     """Return the bytes of the uncompressed records of a part; for compressed ones, an upper bound."""
     if not manifest.compression:
         return sum(record.bytes for record in manifest.records(part))
-    x, y, z, channels = manifest.image_shape
-    return manifest.counts[part] * x * y * z * (4 * channels + 1)
+    channels = manifest.image_shape[-1]
+    return sum(math.prod(record.shape) for record in manifest.records(part)) * (4 * channels + 1)
 
 
 def _free(cache):
@@ -101,19 +101,19 @@ def _keep(copies, count):
     return lambda case: tf.data.Dataset.from_tensors(tf.gather(held, case))
 
 
-def _write(ids, copies):
+def _write(records, copies):
     """Write one file of one record per case, checksums included, and return the `Record`s."""
     folder = tempfile.mkdtemp(prefix="mcc_keras_")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    records = []
-    for number, (case_id, copy) in enumerate(zip(ids, copies, strict=True)):
+    written = []
+    for number, (record, copy) in enumerate(zip(records, copies, strict=True)):
         path, (before, behind) = Path(folder) / f"{number:06d}", frame_record(copy)
         try:
             path.write_bytes(b"".join((before, copy, behind)))
         except OSError as error:
             raise disk_failure(path, error) from error
-        records.append(Record(case_id, str(path), FRAME[0], len(copy)))
-    return records
+        written.append(record._replace(path=str(path), position=FRAME[0], bytes=len(copy)))
+    return written
 
 
 def _uncompressed(serialized, compression):

@@ -4,7 +4,8 @@ A patch is identified by the point at its center. An `Augmentation` follows that
 only the voxels of the patch: those of the whole deformed volume. A rotated patch shows the anatomy around it instead of
 padding, and a patch around foreground still holds it after the deformation.
 
-Contract: mask integer (x, y, z, 1); points float32 (3,); corner integer (3,); seed integer (2,).
+Contract: mask integer (x, y, z, 1), whose sides need not be known when the graph is built; points float32 (3,); corner
+integer (3,); seed integer (2,).
 """
 
 import tensorflow as tf
@@ -28,21 +29,21 @@ def draw_centers(patches, seed, mask, *, classes):
         kind, there, anywhere = tf.unstack(tf.random.split(tf.random.fold_in(seed, number), 3))
         found, voxel = draw(there)
         wanted = tf.random.stateless_uniform((), kind, alg="philox") < patches.foreground_fraction
-        elsewhere = center_of(random_corner(anywhere, patches.size, mask.shape[:3]), patches.size)
+        elsewhere = center_of(random_corner(anywhere, patches.size, tf.shape(mask)[:3]), patches.size)
         centers.append(tf.where(wanted & found, tf.cast(voxel, tf.float32), elsewhere))
     return centers
 
 
 def random_corner(seed, size, shape):
     """Draw a corner, uniform over all boxes that lie in the volume."""
-    places = tf.constant([n - m + 1 for n, m in zip(shape, size, strict=True)], tf.int64)
+    places = tf.cast(shape, tf.float64) - tf.constant(size, tf.float64) + 1
     draws = tf.random.stateless_uniform((3,), seed, dtype=tf.float64, alg="philox")
-    return tf.cast(draws * tf.cast(places, tf.float64), tf.int64)
+    return tf.cast(draws * places, tf.int64)
 
 
 def foreground_by_voxel(mask, classes):
     """Return a function seed → (whether there is foreground, voxel): uniform over the foreground voxels."""
-    return _chooser(_inside(mask, 1, classes), mask.shape)
+    return _chooser(_inside(mask, 1, classes))
 
 
 def foreground_by_class(mask, classes):
@@ -53,7 +54,7 @@ def foreground_by_class(mask, classes):
     def draw(seed):
         which, where = tf.unstack(tf.random.split(seed, 2))
         label = _pick(which, tf.concat([labels, [0]], 0), tf.size(labels))
-        found, voxel = _chooser(tf.cast(mask, tf.int64) == label, mask.shape)(where)
+        found, voxel = _chooser(mask == tf.cast(label, mask.dtype))(where)
         return found & tf.reduce_any(present), voxel
 
     return draw
@@ -67,25 +68,29 @@ def pad(volume, size, *, value=None):
     >>> pad(tf.reshape([5, 7], (1, 2, 1, 1)), (1, 4, 1))[0, :, 0, 0].numpy().tolist()
     [5, 5, 7, 5]
     """
-    lacking = [max(0, m - n) for n, m in zip(volume.shape[:3], size, strict=True)]
-    if not any(lacking):
-        return volume
-    widths = [(n // 2, n - n // 2) for n in lacking] + [(0, 0)]
-    inside = tf.pad(tf.ones_like(volume, tf.bool), widths)
-    outside = tf.reduce_min(volume, axis=(0, 1, 2)) if value is None else tf.cast(value, volume.dtype)
-    return tf.where(inside, tf.pad(volume, widths), outside)
+    lacking = tf.maximum(tf.constant(size) - tf.shape(volume)[:3], 0)
+    widths = tf.concat([tf.stack([lacking // 2, lacking - lacking // 2], axis=1), [[0, 0]]], 0)
+
+    def padded():
+        inside = tf.pad(tf.ones_like(volume, tf.bool), widths)
+        outside = tf.reduce_min(volume, axis=(0, 1, 2)) if value is None else tf.cast(value, volume.dtype)
+        return tf.where(inside, tf.pad(volume, widths), outside)
+
+    sides = [None if n is None else max(n, m) for n, m in zip(volume.shape[:3], size, strict=True)]
+    result = tf.cond(tf.reduce_any(lacking > 0), padded, lambda: volume)
+    return tf.ensure_shape(result, (*sides, volume.shape[-1]))
 
 
 def _inside(mask, low, high):
     return (mask >= low) & (mask <= high)
 
 
-def _chooser(chosen, shape):
+def _chooser(chosen):
     places = tf.where(tf.reshape(chosen, (-1,)))[:, 0]
+    _, y, z, _ = tf.unstack(tf.shape(chosen, tf.int64))
 
     def draw(seed):
         place = _pick(seed, tf.concat([places, [0]], 0), tf.size(places))
-        _, y, z = shape[:3]
         return tf.size(places) > 0, tf.stack([place // (y * z), place // z % y, place % z])
 
     return draw

@@ -6,25 +6,27 @@ the next pass draws other values. The batches are the same on a rerun, in anothe
 parallel calls.
 """
 
+import functools
+
 import joblib
 import numpy as np
 import tensorflow as tf
 
-from mcc_keras.augmentation.boxes import corner_about, cut
 from mcc_keras.augmentation.presets import augmentation_policy
 from mcc_keras.augmentation.sides import with_class_numbers
 from mcc_keras.datasets.splits import PARTS
 from mcc_keras.errors import UsageError
 from mcc_keras.pipeline.cache import open_records
-from mcc_keras.pipeline.centers import draw_centers, pad
 from mcc_keras.pipeline.order import class_groups, named_groups, order_cases
 from mcc_keras.pipeline.parse import parse_example
-from mcc_keras.pipeline.patches import Patches
+from mcc_keras.pipeline.patches import Patches, refuse_whole
+from mcc_keras.pipeline.patching import PatchMaker, take_turns
 from mcc_keras.records.manifest import Manifest, read_manifest
 from mcc_keras.seeds import check_seed
 
 PREFETCH = 2  # batches prefetched
-MOST_CALLS = 16  # most volumes augmented at a time, each of which is held in memory
+MOST_CALLS = 16  # most volumes, or boxes around patches, augmented at a time, each of which is held in memory
+READERS = 2  # volumes that patches are cut from at a time
 
 
 def load_dataset(
@@ -53,8 +55,8 @@ def load_dataset(
         augment: `True` (the default `Augmentation`), `False`, a preset's name, or an `Augmentation`.
         seed: Whole number from 0 to 2³² − 1: of order, patches and augmentation.
         shuffle: New order in every epoch; `None` means for the training part only.
-        patches: `Patches` to draw from each volume; `None` gives whole volumes. Patches of one volume do not follow
-            each other: a batch takes one patch from each of several volumes.
+        patches: `Patches` to draw from each volume; `None` gives whole volumes, which records of native size do not
+            allow. Patches of one volume do not follow each other: a batch takes one patch from each of several volumes.
         balance: `"class"` draws for each place in an epoch first a class, then one of the cases that hold it, each with
             equal probability; cases without foreground are one more class. A dict case id → group does so with any
             groups, such as data sets or a column: `{case.case_id: case.columns["site"] for case in cases}`.
@@ -67,7 +69,8 @@ def load_dataset(
         cache: Where records are read from: `None`, the shards; `"memory"` or `"disk"`, a copy that is uncompressed and
             not augmented; `"auto"`, memory if the copy takes at most half of the free bytes, else, for compressed
             records, disk on the same condition, else the shards.
-        num_parallel_calls: Volumes augmented at a time; `None` is one per core, at most 16. It changes no batch.
+        num_parallel_calls: Volumes augmented at a time; `None` is one per core, at most 16. It changes no batch. Of
+            patches, at most two volumes are in memory at a time, and of the others the boxes that their patches read.
 
     Returns:
         Dataset of (image, mask). image: float32 (batch, x, y, z, channels). mask: (batch, x, y, z, 1), float32 0 or 1
@@ -80,7 +83,7 @@ def load_dataset(
     Raises:
         RecordError: `work` holds no records, or damaged ones.
         EnvironmentFailure: The cache takes more than half of the free memory or disk.
-        UsageError: The part has no cases, or an argument is invalid.
+        UsageError: The part has no cases, an argument is invalid, or whole volumes are asked for whose sizes differ.
 
     Example:
 
@@ -103,10 +106,14 @@ def load_dataset(
         raise UsageError(f"`patches` must be None or mk.Patches(size=…). Received: patches={patches!r}.")
     manifest = work if isinstance(work, Manifest) else read_manifest(work)
     policy = with_class_numbers(augmentation_policy(augment), manifest.task)
-    num_cases = len(manifest.records(part))
+    records = manifest.records(part)
+    num_cases = len(records)
     if patches:
-        patches.check(manifest.image_shape[:3])
-    maker = _Maker(manifest, seed, policy, patches=patches, ignore_class=ignore_class)
+        patches.check([record.shape for record in records])
+    else:
+        refuse_whole(manifest)
+    maker = _Maker(manifest, seed, policy, ignore_class=ignore_class)
+    patch_maker = PatchMaker(patches, policy, records, classes=maker.classes) if patches else None
     groups = _groups(manifest, part, balance)
     read, maker.compression = open_records(manifest, part, cache=cache)
     length = cases_per_epoch or num_cases
@@ -126,9 +133,14 @@ def load_dataset(
         start, skipped = first_step // per_volume * batch_size, first_step % per_volume
         order = (each[start:] for each in order_cases(seed, number, **ordered))
         data = tf.data.Dataset.from_tensor_slices(tuple(order)).flat_map(read_case)
-        data = data.map(maker, num_parallel_calls=num_parallel_calls, deterministic=True)
         if patches:
-            data = data.batch(batch_size).map(_take_turns).unbatch()
+            cut = functools.partial(maker.cut, patch_maker)
+            data = data.map(cut, num_parallel_calls=min(READERS, num_parallel_calls), deterministic=True)
+            change = functools.partial(maker.change, patch_maker)
+            data = data.map(change, num_parallel_calls=num_parallel_calls, deterministic=True)
+            data = data.batch(batch_size).map(take_turns).unbatch()
+        else:
+            data = data.map(maker, num_parallel_calls=num_parallel_calls, deterministic=True)
         data = data.batch(batch_size, drop_remainder=drop_remainder)
         return (data.skip(skipped) if skipped else data).prefetch(PREFETCH)
 
@@ -177,45 +189,47 @@ def fixed_options():
 
 
 class _Maker:
-    """Map a serialized record to the elements of a batch: one (image, mask), or stacked patches."""
+    """Map a serialized record to the elements of a batch: one (image, mask), or stacked patches in two steps."""
 
-    def __init__(self, manifest, seed, policy, *, patches, ignore_class):
+    def __init__(self, manifest, seed, policy, *, ignore_class):
         classes = len(manifest.task.labels)
         if ignore_class is not None and not (ignore_class == classes > 1):
             last = f"the last of several foreground classes, here {classes}" if classes > 1 else "None for one class"
             raise UsageError(f"`ignore_class` must be {last}. Received: ignore_class={ignore_class!r}.")
         self.shape, self.compression = manifest.image_shape, manifest.compression
-        self.seed, self.policy, self.patches, self.ignore_class = seed, policy, patches, ignore_class
+        self.seed, self.policy, self.ignore_class = seed, policy, ignore_class
         self.classes = classes - (ignore_class is not None)
 
     def __call__(self, number, case, visit, serialized):
+        change, _, image, mask, spacing_mm = self._read(number, case, visit, serialized)
+        if self.policy is not None:
+            image, mask = self.policy(change, image, mask, spacing_mm=spacing_mm)
+        return self._for_loss(image, mask)
+
+    def cut(self, patch_maker, number, case, visit, serialized):
+        """Return the boxes that the patches of a volume are read from, and what `change` needs besides."""
+        change, place, image, mask, spacing_mm = self._read(number, case, visit, serialized)
+        return change, spacing_mm, patch_maker.cut(change, place, image, mask, spacing_mm=spacing_mm)
+
+    def change(self, patch_maker, change, spacing_mm, boxes):
+        """Return the patches, stacked."""
+        return self._for_loss(*patch_maker.change(change, boxes, spacing_mm=spacing_mm))
+
+    def _read(self, number, case, visit, serialized):
+        """Return the keys of the changes and of the places, image, mask and voxel size."""
         example = parse_example(serialized, self.shape, compression=self.compression)
-        image, mask = example["image"], example["mask"][..., None]
         key = tf.stack([tf.cast(self.seed, tf.int64), number])
         for part in (case, visit):
             key = tf.random.fold_in(key, part)
         change, place = tf.unstack(tf.random.split(key))
-        if self.patches:
-            image, mask = self._patches_of(change, place, image, mask, spacing_mm=example["spacing_mm"])
-        elif self.policy is not None:
-            image, mask = self.policy(change, image, mask, spacing_mm=example["spacing_mm"])
+        return change, place, example["image"], example["mask"][..., None], example["spacing_mm"]
+
+    def _for_loss(self, image, mask):
         dtype = tf.float32 if self.classes == 1 else tf.int32
         if self.ignore_class is None:
             return image, tf.cast(mask, dtype)
         counts = mask != self.ignore_class
         return image, tf.cast(tf.where(counts, mask, 0), dtype), tf.cast(counts, tf.float32)
-
-    def _patches_of(self, change, place, image, mask, *, spacing_mm):
-        size, shown = self.patches.size, []
-        image, mask = pad(image, size), pad(mask, size, value=0)
-        for number, center in enumerate(draw_centers(self.patches, place, mask, classes=self.classes)):
-            if self.policy is not None:
-                seed, where = tf.random.fold_in(change, number), {"patch_size": size, "center": center}
-                shown.append(self.policy(seed, image, mask, spacing_mm=spacing_mm, **where))
-            else:
-                corner = corner_about(center, size, mask.shape[:3])
-                shown.append((cut(image, corner, size), cut(mask, corner, size)))
-        return tuple(tf.stack(part) for part in zip(*shown, strict=True))
 
 
 def _groups(manifest, part, balance):
@@ -232,12 +246,6 @@ def _groups(manifest, part, balance):
 
     cases = tf.data.Dataset.range(len(manifest.records(part))).flat_map(read)
     return class_groups(list(cases.map(present).as_numpy_iterator()))
-
-
-def _take_turns(*parts):
-    """(volumes, patches, …) → (volumes · patches, …): the first patch of each volume, then the second of each."""
-    turned = (tf.transpose(part, [1, 0, *range(2, len(part.shape))]) for part in parts)
-    return tuple(tf.reshape(part, (-1, *part.shape[2:])) for part in turned)
 
 
 def _check(part, **counts):

@@ -1,6 +1,7 @@
 """`Patches`: a frozen value with the boxes to draw from a volume. It loads no TensorFlow; `centers` draws them."""
 
 import dataclasses
+import math
 import warnings
 from numbers import Integral
 
@@ -54,15 +55,34 @@ class Patches:
                 options = ", ".join(map(repr, allowed))
                 raise UsageError(f"`{name}` must be one of {options}. Received: {name}={getattr(self, name)!r}.")
 
-    def check(self, shape):
-        """Warn about, or refuse, a size that exceeds a volume of `shape` (x, y, z)."""
-        if all(n <= most for n, most in zip(self.size, shape, strict=True)):
+    def check(self, shapes):
+        """Warn about, or refuse, a size that exceeds volumes of some shapes, a list of (x, y, z)."""
+        small = [shape for shape in shapes if any(n > most for n, most in zip(self.size, shape, strict=True))]
+        if not small:
             return
+        smallest = min(small, key=math.prod)
         if self.oversize == "error":
             raise UsageError(
-                f"A patch must fit into the volume, {tuple(shape)}. Received: size={self.size}. Use oversize='pad'."
+                f"A patch must fit into the volume, {tuple(smallest)}. Received: size={self.size}. Use oversize='pad'."
             )
-        warnings.warn(f"A patch of {self.size} exceeds the volume, {tuple(shape)}: it is padded.", stacklevel=3)
+        of = f"the volume, {tuple(smallest)}: it is"
+        if len(set(map(tuple, shapes))) > 1:
+            of = f"{len(small)} of {len(shapes)} volumes, the smallest {tuple(smallest)}: these are"
+        warnings.warn(f"A patch of {self.size} exceeds {of} padded.", stacklevel=3)
+
+
+def refuse_whole(manifest):
+    """Refuse whole volumes of records whose sizes differ.
+
+    Raises:
+        UsageError: The records are of native size.
+    """
+    if manifest.preprocessing.is_native:
+        raise UsageError(
+            f"`patches` must be given for the records in {manifest.work}, whose cases have sizes of their own."
+            " Received: patches=None. Train on patches: --patch-size 64 (mk.train(patches=mk.Patches(size=64))); or"
+            " prepare the cases in one box, with a size in voxels."
+        )
 
 
 def _positive(value):

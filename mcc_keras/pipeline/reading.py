@@ -29,9 +29,8 @@ def record_reader(records, *, keep=None):
         records: `Record`s.
         keep: Object to keep alive as long as the function.
     """
-    _, paths, positions, _ = zip(*records, strict=True)
-    starts = tf.constant([position - FRAME[0] for position in positions], tf.int64)
-    paths = tf.constant(paths)
+    starts = tf.constant([record.position - FRAME[0] for record in records], tf.int64)
+    paths = tf.constant([record.path for record in records])
 
     def read(case):
         # `tf.data.TFRecordDataset` starts at the first byte of a file; its operation takes an offset.

@@ -139,7 +139,7 @@ def refuse_loss(costs, task, size, *, accept_loss=False):
     Args:
         costs: Dict case id → `ClassCost`s.
         task: `Task`.
-        size: Voxels of the box.
+        size: Voxels of the box, or `"native"`.
         accept_loss: Warn only.
 
     Raises:
@@ -155,7 +155,8 @@ def refuse_loss(costs, task, size, *, accept_loss=False):
         cases = sorted({case_id for case_id, _ in low})
         more = f" and {len(cases) - _SHOWN} more" if len(cases) > _SHOWN else ""
         text = f"The best Dice after the round trip is below {LOW_DICE} in {', '.join(cases[:_SHOWN])}{more}."
-        warnings.warn(f"{text} `mcc-keras check` shows it with --size {','.join(map(str, size))}.", stacklevel=2)
+        asked = size if isinstance(size, str) else ",".join(map(str, size))
+        warnings.warn(f"{text} `mcc-keras check` shows it with --size {asked}.", stacklevel=2)
 
 
 def loss_error(lost, size):
@@ -163,7 +164,7 @@ def loss_error(lost, size):
 
     Args:
         lost: As `judge_costs` returns it.
-        size: Voxels of the box.
+        size: Voxels of the box, or `"native"`.
 
     Example:
 
@@ -171,6 +172,6 @@ def loss_error(lost, size):
     'expected a box that keeps each class, found 32 x 32 x 32 voxels with a best mean Dice of 0.40 for lesion'
     """
     found = ", ".join(f"{mean:.2f} for {name}" for name, mean in lost.items())
-    sides = " x ".join(map(str, size))
-    problem = f"expected a box that keeps each class, found {sides} voxels with a best mean Dice of {found}"
+    sides = f"its {size} size" if isinstance(size, str) else f"{' x '.join(map(str, size))} voxels"
+    problem = f"expected a box that keeps each class, found {sides} with a best mean Dice of {found}"
     return LabelError("box", problem, "Use a larger size, a finer spacing or a crop, or pass accept_loss=True.")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mcc_keras.errors import UsageError
-from mcc_keras.preprocessing.grid import orientation
+from mcc_keras.preprocessing.grid import ROUNDING, orientation
 from mcc_keras.preprocessing.intensity import scaling_of
 
 MULTIPLE = 8  # networks halve the box three times
@@ -40,7 +40,7 @@ class Estimate:
         if spacing_mm == "median":
             found["spacing_mm"] = spacing_mm = tuple(np.median(self.spacings, axis=0).tolist())
         if preprocessing.size is None:
-            extents = np.ceil(np.multiply(self.counts, self.spacings) / spacing_mm - 1e-6).max(axis=0)
+            extents = np.ceil(np.multiply(self.counts, self.spacings) / spacing_mm - ROUNDING).max(axis=0)
             found["size"] = tuple(int(MULTIPLE * np.ceil(n / MULTIPLE)) for n in extents)
         if preprocessing.statistics == "dataset":
             found["statistics"] = tuple(self._scaling(channel) for channel in zip(*self.samples, strict=True))

@@ -26,7 +26,7 @@ class GraphGrid:
     """
 
     def __init__(self, image, affine, preprocessing):
-        self.shape, self.native = tf.shape(image)[:3], preprocessing.size == "native"
+        self.shape, self.native = tf.shape(image)[:3], preprocessing.is_native
         self.axes, self.flips = orientation(affine)
         self._backwards = tf.concat([[False], self.flips], 0)
         spacing = tf.norm(affine[:3, :3], axis=0)

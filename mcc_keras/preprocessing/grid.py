@@ -13,6 +13,7 @@ from mcc_keras.extent import bounding_box
 SAME_SPACING = 1e-5  # relative; smaller differences of voxel sizes are rounding errors of a header
 EDGE = 1e-4  # voxels; tolerance at the border for the rounding of an affine
 _BLOCK = 1 << 16
+ROUNDING = 1e-6  # voxels; a field of view this much longer than whole voxels takes no further one
 WHOLE = 1e-3  # voxels; a length this close above a whole number is that number
 # Which axis follows which direction: the closest pair of all decides, then the closest of the others.
 FIRST_PICK, PICK_DIGITS = (1e7, 1), 6  # significant digits of a direction cosine
@@ -175,6 +176,29 @@ def orientation(affine):
     score = np.sort(np.round(np.abs(found) * 10**PICK_DIGITS), axis=1)[:, :0:-1]
     best = int(np.argmax(score @ FIRST_PICK))
     return _TURNS[best], tuple((found[best] < 0).tolist())
+
+
+def native_size(shape, affine, target_mm=None, crop=None):
+    """Return the voxels of a scan's own box along the canonical axes: just those that its field of view takes.
+
+    Args:
+        shape: (x, y, z) of the scan, in stored order.
+        affine: (4, 4), voxel indices to RAS+ millimetres.
+        target_mm: Voxel size of the box along the canonical axes; `None`: that of the scan.
+        crop: `(start, stop)` for every stored axis; `None` keeps all voxels.
+
+    Example:
+
+    >>> native_size((10, 20, 30), np.diag([1, 1, 2.5, 1]), target_mm=(1, 2, 2), crop=((0, 9), (0, 20), (10, 30)))
+    (9, 10, 25)
+    """
+    axes, _ = orientation(affine)
+    crop = crop or tuple((0, n) for n in shape)
+    counts = [crop[axis][1] - crop[axis][0] for axis in axes]
+    if target_mm is None:
+        return tuple(counts)
+    stored_mm = np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)[list(axes)]
+    return tuple(max(1, int(n)) for n in np.ceil(counts * stored_mm / target_mm - ROUNDING))
 
 
 def with_margin(box, margin_mm, *, shape, spacing_mm):

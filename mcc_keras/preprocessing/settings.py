@@ -13,6 +13,7 @@ from mcc_keras.preprocessing import intensity
 from mcc_keras.preprocessing.fitting import Estimate
 
 SCHEMA = 3
+NATIVE = "native"
 NORMALIZATIONS = ("zscore", "minmax", "none")
 
 
@@ -25,9 +26,12 @@ class Preprocessing:
 
     Args:
         size: Three integers, the box in voxels along right–left, anterior–posterior and inferior–superior (RAS+ axes);
-            one integer means a cube. `None` with `spacing_mm`: `fit` takes the largest training scan.
+            one integer means a cube. `"native"`: the box of each scan has just the voxels that its (cropped) field of
+            view takes at `spacing_mm`, or its own voxels. `None` with `spacing_mm`: `fit` takes the largest training
+            scan.
         spacing_mm: Three floats, the voxel size in millimetres; one float means isotropic; `"median"`: `fit` takes the
-            median of the training scans, axis by axis. `None` resizes the whole field of view into `size`.
+            median of the training scans, axis by axis. `None` resizes the whole field of view into `size`; at native
+            size each scan keeps its own.
         window: Two floats, the intensities to clip to in the units of the scan (CT: Hounsfield), or `None`. It replaces
             `clip_percentiles`; `"minmax"` then maps its ends to 0 and 1.
         clip_percentiles: Two floats in [0, 100], the percentiles to which intensities are clipped (1 and 99 as in
@@ -49,11 +53,13 @@ class Preprocessing:
     >>> grid = preprocessing.grid(image, np.eye(4))
     >>> preprocessing.apply(image, grid).shape
     (2, 2, 2, 1)
+    >>> Preprocessing(size="native", spacing_mm=(1, 1, 1.5)).grid(image, np.eye(4)).size
+    (4, 4, 3)
     >>> Preprocessing.from_json(preprocessing.to_json()) == preprocessing
     True
     """
 
-    size: tuple | int | None = None
+    size: tuple | int | str | None = None
     spacing_mm: tuple | float | str | None = None
     window: tuple | None = None
     clip_percentiles: tuple | None = (1.0, 99.0)
@@ -69,8 +75,8 @@ class Preprocessing:
                 "`size` or `spacing_mm` must be given. Received: neither. Use for example size=(64, 64, 64)."
             )
         checked = {
-            "size": _three(self.size, int, "size"),
-            "spacing_mm": "median" if _is(self.spacing_mm, "median") else _three(self.spacing_mm, float, "spacing_mm"),
+            "size": _three(self.size, int, "size", word=NATIVE),
+            "spacing_mm": _three(self.spacing_mm, float, "spacing_mm", word="median"),
             "window": _pair(self.window, (-np.inf, np.inf), "window"),
             "clip_percentiles": _pair(self.clip_percentiles, (0, 100), "clip_percentiles"),
             "statistics": _statistics(self.statistics),
@@ -107,6 +113,11 @@ class Preprocessing:
     def is_fitted(self):
         """Whether every value is known, so that nothing is left to `fit`."""
         return self.size is not None and self.spacing_mm != "median" and self.statistics != "dataset"
+
+    @property
+    def is_native(self):
+        """Whether each scan has a box of its own size."""
+        return self.size == NATIVE
 
     def fit(self, volumes):
         """Return a copy in which every open value is estimated.
@@ -147,7 +158,8 @@ class Preprocessing:
             raise UsageError("Some values are open: call fit with the training volumes, or give `size`.")
         shape = tuple(image.shape[:3])
         crop = self._crop(image, affine)
-        return grids.Grid(shape=shape, affine=affine, size=self.size, target_mm=self.spacing_mm, crop=crop)
+        of_scan = {"shape": shape, "affine": affine, "target_mm": self.spacing_mm, "crop": crop}
+        return grids.Grid(**of_scan, size=grids.native_size(**of_scan) if self.is_native else self.size)
 
     def apply(self, image, grid):
         """Resample and normalize an image into the box.
@@ -160,7 +172,7 @@ class Preprocessing:
             (*size, channels) float32, RAS+ order.
         """
         image = np.asarray(image, np.float32)
-        box = np.empty((*self.size, image.shape[-1]), np.float32)
+        box = np.empty((*grid.size, image.shape[-1]), np.float32)
         background = intensity.background_of(image, self.background_value) if self.ignore_background else None
         for channel in range(image.shape[-1]):
             counts = grid.inside
@@ -185,7 +197,7 @@ class Preprocessing:
         """
         mask = np.asarray(mask)
         shares = {label: grid.share_in_box(mask == label) for label in range(1, num_labels + 1)}
-        return grids.largest_share(shares, self.size)
+        return grids.largest_share(shares, grid.size)
 
     def restore(self, box, grid):
         """Resample a prediction to the scan's grid.
@@ -253,12 +265,13 @@ def _is(value, word):
     return isinstance(value, str) and value == word
 
 
-def _three(value, kind, name):
-    if value is None:
-        return None
+def _three(value, kind, name, *, word):
+    if value is None or _is(value, word):
+        return value
     values = (value,) * 3 if np.isscalar(value) else tuple(value)
     if len(values) != 3 or not all(_is_real(v) and v > 0 and kind(v) == v for v in values):
-        raise UsageError(f"`{name}` must be one or three positive {kind.__name__} values. Received: {name}={value!r}.")
+        rule = f'`{name}` must be one or three positive {kind.__name__} values, or "{word}".'
+        raise UsageError(f"{rule} Received: {name}={value!r}.")
     return tuple(kind(v) for v in values)
 
 

@@ -94,8 +94,8 @@ class SetBuilder:
         return {part: [self.cases[entry.case_id] for entry in self.settings.of_part(part)] for part in PARTS}
 
     def _plan(self, fitted):
-        voxels = math.prod(fitted.size)
-        record_bytes = voxels * (4 * len(self.settings.task.channel_names) + 1)
+        channels = len(self.settings.task.channel_names)
+        record_bytes = None if fitted.is_native else math.prod(fitted.size) * (4 * channels + 1)
         return plan_shards(self._members(), record_keys(self.settings, fitted), record_bytes=record_bytes)
 
     def _write_shards(self, plan, folder, fitted):

@@ -54,7 +54,7 @@ def encode_case(case, preprocessing, compression=None):
         mask=_packed(np.ascontiguousarray(prepared.mask, np.uint8), compression),
         image_dtype=dtype,
         shape=prepared.image.shape,
-        spacing_mm=tuple(prepared.spacing_mm),
+        spacing_mm=tuple(map(float, prepared.spacing_mm)),
         cost=prepared.cost,
         sides=prepared.sides,
     )

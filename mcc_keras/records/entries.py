@@ -89,13 +89,16 @@ class Settings:
 class RecordEntry:
     """A record: its case, the position of its bytes in the shard, and the key of its sources and settings.
 
-    `cost` is the cost of the box for each class of the case, and `sides` are its classes that are mirror images.
+    `shape` and `spacing_mm` are the voxels of the box and their size in millimetres, `cost` is the cost of the box for
+    each class of the case, and `sides` are its classes that are mirror images.
     """
 
     case_id: str
     position: int
     bytes: int
     key: str
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
     cost: tuple[ClassCost, ...]
     sides: tuple[tuple[int, int], ...]
 

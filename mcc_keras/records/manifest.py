@@ -25,7 +25,7 @@ from mcc_keras.records.damage import AGAIN, describe_file, find_damage, shard_pr
 from mcc_keras.records.entries import FileEntry, Settings, ShardEntry
 from mcc_keras.sets import open_set
 
-SCHEMA = 5
+SCHEMA = 6
 MANIFEST, PREPROCESSING, SPLIT = "manifest.json", "preprocessing.json", "split.json"
 MISSING = "Make them with `prepare`."
 _DEPTH = 3
@@ -33,12 +33,14 @@ _CHECKSUM, _END = ',\n "sha256": ', "\n}"
 
 
 class Record(NamedTuple):
-    """A record: its case and the position of its bytes."""
+    """A record: its case, the position of its bytes, shape (x, y, z) and voxel size of its box."""
 
     case_id: str
     path: str
     position: int
     bytes: int
+    shape: tuple
+    spacing_mm: tuple
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +94,9 @@ class Manifest:
 
     @property
     def image_shape(self):
-        """Shape of an image: (*size, channels)."""
-        return (*self.preprocessing.size, len(self.task.channel_names))
+        """Shape of an image: (*size, channels); three times `None` for a size that is native, and differs."""
+        size = (None, None, None) if self.preprocessing.is_native else self.preprocessing.size
+        return (*size, len(self.task.channel_names))
 
     def records(self, part):
         """Return the `Record` of every case of a part, in the order of ids."""
@@ -101,9 +104,9 @@ class Manifest:
             there = ", ".join(f"{name} ({count})" for name, count in self.counts.items() if count)
             raise UsageError(f"`part` must be a part of {self.work} with cases: {there}. Received: {part=}.")
         return [
-            Record(record.case_id, str(self.folder / shard.file), record.position, record.bytes)
+            Record(r.case_id, str(self.folder / shard.file), r.position, r.bytes, r.shape, r.spacing_mm)
             for shard in self.shards[part]
-            for record in shard.records
+            for r in shard.records
         ]
 
     def cases(self, part):

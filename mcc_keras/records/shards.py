@@ -1,8 +1,9 @@
 """Shards: which case lies in which file, written so that an interruption loses at most the current shard.
 
-The plan depends on the cases and the size of a record alone, never on the order in which workers finish. A finished
-shard has a note beside it, `train-00000-of-00003.tfrecord.json`. A rerun keeps the shards whose notes match, and copies
-the records that an earlier set already holds, found by their keys.
+The plan depends on the cases and the size of a record alone, never on the order in which workers finish; records of
+native size, which no one knows before they are made, have a shard each. A finished shard has a note beside it,
+`train-00000-of-00003.tfrecord.json`. A rerun keeps the shards whose notes match, and copies the records that an earlier
+set already holds, found by their keys.
 """
 
 import dataclasses
@@ -43,12 +44,12 @@ def plan_shards(members, keys, *, record_bytes):
     Args:
         members: Dict part → list of `Case`.
         keys: Dict case id → key of its record.
-        record_bytes: Size of an uncompressed record.
+        record_bytes: Size of an uncompressed record; `None`: it differs, and each has a shard of its own.
 
     Returns:
         List of `Shard`.
     """
-    size = max(1, min(SHARD_CASES, SHARD_BYTES // record_bytes))
+    size = 1 if record_bytes is None else max(1, min(SHARD_CASES, SHARD_BYTES // record_bytes))
     plan = []
     for part, cases in members.items():
         dealt = [tuple(cases[start : start + size]) for start in range(0, len(cases), size)]
@@ -180,11 +181,15 @@ def _payload(found, encoded, failed):
         path, record = found
         with open(path, "rb") as file:
             file.seek(record.position)
-            return file.read(record.bytes), {"cost": record.cost, "sides": record.sides}
+            return file.read(record.bytes), _facts(record, record.shape)
     case = next(encoded)
     if isinstance(case, MCCKerasError):
         failed.append(case)
-    return (None, {}) if failed else (encode_example(case), {"cost": case.cost, "sides": case.sides})
+    return (None, {}) if failed else (encode_example(case), _facts(case, case.shape[:3]))
+
+
+def _facts(case, shape):
+    return {"shape": shape, "spacing_mm": case.spacing_mm, "cost": case.cost, "sides": case.sides}
 
 
 @functools.cache

@@ -37,14 +37,14 @@ class RunData:
         work: Their folder.
         manifest_sha256: SHA-256 of `manifest.json`.
         task: `Task`.
-        image_shape: (x, y, z, channels) of a volume.
+        image_shape: (x, y, z, channels) of a volume; a side that differs from case to case is `None`.
         cases: Part → `SeenCase`s.
     """
 
     work: str
     manifest_sha256: str
     task: Task
-    image_shape: tuple[int, ...]
+    image_shape: tuple[int | None, ...]
     cases: dict[str, tuple[SeenCase, ...]]
 
     @property

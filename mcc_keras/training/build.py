@@ -8,6 +8,7 @@ from mcc_keras.models import get_model
 from mcc_keras.models.model_file import without_code
 from mcc_keras.training.false_alarms import FalseAlarmRate
 from mcc_keras.training.optimizing import build_optimizer
+from mcc_keras.training.sizes import refuse_sizes
 from mcc_keras.training.starting import freeze_layers, load_weights
 
 
@@ -20,8 +21,8 @@ def _build_loss(recipe):
 
 def _build_model(manifest, recipe):
     if isinstance(recipe.model, str):
-        # Patches have another shape than the volumes of validation and prediction.
-        shape = (None, None, None, manifest.image_shape[-1]) if recipe.patches else manifest.image_shape
+        # Patches may have another shape than the windows in which scans are segmented.
+        shape = (None, None, None, manifest.image_shape[-1]) if recipe.window else manifest.image_shape
         return get_model(recipe.model, shape, manifest.task.num_classes, **recipe.model_arguments)
     with without_code():
         return keras.saving.deserialize_keras_object(recipe.model)
@@ -45,6 +46,7 @@ def compile_model(manifest, recipe, *, model=None, loss=None):
     keras.config.set_dtype_policy(recipe.precision)
     try:
         model = _build_model(manifest, recipe) if model is None else model
+        refuse_sizes(model, recipe)
         if recipe.init:
             load_weights(model, recipe.init)
         freeze_layers(model, recipe.freeze)

@@ -42,6 +42,7 @@ from mcc_keras.training.page import RunPage
 from mcc_keras.training.precision import check_bfloat16
 from mcc_keras.training.resume import extend_run, owned_run, refuse_other_training
 from mcc_keras.training.state import Restored, build_metrics, restore
+from mcc_keras.training.validation import WindowedValidation
 
 MONITOR = "val_dice"
 FAILED_WAY_OUT = "Train into another folder with a smaller learning rate, or look at these cases with `check`."
@@ -104,11 +105,17 @@ def prepare_process(recipe):
 
 
 def open_data(manifest, recipe):
-    """Return the training part as `load_dataset` gives it, and the validation part, or `None` where there is none."""
+    """Return the training part and the validation part as `fit` takes them.
+
+    The validation part is a data set, or a `WindowedValidation` where the recipe has a window; `None` if it is empty.
+    """
     shown = {"batch_size": recipe.batch_size, "seed": recipe.seed, "patches": recipe.patches}
     data = load_dataset(manifest, "train", augment=recipe.augment or False, **shown)
-    has_validation = bool(manifest.counts.get("validation"))
-    return data, load_dataset(manifest, "validation", batch_size=recipe.batch_size) if has_validation else None
+    if not manifest.counts.get("validation"):
+        return data, None
+    if recipe.window:
+        return data, WindowedValidation(manifest, recipe)
+    return data, load_dataset(manifest, "validation", batch_size=recipe.batch_size)
 
 
 class Session:
@@ -117,6 +124,7 @@ class Session:
     def __init__(self, manifest, recipe, model, folder, callbacks=()):
         self.manifest, self.recipe, self.model, self.folder = manifest, recipe, model, folder
         data, self.validation = open_data(manifest, recipe)
+        self.windows = [self.validation] if isinstance(self.validation, WindowedValidation) else []
         self.data, self.clock = watch(data)
         self.others = CallbackStates(callbacks)
         self.state, self.arrays, self.source = latest_state(folder)
@@ -141,7 +149,7 @@ class Session:
     def _fit(self, data, first, last, callbacks):
         self.model.fit(
             data,
-            validation_data=self.validation,
+            validation_data=None if self.windows else self.validation,
             initial_epoch=first,
             epochs=last,
             callbacks=callbacks,
@@ -166,8 +174,8 @@ class Session:
         self.keeper = Keeper(self.folder, **saved)
         board = keras.callbacks.TensorBoard(self.folder / LOGS, write_graph=False, profile_batch=0)
         in_epoch = self.arrays if state and state.epoch_step else None
-        callbacks = [self.position, Restored(in_epoch), NaNGuard(self.data, self.position), self.speed, self.schedule]
-        callbacks += [self.average] if self.average else []
+        callbacks = [self.position, Restored(in_epoch), NaNGuard(self.data, self.position), *self.windows]
+        callbacks += [self.speed, self.schedule, *([self.average] if self.average else [])]
         callbacks += [self.best, self.history, board]
         callbacks += [Patience(recipe.patience, self.best)] if recipe.patience else []
         if verbose:
@@ -176,7 +184,10 @@ class Session:
         remembered = [RestoredCallbacks(self.others, state.callbacks, self.arrays)] if state else []
         shown = {"schedule": self.schedule, "best": self.best, "history": self.history}
         self.page = RunPage(self.folder, self.manifest, recipe, **shown)
-        return [*callbacks, self.page, *self.others.callbacks, *remembered, self.keeper]
+        callbacks += [self.page, *self.others.callbacks, *remembered, self.keeper]
+        for windows in self.windows:
+            windows.listeners = [callback for callback in callbacks if callback is not windows]
+        return callbacks
 
     def _restore(self):
         if self.state is None:

@@ -26,13 +26,13 @@ def score_mean_mask(manifest):
     """Return the `MeanMask` of records with the share that is best on the training part, or `None`.
 
     The training part is read twice, the validation part once, one volume at a time. There is none where no training
-    mask holds a class, or where the counts would take more than 256 MiB.
+    mask holds a class, where the sizes of the volumes differ, or where the counts would take more than 256 MiB.
 
     Args:
         manifest: `Manifest` with a training and a validation part.
     """
     classes, shape = len(manifest.task.labels), manifest.image_shape[:3]
-    if 4 * classes * int(np.prod(shape)) > MOST_BYTES:
+    if None in shape or 4 * classes * int(np.prod(shape)) > MOST_BYTES:
         return None
     counts = np.zeros((classes, *shape), np.uint32)
     for mask in _masks(manifest, "train"):

@@ -66,7 +66,7 @@ class RunPage(keras.callbacks.Callback):
     def _find_cases(self):
         limits = {"batch_size": self.recipe.batch_size, "seconds": self.schedule.stopwatch.seconds() / COST_FACTOR}
         with weights_of(self.model, self.run / MODEL):
-            self.cases, self.case_count = find_worst(self.model, self.manifest, **limits)
+            self.cases, self.case_count = find_worst(self.model, self.manifest, window=self.recipe.window, **limits)
 
     def _write(self):
         begun = time.monotonic()

@@ -67,8 +67,8 @@ def describe_plan(manifest, recipe, model, *, steps):
         steps: Steps per epoch.
     """
     counts, task = manifest.counts, manifest.task
-    size = "×".join(map(str, manifest.image_shape[:3]))
-    patches = f", patches of {'×'.join(map(str, recipe.patches.size))}" if recipe.patches else ""
+    size = describe_sizes(manifest)
+    patches = f", patches of {_sides(recipe.patches.size)}" if recipe.patches else ""
     channels = f"{len(task.channel_names)} channel" + ("s" if len(task.channel_names) > 1 else "")
     length = describe_length(recipe)
     loss = recipe.loss if isinstance(recipe.loss, str) else recipe.loss["class_name"]
@@ -88,6 +88,19 @@ def describe_plan(manifest, recipe, model, *, steps):
         f" {recipe.schedule}{average}{patience}, loss {loss}, seed {recipe.seed};"
         " TensorFlow compiles the first step, which takes longer"
     )
+
+
+def describe_sizes(manifest):
+    """Return the size of the volumes, or the smallest and the largest number of voxels along each axis."""
+    if None not in manifest.image_shape:
+        return _sides(manifest.image_shape[:3])
+    shapes = [record.shape for part, count in manifest.counts.items() if count for record in manifest.records(part)]
+    least, most = (_sides(each(sides) for sides in zip(*shapes, strict=True)) for each in (min, max))
+    return f"{least} to {most}"
+
+
+def _sides(size):
+    return "×".join(map(str, size))
 
 
 def describe_length(recipe):

@@ -10,6 +10,7 @@ from mcc_keras.training.build import compile_model
 from mcc_keras.training.fit import open_data, prepare_process, with_objects
 from mcc_keras.training.gradients import released_gradients
 from mcc_keras.training.plan import TIMED_STEPS, TrainingPlan, describe_plan
+from mcc_keras.training.validation import WindowedValidation
 
 
 def rehearse(manifest, recipe, *, model=None, loss=None):
@@ -27,7 +28,7 @@ def rehearse(manifest, recipe, *, model=None, loss=None):
         model = compile_model(manifest, recipe, loss=loss)
         data, validation = open_data(manifest, recipe)
         seconds = _seconds_per_step(model.train_on_batch, data)
-        scoring = _seconds_per_step(model.test_on_batch, validation) * len(validation) if validation else 0.0
+        scoring = _validation_seconds(model, validation) if validation else 0.0
     lines = tuple(describe_plan(manifest, recipe, model, steps=len(data)))
     return TrainingPlan(
         recipe=recipe,
@@ -47,6 +48,17 @@ def _seconds_per_step(step, data):
         step(image, mask)
         times.append(time.perf_counter() - begun)
     return statistics.median(times[1:])
+
+
+def _validation_seconds(model, validation):
+    if not isinstance(validation, WindowedValidation):
+        return _seconds_per_step(model.test_on_batch, validation) * len(validation)
+    validation.set_model(model)
+    for _ in range(2):  # the first compiles
+        begun = time.perf_counter()
+        validation.validate(most=1)
+        seconds = time.perf_counter() - begun
+    return seconds * validation.count_windows() / validation.count_windows(most=1)
 
 
 def _peak_memory():

@@ -88,9 +88,11 @@ def _notes(page):
     if not page.has_validation:
         yield html.paragraph("There is no validation part: the last epoch is kept.")
         return
+    training = "patches" if page.recipe.patches else "volumes"
+    whole = ", segmented window by window" if page.recipe.window else ""
     yield html.paragraph(
-        "Dice is the mean over the volumes that hold the organ, on the boxes that the network sees; training volumes "
-        "are augmented."
+        f"Dice is the mean over the volumes that hold the organ, on the boxes that the network sees{whole}; training "
+        f"{training} are augmented."
     )
     if page.baseline is not None:
         yield html.paragraph(

@@ -8,10 +8,12 @@ from mcc_keras.augmentation.sides import refuse_sided_flip
 from mcc_keras.errors import UsageError
 from mcc_keras.losses import LOSSES
 from mcc_keras.models import MODELS
+from mcc_keras.pipeline.patches import refuse_whole
 from mcc_keras.records.manifest import read_manifest
 from mcc_keras.runs.data import describe_data
 from mcc_keras.runs.recipe import LENGTHS, Recipe
 from mcc_keras.runs.run import RESULT, read_run
+from mcc_keras.runs.window import Window
 from mcc_keras.training.resume import move_aside, refuse_other_folder, refuse_other_training
 
 
@@ -42,7 +44,8 @@ def train(work, run, *, recipe=None, restart=False, callbacks=(), verbose="auto"
         for data (`waiting_share`) of each epoch, its `result.speed` those of the run.
 
     Raises:
-        UsageError: An unknown or invalid setting, or others than those of the stopped run; nothing has been written.
+        UsageError: An unknown or invalid setting, or others than those of the stopped run; patches of a size that the
+            network cannot take; no patches for records of native size. Nothing has been written.
         OutputExistsError: The run folder holds something else.
         RecordError: `work` holds no records, or damaged ones.
         RunError: A loss or a weight became NaN or infinite. The run keeps its last finite epoch, and `failed.json`
@@ -103,6 +106,8 @@ def plan_training(work, *, recipe=None, **changes):
 
 
 def _refuse_impossible(recipe, manifest):
+    if not recipe.patches:
+        refuse_whole(manifest)
     refuse_sided_flip(recipe.augment, manifest.task)
     if recipe.patience and not manifest.counts.get("validation"):
         raise UsageError(f"`patience` must be None without a validation part. Received: patience={recipe.patience}.")
@@ -127,4 +132,6 @@ def _changed(recipe, changes):
         recipe = Recipe.named(recipe)
     if any(changes.get(name) is not None for name in LENGTHS):  # one takes the place of the other
         changes = dict.fromkeys(LENGTHS) | changes
+    if "patches" in changes and recipe.patches and recipe.window == Window(size=recipe.patches.size):
+        changes = {"window": None} | changes  # it was that of the patches, and is that of the new ones
     return dataclasses.replace(recipe, **changes), given

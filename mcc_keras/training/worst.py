@@ -12,6 +12,7 @@ from mcc_keras.pipeline.arrays import read_arrays
 from mcc_keras.reporting.plots import find_slices
 from mcc_keras.reporting.thumbnails import draw
 from mcc_keras.segmentation.segmenter import THRESHOLD
+from mcc_keras.training.windows import WindowedNetwork
 
 MOST_CASES = 4
 PICTURE = (720, 330)
@@ -33,14 +34,15 @@ class WorstCase(NamedTuple):
     picture: bytes
 
 
-def find_worst(model, manifest, *, batch_size, seconds, most=MOST_CASES):
+def find_worst(model, manifest, *, batch_size, seconds, window=None, most=MOST_CASES):
     """Return the validation cases with the lowest Dice, the worst first, and how many were segmented.
 
     Args:
         model: Keras model.
         manifest: `Manifest` with a validation part.
-        batch_size: Volumes that are segmented at a time.
+        batch_size: Volumes, or windows, that are segmented at a time.
         seconds: After this time no further ones are segmented, once there are `most`.
+        window: `Window` in which each volume is segmented, or `None`.
         most: Number of cases.
 
     Returns:
@@ -48,8 +50,10 @@ def find_worst(model, manifest, *, batch_size, seconds, most=MOST_CASES):
     """
     classes, found, seen, begun = len(manifest.task.labels), [], 0, time.monotonic()
     cases = read_arrays(manifest, "validation")
-    while batch := list(itertools.islice(cases, batch_size)):
-        predicted = predict_classes(model, np.stack([record.image for record in batch]))
+    network = WindowedNetwork(model, window, batch_size=batch_size) if window else None
+    while batch := list(itertools.islice(cases, 1 if window else batch_size)):
+        images = [record.image for record in batch]
+        predicted = to_classes(network(images[0])[None]) if window else predict_classes(model, np.stack(images))
         for record, mask in zip(batch, predicted, strict=True):
             dice = case_dice(record.mask, mask, classes=classes)
             if not np.isnan(dice):
@@ -62,7 +66,11 @@ def find_worst(model, manifest, *, batch_size, seconds, most=MOST_CASES):
 
 def predict_classes(model, images):
     """Return the class of each voxel of images (batch, x, y, z, channels), an integer array (batch, x, y, z)."""
-    probability = keras.ops.convert_to_numpy(keras.ops.cast(model(images, training=False), "float32"))
+    return to_classes(keras.ops.convert_to_numpy(keras.ops.cast(model(images, training=False), "float32")))
+
+
+def to_classes(probability):
+    """Return the class of each voxel, integers (batch, x, y, z), from probabilities (batch, x, y, z, channels)."""
     if probability.shape[-1] == 1:
         return (probability[..., 0] >= THRESHOLD).astype(np.uint8)
     return probability.argmax(axis=-1).astype(np.uint8)

@@ -32,7 +32,8 @@ FUNCTIONS = {
 # belong to a page), or useful in Python only.
 ELSEWHERE = {"callbacks", "cases", "command", "preprocessing", "progress", "pictures", "verbose", "changes", "report"}
 ELSEWHERE |= {"options"}  # of `--try`
-ELSEWHERE |= {"model_arguments", "loss_arguments", "patches", "window"}  # of a recipe, until they have options
+ELSEWHERE |= {"model_arguments", "loss_arguments"}  # of a recipe, until they have options
+ELSEWHERE |= {"patches", "window"}  # of a recipe, each with options for its own fields
 
 
 def options_of(command):
@@ -90,6 +91,9 @@ def test_augmentation_is_on_named_or_off():
         (["train", "work", "run", "--loss", "mc"], "'mcc'"),
         (["train", "work", "run", "--epochs", "2", "--minutes", "2"], "--minutes"),
         (["train", "work", "run", "--precision", "float8"], "float8"),
+        (["train", "work", "run", "--patches-per-volume", "2"], "--patch-size 64"),
+        (["train", "work", "run", "--patch-size", "64,64"], "size=(64, 64)"),
+        (["train", "work", "run", "--patch-size", "64", "--overlap", "1"], "overlap"),
         (["train", "work", "run", "--augment", "strnog"], "paper, strong"),
         (["prepare", "source", "work", "--size", "48,48"], "size"),
         (["prepare", "source", "work", "--size", "big"], "big"),

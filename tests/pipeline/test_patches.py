@@ -80,10 +80,10 @@ def test_a_mask_without_background_is_padded_with_background():
 
 def test_a_patch_larger_than_the_volume_warns_or_is_refused():
     with pytest.warns(UserWarning, match=r"patch of \(4, 4, 9\) exceeds the volume, \(12, 10, 8\)"):
-        Patches(size=(4, 4, 9)).check(SHAPE)
+        Patches(size=(4, 4, 9)).check([SHAPE, SHAPE])
     with pytest.raises(UsageError, match=r"fit into the volume, \(12, 10, 8\). Received: size=\(4, 4, 9\)"):
-        Patches(size=(4, 4, 9), oversize="error").check(SHAPE)
-    Patches(size=SHAPE).check(SHAPE)
+        Patches(size=(4, 4, 9), oversize="error").check([SHAPE])
+    Patches(size=SHAPE).check([SHAPE])
 
 
 @pytest.mark.parametrize(

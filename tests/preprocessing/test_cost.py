@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mcc_keras.preprocessing import Preprocessing
-from mcc_keras.preprocessing.cost import box_cost, judge_costs
+from mcc_keras.preprocessing.cost import box_cost, judge_costs, loss_error
 from mcc_keras.task import Task
 
 TURNED = np.array([[0, 0, 2.0, 5], [-1.5, 0, 0, 7], [0, 1.2, 0, -3], [0, 0, 0, 1]])
@@ -106,3 +106,9 @@ class Answer(keras.layers.Layer):
 
     def call(self, image):
         return keras.ops.zeros_like(image[..., :1]) + self.answer
+
+
+def test_a_native_size_that_loses_a_class_is_named_as_such():
+    assert loss_error({"lesion": 0.4}, "native").problem.startswith(
+        "expected a box that keeps each class, found its native"
+    )

@@ -421,3 +421,40 @@ def test_no_label_vanishes_that_fills_a_voxel_of_the_box(seed):
         if all(low >= 0 and high <= n for (low, high), n in zip(ends, shape, strict=True)):
             covered = np.unique(mask[tuple(slice(int(low + 1e-9), int(np.ceil(high - 1e-9))) for low, high in ends)])
             assert covered.size > 1 or box[index] == covered[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "spacing_mm"),
+    [
+        ({}, (12, 10, 7), (2.0, 1.0, 3.0)),
+        ({"spacing_mm": (1.0, 1.0, 2.0)}, (24, 10, 11), (1.0, 1.0, 2.0)),
+        ({"spacing_mm": 50}, (1, 1, 1), (50.0, 50.0, 50.0)),
+        ({"crop_margin_mm": 2.0}, (8, 6, 4), (2.0, 1.0, 3.0)),
+    ],
+)
+def test_a_scan_of_native_size_keeps_its_own_field_of_view(settings, size, spacing_mm):
+    affine = np.array([[0, 2.0, 0, 0], [0, 0, -1.0, 0], [3.0, 0, 0, 0], [0, 0, 0, 1]])  # stored as z, x, -y
+    image = np.zeros((7, 12, 10, 1), np.float32)
+    image[2:4, 3:9, 4:6] = np.arange(1, 25).reshape(2, 6, 2, 1)
+    preprocessing = Preprocessing(size="native", normalize="none", clip_percentiles=None, **settings)
+    grid = preprocessing.grid(image, affine)
+    assert (grid.size, grid.spacing_mm) == (size, spacing_mm)
+    box = preprocessing.apply(image, grid)
+    assert box.shape == (*size, 1)
+    if not settings:  # no voxel is computed
+        assert np.array_equal(box[..., 0], image[..., 0].transpose(1, 2, 0)[:, ::-1])
+        assert np.array_equal(preprocessing.restore(box, grid), image)
+    mask = preprocessing.apply_mask(np.ones(image.shape[:3], np.uint8), grid, num_labels=1)
+    assert mask.shape == size and mask.any()
+
+
+def test_native_size_is_a_word_of_the_settings_and_the_spacing_is_fitted_all_the_same():
+    preprocessing = Preprocessing(size="native", spacing_mm="median", statistics="dataset")
+    assert not preprocessing.is_fitted
+    assert Preprocessing.from_json(preprocessing.to_json()) == preprocessing
+    scans = [Volume(np.random.rand(8, 6, 4, 1), np.diag([mm, 1, 1, 1])) for mm in (1.0, 2.0, 4.0)]
+    fitted = preprocessing.fit(scans)
+    assert (fitted.size, fitted.spacing_mm) == ("native", (2.0, 1.0, 1.0))
+    assert [fitted.grid(scan.array, scan.affine).size for scan in scans] == [(4, 6, 4), (8, 6, 4), (16, 6, 4)]
+    with pytest.raises(UsageError, match="or \"native\". Received: size='natural'"):
+        Preprocessing(size="natural")

@@ -1,0 +1,73 @@
+"""Boxes segmented window by window, against the formula in float64."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+from mcc_keras.runs.window import Window
+from mcc_keras.training.windows import WindowedNetwork, axis_weights, count_windows, window_starts
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A network that knows less at the border of its window, as convolutions do."""
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((None, None, None, 2))
+    x = keras.layers.Conv3D(3, 3, padding="same", activation="relu")(inputs)
+    return keras.Model(inputs, keras.layers.Conv3D(3, 3, padding="same", activation="softmax")(x))
+
+
+def joined(network, image, window):
+    """The weighted mean of all windows, one after the other, in float64."""
+    size = window.size
+    lacking = [max(0, m - n) for n, m in zip(image.shape, size, strict=False)]
+    widths = [(n // 2, n - n // 2) for n in lacking]
+    image = np.stack([np.pad(c, widths, constant_values=c.min()) for c in np.moveaxis(image, -1, 0)], axis=-1)
+    one = [np.exp(-0.5 * ((np.arange(n) + 0.5 - n / 2) / (n / 8)) ** 2) for n in size]
+    weight = one[0][:, None, None] * one[1][:, None] * one[2] if window.blend == "gaussian" else np.ones(size)
+    steps = [max(1, int(n * (1 - window.overlap))) for n in size]
+    counts = [-(-(n - m) // step) + 1 for n, m, step in zip(image.shape, size, steps, strict=False)]
+    total, weights = np.zeros((*image.shape[:3], 3)), np.zeros((*image.shape[:3], 1))
+    for numbers in itertools.product(*map(range, counts)):
+        starts = [k * (n - m) // max(1, c - 1) for k, n, m, c in zip(numbers, image.shape, size, counts, strict=False)]
+        place = tuple(slice(start, start + m) for start, m in zip(starts, size, strict=True))
+        total[place] += network(image[place][None]).numpy()[0].astype(np.float64) * weight[..., None]
+        weights[place] += weight[..., None]
+    inner = tuple(slice(a, n - b) for (a, b), n in zip(widths, image.shape, strict=False))
+    return (total / weights)[inner]
+
+
+@pytest.mark.parametrize(
+    ("shape", "window"),
+    [
+        ((13, 10, 7), Window(size=(6, 5, 4))),
+        ((9, 10, 7), Window(size=(6, 10, 3), overlap=0.25, blend="constant")),
+        ((4, 12, 1), Window(size=(8, 8, 4))),
+        ((6, 6, 6), Window(size=6)),
+    ],
+)
+def test_overlapping_windows_are_averaged_by_their_weights(network, shape, window):
+    image = np.random.default_rng(0).normal(size=(*shape, 2)).astype(np.float32)
+    found = WindowedNetwork(network, window, batch_size=3)(image)
+    assert found.shape == (*shape, 3)
+    assert np.allclose(found, joined(network, image, window), atol=1e-5)
+
+
+@pytest.mark.parametrize(("length", "size", "overlap"), [(100, 64, 0.5), (64, 64, 0.5), (65, 8, 0.9), (50, 16, 0.0)])
+def test_windows_reach_both_ends_and_lie_at_least_the_overlap_over_each_other(length, size, overlap):
+    starts = window_starts(length, size, overlap)
+    assert (starts[0], starts[-1] + size) == (0, length)
+    assert all(0 < b - a <= size - np.floor(size * overlap) for a, b in itertools.pairwise(starts))
+
+
+def test_weights_fall_from_the_middle_and_never_to_zero():
+    weights = axis_weights(96, "gaussian")
+    assert np.argmax(weights) in (47, 48)
+    assert np.allclose(weights, weights[::-1])
+    assert 1e-4 < weights.min() < 1e-3
+
+
+def test_a_box_that_is_smaller_than_the_window_takes_one():
+    assert count_windows((3, 9, 20), Window(size=(8, 8, 8))) == 1 * 2 * 4
