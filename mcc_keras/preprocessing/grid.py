@@ -198,7 +198,7 @@ def native_size(shape, affine, target_mm=None, crop=None):
     if target_mm is None:
         return tuple(counts)
     stored_mm = np.linalg.norm(np.asarray(affine, np.float64)[:3, :3], axis=0)[list(axes)]
-    return tuple(max(1, int(n)) for n in np.ceil(counts * stored_mm / target_mm - ROUNDING))
+    return tuple(max(1, int(n)) for n in np.ceil(counts * stored_mm / target_mm - WHOLE))
 
 
 def with_margin(box, margin_mm, *, shape, spacing_mm):

@@ -9,6 +9,8 @@ is needed.
 constant or a variable, and each operation on it waits for the one before.
 """
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
@@ -133,6 +135,19 @@ def window_starts(side, size, overlap):
     step = max(1, int(size * (1 - overlap)))
     steps = -(-(side - size) // step)
     return tf.range(steps + 1) * (side - size) // tf.maximum(steps, 1)
+
+
+def count_windows(shape, window):
+    """Return the number of windows over a box of some shape (x, y, z).
+
+    Example:
+
+    >>> from mcc_keras.runs.window import Window
+    >>> count_windows((100, 64, 20), Window(size=(64, 64, 32)))
+    3
+    """
+    pairs = zip(shape, window.size, strict=True)
+    return math.prod(int(tf.size(window_starts(max(n, m), m, window.overlap))) for n, m in pairs)
 
 
 def blend_weights(size, blend):

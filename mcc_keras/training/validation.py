@@ -5,7 +5,8 @@ import tensorflow as tf
 
 from mcc_keras.models.deep_supervision import AuxiliaryHead
 from mcc_keras.pipeline.arrays import read_arrays
-from mcc_keras.training.windows import WindowedNetwork, count_windows
+from mcc_keras.segmentation.windows import count_windows
+from mcc_keras.training.windows import WindowedNetwork
 
 
 class WindowedValidation(keras.callbacks.Callback):
@@ -51,7 +52,7 @@ class WindowedValidation(keras.callbacks.Callback):
 
     def _build(self):
         model = self.model
-        self._network = WindowedNetwork(model, self.recipe.window, batch_size=self.recipe.batch_size)
+        self._network = WindowedNetwork(model, self.recipe.window)
         truth = tf.float32 if self.manifest.task.num_classes == 1 else tf.int32
         whole = (1, None, None, None)
         mask, probability = (*whole, 1), (*whole, model.output_shape[-1])

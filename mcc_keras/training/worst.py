@@ -50,7 +50,7 @@ def find_worst(model, manifest, *, batch_size, seconds, window=None, most=MOST_C
     """
     classes, found, seen, begun = len(manifest.task.labels), [], 0, time.monotonic()
     cases = read_arrays(manifest, "validation")
-    network = WindowedNetwork(model, window, batch_size=batch_size) if window else None
+    network = WindowedNetwork(model, window) if window else None
     while batch := list(itertools.islice(cases, 1 if window else batch_size)):
         images = [record.image for record in batch]
         predicted = to_classes(network(images[0])[None]) if window else predict_classes(model, np.stack(images))

@@ -11,7 +11,7 @@ from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.runs.window import Window
 from mcc_keras.segmentation import scan_graph
 from mcc_keras.segmentation.segmenter import Segmenter
-from mcc_keras.segmentation.windows import blend_weights, pad_to_window, window_starts
+from mcc_keras.segmentation.windows import blend_weights, count_windows, pad_to_window, window_starts
 from mcc_keras.task import Task
 
 OBLIQUE = np.array([[0.3, -1.1, 0.1, 4], [-0.9, -0.2, 0.3, -7], [0.2, 0.1, 2.5, 30], [0, 0, 0, 1]], np.float32)
@@ -150,6 +150,10 @@ def test_windows_cover_the_box_with_at_least_the_overlap(side, overlap):
     assert (starts[0], starts[-1]) == (0, side - 8)
     assert (np.diff(starts) > 0).all()
     assert len(starts) == 1 or np.diff(starts).max() <= max(1, int(8 * (1 - overlap)))
+
+
+def test_a_box_that_is_smaller_than_the_window_takes_one():
+    assert count_windows((3, 9, 20), Window(size=(8, 8, 8))) == 1 * 2 * 4
 
 
 def test_weights_are_symmetric_and_above_zero():

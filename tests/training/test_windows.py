@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mcc_keras.runs.window import Window
-from mcc_keras.training.windows import WindowedNetwork, axis_weights, count_windows, window_starts
+from mcc_keras.training.windows import WindowedNetwork
 
 
 @pytest.fixture(scope="module")
@@ -50,24 +50,6 @@ def joined(network, image, window):
 )
 def test_overlapping_windows_are_averaged_by_their_weights(network, shape, window):
     image = np.random.default_rng(0).normal(size=(*shape, 2)).astype(np.float32)
-    found = WindowedNetwork(network, window, batch_size=3)(image)
+    found = WindowedNetwork(network, window)(image)
     assert found.shape == (*shape, 3)
     assert np.allclose(found, joined(network, image, window), atol=1e-5)
-
-
-@pytest.mark.parametrize(("length", "size", "overlap"), [(100, 64, 0.5), (64, 64, 0.5), (65, 8, 0.9), (50, 16, 0.0)])
-def test_windows_reach_both_ends_and_lie_at_least_the_overlap_over_each_other(length, size, overlap):
-    starts = window_starts(length, size, overlap)
-    assert (starts[0], starts[-1] + size) == (0, length)
-    assert all(0 < b - a <= size - np.floor(size * overlap) for a, b in itertools.pairwise(starts))
-
-
-def test_weights_fall_from_the_middle_and_never_to_zero():
-    weights = axis_weights(96, "gaussian")
-    assert np.argmax(weights) in (47, 48)
-    assert np.allclose(weights, weights[::-1])
-    assert 1e-4 < weights.min() < 1e-3
-
-
-def test_a_box_that_is_smaller_than_the_window_takes_one():
-    assert count_windows((3, 9, 20), Window(size=(8, 8, 8))) == 1 * 2 * 4
