@@ -33,15 +33,18 @@ from mcc_keras.comparison.plan import (
 )
 from mcc_keras.comparison.scores import cell_score, check_measure
 from mcc_keras.comparison.sweep import check_sweep, choose_values, chosen_recipes
+from mcc_keras.documents import read_document
 from mcc_keras.errors import BusyError, RunError, UsageError
 from mcc_keras.evaluation.seen import find_seen
 from mcc_keras.locks import owned
 from mcc_keras.processors import find_processor
 from mcc_keras.records.manifest import read_manifest
-from mcc_keras.runs.data import describe_data
-from mcc_keras.runs.run import read_run
+from mcc_keras.runs import recipe as recipes
+from mcc_keras.runs.data import RunData
+from mcc_keras.runs.recipe import Recipe
+from mcc_keras.runs.run import DATA, DATA_SCHEMA, RECIPE, read_run
 from mcc_keras.seeds import check_seed
-from mcc_keras.training.resume import refuse_other_training
+from mcc_keras.training.resume import differences
 
 POLL_SECONDS = 5.0
 
@@ -299,15 +302,27 @@ def _refuse_seen(arms, cases):
     for init in {arm.recipe.init for arm in arms if arm.recipe.init}:
         seen = [name for name, each in find_seen(cases, read_run(init).data).items() if each.kind]
         if seen:
-            received = f"init={init}, which has seen {seen[0]} and {len(seen) - 1} more"
-            raise UsageError(f"`init` must be a run that has seen none of the cases. Received: {received}.")
+            raise UsageError(
+                f"`init` must be a run that has seen none of the cases. Received: init={init}, which has seen {seen[0]}"
+                f" and {len(seen) - 1} more."
+            )
 
 
 def _refuse_other_cells(cells):
     """Refuse a cell whose folder holds a training of other settings or records."""
-    data = {}
     for cell in cells:
-        if (Path(cell.folder) / "recipe.json").is_file():
-            data.setdefault(cell.work, None)
-            data[cell.work] = data[cell.work] or describe_data(read_manifest(cell.work))
-            refuse_other_training(cell.folder, cell.recipe, data[cell.work])
+        recipe, data = (Path(cell.folder) / name for name in (RECIPE, DATA))
+        if not recipe.is_file():
+            continue
+        way_out = "Move the folder away: the same call trains it again."
+        read = {"error": RunError, "way_out": way_out}
+        differing = differences(read_document(recipe, Recipe, schema=recipes.SCHEMA, **read), cell.recipe)
+        if data.is_file():
+            seen = read_document(data, RunData, schema=DATA_SCHEMA, **read).manifest_sha256
+            if seen != read_manifest(cell.work, verify=False).sha256:
+                differing.append(f"records other than those of {cell.work}")
+        if differing:
+            raise UsageError(
+                f"{cell.folder}: the folder of a cell must hold a training of its own settings. Received others: "
+                f"{'; '.join(differing)}. {way_out}"
+            )

@@ -76,6 +76,10 @@ def split_folds(cases, *, folds=5, protocol="folds", split_seed=0, stratify=None
         return (split_cases(cases, PAPER_SHARES, seed=split_seed, stratify=stratify),)
     if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
         raise UsageError(f"`folds` must be an integer of at least 2. Received: folds={folds!r}.")
+    patients = len({case.group for case in cases})
+    if folds <= patients < 4 and patients - -(-patients // folds) < 2:
+        problem = f"expected patients to train and to validate on beside each test part, found {patients} in all"
+        raise CaseError("folds", problem, "Take more folds, or add patients.")
     return fold_cases(cases, folds, validation=VALIDATION * (1 - 1 / folds), seed=split_seed, stratify=stratify)
 
 

@@ -81,8 +81,8 @@ def _patient_table(comparison):
                 _signed(found.mean),
                 _interval(found.low, found.high),
                 _signed(found.shift),
-                _number(found.p),
-                _number(found.false_claim),
+                _small(found.p),
+                _small(found.false_claim),
             )
         )
     note = (
@@ -104,7 +104,8 @@ def _arm_claims(comparison):
             _signed(claim.mean),
             _interval(claim.low, claim.high),
             _number(claim.t, ".2f"),
-            *map(_number, (claim.p, claim.p_holm, claim.below, claim.within, claim.above, claim.findable)),
+            *map(_small, (claim.p, claim.p_holm)),
+            *map(_number, (claim.below, claim.within, claim.above, claim.findable)),
         )
         for claim in analysis.claims
     ]
@@ -224,6 +225,10 @@ def _sentence(text):
 
 def _number(value, form=".3f"):
     return None if value is None else format(value, form)
+
+
+def _small(value):
+    return "< 0.001" if value is not None and value < 0.001 else _number(value)
 
 
 def _signed(value):

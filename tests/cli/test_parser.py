@@ -22,6 +22,7 @@ FUNCTIONS = {
     "train": (mk.Recipe, mk.train),
     "runs": (mk.list_runs,),
     "evaluate": (mk.evaluate,),
+    "compare": (mk.compare_losses,),
     "score": (mk.score,),
     "segment": (mk.segment,),
     "export": (mk.export_saved_model,),

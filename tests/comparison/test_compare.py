@@ -50,7 +50,7 @@ def test_before_it_starts_it_says_how_many_trainings_how_long_and_what_it_can_fi
     lines = "\n".join(whole[1])
     assert "3 arms × 3 folds × 2 seeds: 18 trainings, 40 steps each" in lines
     assert "gwd is not trained: with one class it is dice" in lines
-    assert "time      3.4 min of training" in lines  # 18 cells of 40 steps of 0.2 s and four validations of 1 s: 216 s
+    assert "time      3.6 min of training" in lines  # 18 cells of 40 steps of 0.2 s and four validations of 1 s: 216 s
     assert "no earlier cells show by how much it does" in lines
     assert lines.index("trainings") < lines.index("cell    1 of 18")
 

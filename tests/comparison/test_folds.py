@@ -1,11 +1,12 @@
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from mcc_keras.comparison.folds import patient_ratio, prepare_folds, read_sources, split_folds
-from mcc_keras.datasets import find_cases
+from mcc_keras.datasets import Case, find_cases
 from mcc_keras.errors import CaseError, DataErrors, UsageError
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.records.manifest import read_manifest
@@ -62,6 +63,16 @@ def test_the_protocol_of_the_paper_is_one_split_of_70_20_and_10_per_cent(work):
 def test_folds_that_cannot_be_are_one_line(work, settings, error, named):
     with pytest.raises(error, match=named):
         split_folds(read_sources(read_manifest(work)), **settings)
+
+
+@pytest.mark.parametrize(("patients", "folds", "enough"), [(2, 2, False), (3, 2, False), (3, 3, True), (4, 2, True)])
+def test_each_fold_needs_patients_to_train_and_to_validate_on(patients, folds, enough):
+    cases = [Case(f"p{number}", (Path("x.nii"),)) for number in range(patients)]
+    if enough:
+        assert all(split["train"] and split["validation"] for split in split_folds(cases, folds=folds))
+    else:
+        with pytest.raises(CaseError, match="to train and to validate on"):
+            split_folds(cases, folds=folds)
 
 
 def test_sources_that_moved_or_changed_since_work_was_prepared_are_named(work, tmp_path):

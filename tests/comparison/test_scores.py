@@ -1,31 +1,9 @@
 import numpy as np
 import pytest
+from planted_results import SPLITS, design, result, row
 
-from mcc_keras.comparison.arms import build_arms
-from mcc_keras.comparison.cells import CaseScore, CellResult
-from mcc_keras.comparison.plan import Design
 from mcc_keras.comparison.scores import PRIMARY, build_table, cell_score, check_measure
 from mcc_keras.errors import UsageError
-from mcc_keras.evaluation.measures import SCORES
-
-SPLITS = ({"train": (), "validation": (), "test": ()},) * 2
-
-
-def design(losses=("mcc", "dice"), seeds=(0, 1)):
-    settings = {"protocol": "folds", "split_seed": 0, "stratify": None, "steps": 10, "minutes_per_cell": None}
-    arms = build_arms(losses=losses)
-    shared = {"work": "w", "manifest_sha256": "0", "sweep": None, "measure": "dice", "reference": losses[0]}
-    return Design(arms=arms, folds=2, seeds=seeds, **settings, **shared)
-
-
-def row(case, dice, group=None, counted_as="scored", name="organ"):
-    scores = dict.fromkeys(SCORES) | {"dice": dice}
-    numbers = {"true_ml": 1.0, "predicted_ml": 1.0, "counted_as": counted_as}
-    return CaseScore(case=case, group=group or case, name=name, scores=scores, **numbers)
-
-
-def result(arm, fold, seed, *rows, state="finished"):
-    return (arm, fold, seed), CellResult(arm=arm, fold=fold, seed=seed, state=state, scores=rows)
 
 
 def test_a_patient_counts_once_by_the_mean_of_scans_and_classes():
