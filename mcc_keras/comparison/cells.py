@@ -32,7 +32,7 @@ class Cell:
         recipe: `Recipe` with length and seed.
         work: WORK folder of the fold.
         folder: Its folder; the result lies beside it.
-        measure: The primary measure.
+        scored: Whether its test part is scored; a sweep must not look at it.
     """
 
     arm: Arm
@@ -41,7 +41,7 @@ class Cell:
     recipe: Recipe
     work: str
     folder: str
-    measure: str
+    scored: bool = True
 
     @property
     def name(self):
@@ -140,7 +140,6 @@ def list_cells(plan, out, *, recipes, works):
             recipe=dataclasses.replace(recipes[arm.name], epochs=None, steps=plan.steps[arm.name], seed=seed),
             work=str(works[fold]),
             folder=str(Path(out) / "cells" / arm.folder / f"fold{fold}-seed{seed}"),
-            measure=design.measure,
         )
         for seed in design.seeds
         for fold in range(design.folds)

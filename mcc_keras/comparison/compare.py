@@ -174,7 +174,7 @@ def compare_losses(
     cells = shard_of(list_cells(plan, out, recipes=recipes, works=_works(out, plan)), shard)
     _run(cells, plan, jobs=jobs, say=say)
     if shard is not None:
-        say("next      the other shards, then the same call with finish=True")
+        say("next      the other shards; then the same call that finishes in place of its shard writes the page")
         return None
     return _finish(out, design)
 

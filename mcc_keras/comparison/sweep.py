@@ -4,11 +4,10 @@ import dataclasses
 import math
 from pathlib import Path
 
-from mcc_keras.comparison.arms import Arm
+from mcc_keras.comparison.cells import BUSY, FINISHED, STOPPED, Cell, read_result, run_cell
 from mcc_keras.documents import read_document, write_document
-from mcc_keras.errors import MCCKerasError, RunError, TrainingInterrupted, UsageError
+from mcc_keras.errors import RunError, TrainingInterrupted, UsageError
 from mcc_keras.runs.recipe import Recipe
-from mcc_keras.training.train import train
 
 SCHEMA = 1
 FIELDS = ("learning_rate", "weight_decay", "clip_norm")
@@ -127,15 +126,14 @@ def choose_values(plan, out, work, *, progress=None):
     return choices
 
 
-def _validation_dice(plan, arm: Arm, changes, folder, work):
-    length = {"epochs": None, "steps": plan.steps[arm.name], "seed": plan.design.seeds[0]}
-    try:
-        run = train(work, folder, recipe=dataclasses.replace(arm.recipe, **length, **changes), verbose=0)
-    except TrainingInterrupted:
-        raise
-    except MCCKerasError:
-        return None
-    return run.result.best_value or 0.0
+def _validation_dice(plan, arm, changes, folder, work):
+    seed = plan.design.seeds[0]
+    recipe = dataclasses.replace(arm.recipe, epochs=None, steps=plan.steps[arm.name], seed=seed, **changes)
+    cell = Cell(arm=arm, fold=0, seed=seed, recipe=recipe, work=str(work), folder=str(folder), scored=False)
+    result = read_result(cell) or run_cell(cell)
+    if result.state in (STOPPED, BUSY):
+        raise TrainingInterrupted(folder, "a signal")
+    return result.best_value if result.state == FINISHED else None
 
 
 def chosen_recipes(plan, choices) -> dict[str, Recipe]:

@@ -24,7 +24,8 @@ def run_training(cell):
     identity = {"arm": cell.arm.name, "fold": cell.fold, "seed": cell.seed, "processor": find_processor()[0]}
     try:
         run = train(cell.work, cell.folder, recipe=cell.recipe, verbose=0)
-        return CellResult(**identity, state=FINISHED, **_score(run, read_manifest(cell.work)))
+        found = _describe(run) | (_score(run, read_manifest(cell.work)) if cell.scored else {})
+        return CellResult(**identity, state=FINISHED, **found)
     except TrainingInterrupted as error:
         return CellResult(**identity, state=STOPPED, problem=str(error))
     except BusyError as error:
@@ -49,6 +50,22 @@ def time_training(work, arm):
     )
 
 
+def _describe(run):
+    steps = -(-len(run.data.cases["train"]) // run.recipe.batch_size)
+    updates = -(-steps // run.recipe.accumulate)
+    return {
+        "steps": run.result.steps,
+        "seconds": run.result.seconds,
+        "best_epoch": run.result.best_epoch,
+        "best_value": run.result.best_value,
+        "curve": tuple(
+            (min(int(row["epoch"]) * updates, run.result.steps), _finite(row["val_dice"]))
+            for row in run.history
+            if "val_dice" in row
+        ),
+    }
+
+
 def _score(run, manifest):
     validated = (
         evaluate(run, part="validation", workers=1, overwrite=True) if run.data.cases.get("validation") else None
@@ -56,8 +73,6 @@ def _score(run, manifest):
     tested = evaluate(run, part="test", workers=1, overwrite=True)
     threshold, at_threshold = _with_threshold(run, manifest) if validated is not None else (None, {})
     calibration = tested.summary.calibration
-    steps = -(-len(run.data.cases["train"]) // run.recipe.batch_size)
-    updates = -(-steps // run.recipe.accumulate)
     return {
         "scores": tuple(
             CaseScore(
@@ -71,15 +86,6 @@ def _score(run, manifest):
                 dice_at_threshold=at_threshold.get(row["case"]),
             )
             for row in tested
-        ),
-        "steps": run.result.steps,
-        "seconds": run.result.seconds,
-        "best_epoch": run.result.best_epoch,
-        "best_value": run.result.best_value,
-        "curve": tuple(
-            (min(int(row["epoch"]) * updates, run.result.steps), _finite(row["val_dice"]))
-            for row in run.history
-            if "val_dice" in row
         ),
         "threshold": threshold,
         "calibration": _mean(each.error for each in calibration.classes),

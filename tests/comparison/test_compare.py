@@ -169,6 +169,20 @@ def test_the_steps_are_measured_once_and_then_kept(fake, work, tmp_path, monkeyp
     assert read_plan(tmp_path / "out") == before
 
 
+def test_each_loss_chooses_its_own_rate_first_by_validation_on_the_first_fold(fake, work, tmp_path):
+    settings = SETTINGS | {"sweep": {"learning_rate": ("x0.1", "x1", "x10")}, "losses": ("mcc", "dice"), "folds": 2}
+    lines = []
+    compare_losses(work, tmp_path / "out", progress=lines.append, **settings)
+    choices = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    assert {name: chosen["value"] for name, chosen in choices["arms"].items()} == {"mcc": 0.0002, "dice": 0.02}
+    assert "sweep     mcc, learning_rate 0.0002: 0.500" in lines
+    logs = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out" / "sweep").rglob("*.log"))
+    assert len(logs) == 6
+    before = len(lines)
+    compare_losses(work, tmp_path / "out", progress=lines.append, **settings)
+    assert not any(line.startswith("sweep") for line in lines[before:])
+
+
 def test_what_earlier_cells_show_says_what_a_plan_can_find(fake, work, out, tmp_path):
     lines = []
     settings = SETTINGS | {"folds": 4, "dry_run": True}

@@ -28,6 +28,9 @@ def run(cell):
     for word, state in ENDS.items():
         if (folder.parent / f"{word}-{folder.name}").exists():
             return CellResult(**identity, state=state, problem=f"planted {word}")
+    if not cell.scored:  # of a sweep: the best rate of mcc is the lowest, that of the others the highest
+        value = -cell.recipe.learning_rate if cell.arm.name == "mcc" else cell.recipe.learning_rate
+        return CellResult(**identity, state=FINISHED, steps=cell.recipe.steps, seconds=1.0, best_value=0.5 + value)
     cases = read_manifest(cell.work).cases("test")
     noise = _rng(cell.arm.name, cell.fold, cell.seed).normal(0, 0.01)
     rows = []
