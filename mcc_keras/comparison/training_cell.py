@@ -1,5 +1,6 @@
 """A cell that is a training: train, choose the threshold and the temperature on validation, score the test part."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +52,8 @@ def time_training(work, arm):
 
 
 def _describe(run):
-    steps = -(-len(run.data.cases["train"]) // run.recipe.batch_size)
-    updates = -(-steps // run.recipe.accumulate)
+    shown = len(run.data.cases["train"]) * (run.recipe.patches.per_volume if run.recipe.patches else 1)
+    updates = math.ceil(math.ceil(shown / run.recipe.batch_size) / run.recipe.accumulate)
     return {
         "steps": run.result.steps,
         "seconds": run.result.seconds,

@@ -1,7 +1,9 @@
 """The same way with real trainings, on the smallest scale."""
 
 import csv
+import dataclasses
 
+import keras
 import numpy as np
 import pytest
 
@@ -14,16 +16,21 @@ from mcc_keras.records.manifest import read_manifest
 from mcc_keras.runs.run import read_run
 from mcc_keras.training.train import train
 
-SMALL = {
-    **{"model_arguments": {"width": 0.25, "depths": (1, 1, 1)}, "augment": False, "warmup_steps": 2, "workers": 1},
-    **{"losses": ("mcc", "dice"), "protocol": "paper", "steps": 5, "learning_rate": 0.02},
-}
+SMALL = {"augment": False, "warmup_steps": 2, "protocol": "paper", "steps": 5, "learning_rate": 0.02, "workers": 1}
+
+
+def network():
+    """The configuration of a network of two layers, which compiles fast."""
+    inputs = keras.Input((16, 16, 8, 1))
+    x = keras.layers.ReLU()(keras.layers.Conv3D(4, 3, padding="same")(inputs))
+    return keras.saving.serialize_keras_object(keras.Model(inputs, keras.layers.Conv3D(1, 1, activation="sigmoid")(x)))
 
 
 @pytest.fixture(scope="module")
 def whole(work, tmp_path_factory):
     """Two losses on one split with one seed."""
-    return compare_losses(work, tmp_path_factory.mktemp("whole") / "out", **SMALL)
+    out = tmp_path_factory.mktemp("whole") / "out"
+    return compare_losses(work, out, losses=("mcc", "dice"), model=network(), **SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +101,6 @@ def cell(whole, tmp_path):
 
 
 def test_a_cell_whose_weights_become_infinite_has_diverged_and_one_of_an_error_has_failed(cell, whole):
-    import dataclasses
-
     recipe = dataclasses.replace(cell().recipe, learning_rate=1e38, clip_norm=1e38, optimizer="sgd", warmup_steps=0)
     found = run_training(cell(recipe=recipe))
     assert found.state == DIVERGED and "not finite in epoch 1" in found.problem
@@ -116,8 +121,6 @@ def test_a_cell_that_another_process_trains_is_left_to_it(cell):
 
 def test_a_cell_that_a_signal_stops_goes_on_to_the_same_weights(cell, whole, run):
     import signal
-
-    import keras
 
     class Interruption(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
