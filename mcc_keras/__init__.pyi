@@ -6,6 +6,7 @@ from . import models as models
 from . import pipeline as pipeline
 from .augmentation import Augmentation as Augmentation
 from .checks import check_cases as check_cases
+from .comparison.compare import compare_losses as compare_losses
 from .datasets import Case as Case
 from .datasets import find_cases as find_cases
 from .datasets.splits import fold_cases as fold_cases

@@ -25,7 +25,7 @@ PROMISED = {
         AUCLoss Augmentation Case CrossEntropyLoss DenseVNet DiceLoss FocalLoss GeneralizedDiceLoss
         GeneralizedWassersteinDiceLoss MCCLoss Patches Preprocessing Recipe ResidualUNet
         ResumableRun SumLoss Task TverskyLoss UNet3D VNet Volume VoxResNet Window check_cases
-        datasets describe_environment errors evaluate explain export_saved_model find_cases fold_cases
+        compare_losses datasets describe_environment errors evaluate explain export_saved_model find_cases fold_cases
         list_runs load_dataset losses metrics models pipeline plan_training preview_augmentation read_volume run_demo
         score segment segment_many segment_remote show split_cases train
         try_mask_options verify_records view write_mask write_tfrecords

@@ -80,6 +80,64 @@ def arguments(text):
 arguments.__name__ = "list of NAME=VALUE"
 
 
+def axis(text):
+    """Return the name of a field and its values: numbers, true, false, null, and other words as text.
+
+    Example:
+
+    >>> axis("batch_size=1,4"), axis("loss=mcc,dice"), axis("model_arguments.width=0.5")
+    (('batch_size', (1, 4)), ('loss', ('mcc', 'dice')), ('model_arguments.width', (0.5,)))
+    """
+    name, equals, values = text.partition("=")
+    if not equals or not values or not name.replace(".", "_").isidentifier():
+        raise ValueError(text)
+    return name, tuple(map(_plain, values.split(",")))
+
+
+axis.__name__ = "FIELD=VALUE,VALUE"
+
+
+def setting(text):
+    """Return the name of a field and its value, which may be a list in brackets.
+
+    Example:
+
+    >>> setting("augment=light"), setting("model_arguments.depths=[1,1,1]")
+    (('augment', 'light'), ('model_arguments.depths', [1, 1, 1]))
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.replace(".", "_").isidentifier():
+        raise ValueError(text)
+    return name, _plain(value)
+
+
+setting.__name__ = "FIELD=VALUE"
+
+
+def sweep_of(text):
+    """Return the name of a field and the texts of its values, as a mapping.
+
+    Example:
+
+    >>> sweep_of("learning_rate=x0.3,x1")
+    {'learning_rate': ('x0.3', 'x1')}
+    """
+    name, equals, values = text.partition("=")
+    if not equals:
+        raise ValueError(text)
+    return {name: tuple(values.split(","))}
+
+
+sweep_of.__name__ = "FIELD=VALUE,VALUE"
+
+
+def _plain(text):
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
 def list_of(convert):
     """Return a converter of values separated by commas.
 

@@ -16,6 +16,7 @@ COMMANDS = (
     "train",
     "runs",
     "evaluate",
+    "compare",
     "score",
     "segment",
     "explain",

@@ -1,5 +1,7 @@
 """The network of a training, compiled: what a recipe and the records ask for."""
 
+import copy
+
 import keras
 
 from mcc_keras.losses import get_loss
@@ -16,7 +18,7 @@ def _build_loss(recipe):
     if isinstance(recipe.loss, str):
         return get_loss(recipe.loss, **recipe.loss_arguments)
     with without_code():
-        return keras.saving.deserialize_keras_object(recipe.loss)
+        return keras.saving.deserialize_keras_object(copy.deepcopy(recipe.loss))  # Keras empties it
 
 
 def _build_model(manifest, recipe):
@@ -25,7 +27,7 @@ def _build_model(manifest, recipe):
         shape = (None, None, None, manifest.image_shape[-1]) if recipe.window else manifest.image_shape
         return get_model(recipe.model, shape, manifest.task.num_classes, **recipe.model_arguments)
     with without_code():
-        return keras.saving.deserialize_keras_object(recipe.model)
+        return keras.saving.deserialize_keras_object(copy.deepcopy(recipe.model))  # Keras empties it
 
 
 def compile_model(manifest, recipe, *, model=None, loss=None):

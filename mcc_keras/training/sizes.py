@@ -1,5 +1,7 @@
 """Whether a network takes patches and windows of some size."""
 
+import tensorflow as tf
+
 from mcc_keras.errors import UsageError
 
 LARGEST_STEP = 128  # voxels that a voxel of the coarsest level may stand for
@@ -32,10 +34,12 @@ def takes(model, size):
     sides = model.input_shape[1:4]
     if any(known not in (None, n) for known, n in zip(sides, size, strict=True)):
         return False
-    try:
-        return tuple(model.compute_output_shape((1, *size, model.input_shape[-1]))[1:4]) == tuple(size)
+    image = tf.TensorSpec((1, *size, model.input_shape[-1]), tf.float32)
+    try:  # traced, since Keras' own shapes do not see that two inputs of a layer differ
+        found = tf.function(lambda image: model(image, training=False), autograph=False).get_concrete_function(image)
     except Exception:  # each layer refuses in its own way
         return False
+    return tuple(found.output_shapes[1:4]) == tuple(size)
 
 
 def nearest_size(model, size):

@@ -28,6 +28,7 @@ READ_BACK = (
     "segment",
     "explain",
     "export",
+    "compare",
 )  # commands that read values which others have checked
 
 # Why an advice about an argument needs no option, by the name of the argument.
@@ -51,7 +52,17 @@ NEVER = {
     **{(command, name): "no mask is read" for command in ("segment",) for name in ("foreground", "labels")},
     **{(command, "channels"): "the case can be left out" for command in ("evaluate", "score", "segment")},
     **{(command, name): "a preprocessing is written valid" for command in READ_BACK for name in ("size", "spacing_mm")},
-    **{(command, "take_over"): "`prepare` alone asks for it" for command in ("train", "evaluate", "score", "export")},
+    **{
+        (command, "take_over"): "`prepare` alone asks for it"
+        for command in ("train", "evaluate", "score", "export", "compare")
+    },
+    **{
+        ("compare", name): "its cases are read as they were prepared"
+        for name in ("foreground", "labels", "channels", "affine", "nonfinite")
+    },
+    **{("compare", name): "`--set` takes it as it is spelled" for name in ("precision", "schedule", "init")},
+    ("compare", "accept_loss"): "it accepts what `prepare` has accepted",
+    ("compare", "validation"): "it refuses so few patients by itself",
 }
 
 

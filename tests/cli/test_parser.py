@@ -22,6 +22,7 @@ FUNCTIONS = {
     "train": (mk.Recipe, mk.train),
     "runs": (mk.list_runs,),
     "evaluate": (mk.evaluate, mk.try_mask_options),
+    "compare": (mk.compare_losses,),
     "score": (mk.score,),
     "segment": (mk.segment, mk.segment_many, mk.segment_remote),
     "explain": (mk.explain,),
