@@ -3,6 +3,7 @@
 import mcc_keras as mk
 from mcc_keras.cli.converters import axis, list_of, setting, sweep_of
 from mcc_keras.cli.options import adapt_to_sides, add_sides, add_workers, read_policy, read_value
+from mcc_keras.cli.patches import add_patches, read_patches, take_patches
 
 SUMMARY = "compare losses, or any settings of a training, by cross-validation"
 
@@ -23,6 +24,7 @@ def add_arguments(parser):
     arms.add_argument(
         "--set", dest="settings", type=setting, action="append", metavar="FIELD=V", help="one more of these settings"
     )
+    add_patches(arms)
     add_sides(arms)
     arms.add_argument("--reference", metavar="NAME", help="what the others are compared with (the first)")
     arms.add_argument("--measure", default="dice", help="the one measure that decides (%(default)s)")
@@ -58,6 +60,8 @@ def run(work, out, vary, settings, recipe, swap_labels, no_flip, **options):
     vary, changes = dict(vary or ()), dict(settings or ())
     recipe = recipe and read_value(mk.Recipe, recipe)
     read_policy(changes)
+    changes |= take_patches(options)
+    read_patches(changes, recipe)
     if swap_labels or no_flip:
         policy = changes.get("augment", recipe.augment if recipe else True)
         changes["augment"] = adapt_to_sides(policy, swap_labels=swap_labels, no_flip=no_flip)

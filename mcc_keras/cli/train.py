@@ -1,12 +1,12 @@
 """`mcc-keras train`."""
 
-import dataclasses
 from argparse import SUPPRESS
 from pathlib import Path
 
 import mcc_keras as mk
-from mcc_keras.cli.converters import arguments, list_of, one_or_three
+from mcc_keras.cli.converters import arguments, list_of
 from mcc_keras.cli.options import adapt_to_sides, add_augment, add_sides, read_policy, read_value
+from mcc_keras.cli.patches import add_patches, read_patches
 from mcc_keras.runs.choices import OPTIMIZERS, PRECISIONS, RECIPES, SCHEDULES
 
 SUMMARY = "train a network on records"
@@ -45,11 +45,7 @@ def add_arguments(parser):
     add("--clip-norm", type=float, help="largest norm of the gradient (1)")
     add("--ema", type=float, metavar="M", help="validate and keep an average of the weights of this momentum, as 0.999")
     add("--precision", choices=PRECISIONS, help="Keras' dtype policy (float32)")
-    add("--patch-size", type=one_or_three(int), metavar="N[,N,N]", help="train on patches of 64 or 96,96,32 voxels")
-    add("--patches-per-volume", type=int, metavar="N", help="patches of a reading of a volume (1)")
-    add("--foreground-fraction", type=float, metavar="F", help="share of the patches centered on foreground (0.5)")
-    add("--window-size", type=one_or_three(int), metavar="N[,N,N]", help="segment in windows (of the patches' size)")
-    add("--overlap", type=float, metavar="F", help="share of a window that the next one covers again (0.5)")
+    add_patches(parser)
     changes = parser.add_mutually_exclusive_group()
     add_augment(changes, default=SUPPRESS)
     changes.add_argument(
@@ -59,32 +55,6 @@ def add_arguments(parser):
     parser.add_argument("--restart", action="store_true", help="begin again; an earlier run is renamed to RUN.1")
     add("--seed", type=int, help="seed of weights, order and augmentation (0)")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost, and write nothing")
-
-
-# Field of the recipe, its class, and for each option the argument that it is.
-_PARTS = {
-    "patches": (
-        "Patches",
-        {"patch_size": "size", "patches_per_volume": "per_volume", "foreground_fraction": "foreground_fraction"},
-    ),
-    "window": ("Window", {"window_size": "size", "overlap": "overlap"}),
-}
-
-
-def _read_parts(options, recipe):
-    """Replace the options of patches and window by `Patches` and `Window`; what is not given is that of the recipe."""
-    resized = "patch_size" in options
-    for field, (kind, names) in _PARTS.items():
-        given = {argument: options.pop(option) for option, argument in names.items() if option in options}
-        if not given:
-            continue
-        before = getattr(recipe, field) if recipe else None
-        if field == "window" and resized:
-            before = mk.Window(size=options["patches"].size)
-        if before is None and "size" not in given:
-            first, *_ = names
-            raise mk.errors.UsageError(f"Give a size as well: --{first.replace('_', '-')} 64.")
-        options[field] = dataclasses.replace(before, **given) if before else getattr(mk, kind)(**given)
 
 
 class _Adder:
@@ -100,7 +70,7 @@ class _Adder:
 def run(work, run, swap_labels, no_flip, dry_run, restart, recipe=None, **options):
     recipe = recipe and _read_recipe(recipe)
     read_policy(options)
-    _read_parts(options, recipe)
+    read_patches(options, recipe)
     if swap_labels or no_flip:
         policy = options.get("augment", recipe.augment if recipe else True)
         options["augment"] = adapt_to_sides(policy, swap_labels=swap_labels, no_flip=no_flip)
