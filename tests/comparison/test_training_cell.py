@@ -104,7 +104,7 @@ def test_a_cell_whose_weights_become_infinite_has_diverged_and_one_of_an_error_h
     recipe = dataclasses.replace(cell().recipe, learning_rate=1e38, clip_norm=1e38, optimizer="sgd", warmup_steps=0)
     found = run_training(cell(recipe=recipe))
     assert found.state == DIVERGED and "not finite in epoch 1" in found.problem
-    missing = run_training(cell(work=str(whole.folder / "nothing")))
+    missing = run_training(cell(work=str(whole.folder / "nothing"), folder=str(whole.folder / "other")))
     assert missing.state == FAILED and "RecordError" in missing.problem
 
 
