@@ -14,7 +14,7 @@ from mcc_keras.evaluation.measures import SCORES
 from mcc_keras.processors import find_processor
 from mcc_keras.records.manifest import read_manifest
 from mcc_keras.runs import run as runs
-from mcc_keras.segmentation.segment import segment_volume
+from mcc_keras.segmentation.segment import arrays_of
 from mcc_keras.training.train import plan_training, train
 
 THRESHOLDS = tuple(round(0.05 * number, 2) for number in range(1, 20))
@@ -124,7 +124,7 @@ def dice_by_threshold(run, cases, thresholds):
     for case in cases:
         image = read_image(case)
         truth = read_mask(case, image) > 0
-        _, probability = segment_volume(segmenter, image)
+        probability = segmenter.answer(*arrays_of(image))["probability"].numpy()
         true, every = (np.sort(probability[..., 0][where]) for where in (truth, np.ones_like(truth)))
         limits = np.float32(thresholds)
         tp, predicted = (values.size - np.searchsorted(values, limits, side="left") for values in (true, every))

@@ -72,12 +72,12 @@ def test_the_threshold_is_the_best_one_of_the_validation_part(whole, run):
 
 
 def test_dice_by_threshold_counts_voxels_on_the_grid_of_the_scan(run):
-    from mcc_keras.segmentation.segment import segment_volume
+    from mcc_keras.segmentation.segment import arrays_of
     from mcc_keras.segmentation.segmenter import load_segmenter
 
     (case, *_) = read_manifest(run.data.work).cases("test")
     image = read_image(case)
-    truth, p = read_mask(case, image) > 0, segment_volume(load_segmenter(run), image)[1][..., 0]
+    truth, p = read_mask(case, image) > 0, load_segmenter(run).answer(*arrays_of(image))["probability"].numpy()[..., 0]
     for limit in (0.2, 0.8):
         expected = 2 * (truth & (p >= limit)).sum() / ((p >= limit).sum() + truth.sum())
         assert dice_by_threshold(run, [case], (limit,))[case.case_id] == [pytest.approx(expected)]
