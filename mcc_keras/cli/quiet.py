@@ -47,7 +47,8 @@ class _Finder:
 
 
 def _execute_quietly(execute, module):
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    # Errors are raised as well; its logger calls it an error where oneDNN leaves an operation on integers to Eigen.
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     sys.stderr.flush()
     with _anything_to_write_to() as held, contextlib.ExitStack() as stack:
         stderr = os.dup(2)

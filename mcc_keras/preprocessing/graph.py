@@ -68,9 +68,7 @@ class GraphGrid:
         rest = list(range(3, canonical.shape.rank))
         dims = tf.concat([self.flips, tf.zeros(len(rest), tf.bool)], 0)
         turned = tf.raw_ops.Reverse(tensor=canonical, dims=dims)
-        order = tf.concat([tf.math.invert_permutation(self.axes), tf.constant(rest, tf.int32)], 0)
-        # In float32, which holds every label: oneDNN prints an error line for transpositions of integers.
-        return tf.cast(tf.transpose(tf.cast(turned, tf.float32), order), canonical.dtype)
+        return tf.transpose(turned, tf.concat([tf.math.invert_permutation(self.axes), tf.constant(rest, tf.int32)], 0))
 
 
 def normalized_box(image, grid, preprocessing):
