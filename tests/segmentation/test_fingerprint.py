@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from mcc_keras.errors import RunError
 from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.runs.mask_options import SEGMENTER, MaskOptions, StoredOptions, write_mask_options
 from mcc_keras.runs.run import MODEL, RESULT
 from mcc_keras.runs.window import Window
 from mcc_keras.segmentation.fingerprint import (
     FINGERPRINT,
-    SEGMENTER,
     combine_fingerprints,
     compute_fingerprint,
     fingerprint_run,
@@ -90,7 +90,8 @@ def test_a_run_keeps_its_fingerprint_and_gives_it_without_tensorflow(run):
 
 def test_the_fingerprint_follows_the_files_of_the_run(run):
     first = fingerprint_run(run)
-    (run / SEGMENTER).write_text('{"schema": 1}')
+    options = MaskOptions(largest_component=True)
+    write_mask_options(StoredOptions(options=options, cases=3, dice_before=0.5, trials=()), run)
     with_choices = fingerprint_run(run)
     (run / SEGMENTER).unlink()
     assert fingerprint_run(run) == first != with_choices

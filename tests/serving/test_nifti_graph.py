@@ -298,7 +298,8 @@ def test_a_mutant_is_read_as_read_volume_reads_it_or_refused(tmp_path, kind):
             read += 1
         else:
             assert any(words in found.problem.numpy() for words in (b"gzip stream", b"found a tiny one")), index
-    assert read > (60 if kind == "nii" else 2)
+    # A damaged gzip stream is read only where the damage is in a field that nobody uses.
+    assert read >= {"nii": 60, "nii.gz": 3, "nii.gz stream": 1}[kind]
 
 
 def test_random_bytes_are_refused():
