@@ -50,7 +50,7 @@ def add_arguments(parser):
     running = parser.add_argument_group("running")
     running.add_argument("--jobs", type=int, default=1, metavar="N", help="trainings at a time (%(default)s)")
     running.add_argument("--shard", metavar="I/N", help="run every N-th training only, from the I-th")
-    running.add_argument("--finish", action="store_true", help="train nothing; write the page from what is there")
+    running.add_argument("--finish", action="store_true", help="do not train; write the page of the finished trainings")
     running.add_argument("--earlier", metavar="OUT", help="an earlier comparison, whose spread says what can be found")
     running.add_argument("--dry-run", action="store_true", help="say what it would be, and train nothing")
     add_workers(running)

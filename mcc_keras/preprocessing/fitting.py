@@ -3,10 +3,11 @@
 import numpy as np
 
 from mcc_keras.errors import UsageError
-from mcc_keras.preprocessing.grid import ROUNDING, orientation
+from mcc_keras.preprocessing.grid import orientation
 from mcc_keras.preprocessing.intensity import scaling_of
 
 MULTIPLE = 8  # networks halve the box three times
+ROUNDING = 1e-6  # voxels; a field of view this much longer than whole voxels takes no further one
 SAMPLES = 20_000  # at most, per scan: large scans do not outweigh small ones, and memory stays small
 
 

@@ -13,7 +13,6 @@ from mcc_keras.extent import bounding_box
 SAME_SPACING = 1e-5  # relative; smaller differences of voxel sizes are rounding errors of a header
 EDGE = 1e-4  # voxels; tolerance at the border for the rounding of an affine
 _BLOCK = 1 << 16
-ROUNDING = 1e-6  # voxels; a field of view this much longer than whole voxels takes no further one
 WHOLE = 1e-3  # voxels; a length this close above a whole number is that number
 # Which axis follows which direction: the closest pair of all decides, then the closest of the others.
 FIRST_PICK, PICK_DIGITS = (1e7, 1), 6  # significant digits of a direction cosine

@@ -77,8 +77,8 @@ class ScanGraph:
         def body(first, states, kept):
             states, *found = self.slab(scans, states, first, rows)
             places = tf.range(first, first + tf.shape(found[0])[0])
-            flat = [tf.reshape(part, [tf.size(places), -1]) for part in found]
-            kept = [tf.raw_ops.InplaceUpdate(x=x, i=places, v=v) for x, v in zip(kept, flat, strict=False)]
+            flat = [tf.reshape(part, [tf.size(places), -1]) for part in found[: len(kept)]]
+            kept = [tf.raw_ops.InplaceUpdate(x=x, i=places, v=v) for x, v in zip(kept, flat, strict=True)]
             with tf.control_dependencies(kept):  # the next slab uses rows again that this one has read
                 states = tf.nest.map_structure(tf.identity, states)
             return first + rows, states, kept

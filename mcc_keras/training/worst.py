@@ -40,7 +40,7 @@ def find_worst(model, manifest, *, batch_size, seconds, window=None, most=MOST_C
     Args:
         model: Keras model.
         manifest: `Manifest` with a validation part.
-        batch_size: Volumes, or windows, that are segmented at a time.
+        batch_size: Volumes that are segmented at a time; in windows it is one.
         seconds: After this time no further ones are segmented, once there are `most`.
         window: `Window` in which each volume is segmented, or `None`.
         most: Number of cases.
