@@ -41,7 +41,7 @@ from mcc_keras.training.optimizing import AveragedWeights
 from mcc_keras.training.page import RunPage
 from mcc_keras.training.precision import check_bfloat16
 from mcc_keras.training.resume import extend_run, owned_run, refuse_other_training
-from mcc_keras.training.state import Restored, build_metrics, restore
+from mcc_keras.training.state import Restored, build_state, restore
 from mcc_keras.training.validation import WindowedValidation
 
 MONITOR = "val_dice"
@@ -190,10 +190,9 @@ class Session:
         return callbacks
 
     def _restore(self):
+        build_state(self.model, self.data)
         if self.state is None:
             return
-        build_metrics(self.model, self.data)
-        self.model.optimizer.build(self.model.trainable_variables)
         restore(self.model, self.arrays, self.average, path=self.source)
         self.data.epoch.assign(self.state.epoch)
         self.position.skip = self.state.epoch_step

@@ -14,7 +14,7 @@ from mcc_keras.training.callback_states import CallbackStates
 from mcc_keras.training.callbacks import begin_next_epoch, end_short_epoch
 from mcc_keras.training.generations import TrainingState, latest_state, write_generation
 from mcc_keras.training.keeper import LONGEST_SECONDS, is_due
-from mcc_keras.training.state import Restored, build_metrics, capture, restore
+from mcc_keras.training.state import Restored, build_state, capture, restore
 
 
 class ResumableRun(keras.callbacks.Callback):
@@ -101,8 +101,9 @@ class ResumableRun(keras.callbacks.Callback):
             )
         within = state.epoch_step > 0
         if within:
-            build_metrics(self.model, self._dataset)
-        self.model.optimizer.build(self.model.trainable_variables)
+            build_state(self.model, self._dataset)
+        else:
+            self.model.optimizer.build(self.model.trainable_variables)
         restore(self.model, self._arrays, path=self._source, metrics=within)
         self._others.restore(state.callbacks, self._arrays)
         self._restored = Restored(self._arrays if within else None)

@@ -65,15 +65,22 @@ def restore(model, arrays, average=None, *, path, metrics=True):
         variable.assign(arrays[name])
 
 
-def build_metrics(model, dataset):
-    """Create the variables of metrics, which exist only once a batch has been seen; no weight changes.
+def build_state(model, dataset):
+    """Create the variables of metrics and optimizer, which Keras would create in the first step; no weight changes.
+
+    A step that creates variables is traced twice.
 
     Args:
         model: Compiled Keras model.
         dataset: Its training data set, of which nothing is read.
     """
-    parts = [np.zeros((1, *part.shape[1:]), part.dtype.as_numpy_dtype) for part in dataset.element_spec]
-    model.evaluate(*parts[:2], sample_weight=parts[2] if len(parts) > 2 else None, verbose=0)
+    x, y, *weight = (np.zeros((1, *part.shape[1:]), part.dtype.as_numpy_dtype) for part in dataset.element_spec)
+    outputs = model.compute_output_spec(keras.KerasTensor((None, *x.shape[1:]), x.dtype))
+    y_pred = keras.tree.map_structure(lambda output: np.zeros((1, *output.shape[1:]), "float32"), outputs)
+    model.compute_loss(x, y, y_pred, *weight)
+    model.compute_metrics(x, y, y_pred, *weight)
+    model.reset_metrics()
+    model.optimizer.build(model.trainable_variables)
 
 
 class Restored(keras.callbacks.Callback):

@@ -19,7 +19,8 @@ from mcc_keras.training.callbacks import BestModel, Position, Schedule, Stopwatc
 from mcc_keras.training.precision import check_bfloat16
 from mcc_keras.training.train import train
 
-SETTINGS = {"epochs": 8, "learning_rate": 0.01, "seed": 3, "verbose": 0}
+THIN = {"depths": (1, 1, 1)}
+SETTINGS = {"epochs": 8, "learning_rate": 0.01, "seed": 3, "verbose": 0, "model_arguments": THIN}
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +92,17 @@ def test_a_training_keeps_no_graph_in_the_process(work, tmp_path):
     assert len(registry) == before
 
 
+def test_a_step_is_traced_once(work, tmp_path, monkeypatch):
+    traced, step = [], keras.Model.train_step
+    monkeypatch.setattr(keras.Model, "train_step", lambda model, data: traced.append(0) or step(model, data))
+    model = keras.Sequential([keras.Input((16, 16, 8, 1)), keras.layers.Conv3D(1, 1, activation="sigmoid")])
+    train(work, tmp_path / "run", model=model, epochs=1, augment=False, verbose=0)
+    assert len(traced) == 1
+
+
 def test_minutes_other_losses_and_half_precision(work, tmp_path):
-    run = train(work, tmp_path / "run", loss="gwd", minutes=0.01, precision="mixed_float16", augment=False, verbose=0)
+    settings = {"loss": "gwd", "minutes": 0.01, "precision": "mixed_float16", "model_arguments": THIN, "verbose": 0}
+    run = train(work, tmp_path / "run", augment=False, **settings)
     assert run.recipe.minutes == 0.01
     assert run.recipe.augment is None
     assert run.recipe.flip_axes == ()
