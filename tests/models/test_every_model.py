@@ -67,6 +67,7 @@ def trained(name, policy):
         model, sides = build(network), cube(network)
         # Graphs take seconds to trace; bfloat16 is the policy whose kernels differ between the two.
         model.compile("adam", "binary_crossentropy", run_eagerly=BACKEND != "jax" and policy != "mixed_bfloat16")
+        model.optimizer.build(model.trainable_variables)
         return model, model.train_on_batch(volume(sides), np.repeat(ball(sides), 2, axis=0), return_dict=True)["loss"]
     finally:
         keras.config.set_dtype_policy("float32")
@@ -203,6 +204,7 @@ def test_it_overfits_one_tiny_volume(network):
         {"vnet": 3e-3, "unet3d": 3e-2, "residual_unet": 3e-2}.get(model.name, 1e-2), STEPS
     )
     model.compile(keras.optimizers.Adam(rate), "binary_crossentropy")
+    model.optimizer.build(model.trainable_variables)  # a step that makes its variables is traced twice
     image = (mask + 0.3 * volume(cube(network), batch=1)).astype("float32")
     # One epoch of equal steps, since what lies between epochs costs more than a step.
     model.fit(*(np.repeat(x, STEPS, axis=0) for x in (image, mask)), batch_size=1, verbose=0)
