@@ -77,7 +77,8 @@ def build_state(model, dataset):
     x, y, *weight = (np.zeros((1, *part.shape[1:]), part.dtype.as_numpy_dtype) for part in dataset.element_spec)
     outputs = model.compute_output_spec(keras.KerasTensor((None, *x.shape[1:]), x.dtype))
     y_pred = keras.tree.map_structure(lambda output: np.zeros((1, *output.shape[1:]), "float32"), outputs)
-    model.compute_loss(x, y, y_pred, *weight)
+    if len(keras.tree.flatten(outputs)) > 1:  # their losses are averaged one by one
+        model.compute_loss(x, y, y_pred, *weight)
     model.compute_metrics(x, y, y_pred, *weight)
     model.reset_metrics()
     model.optimizer.build(model.trainable_variables)

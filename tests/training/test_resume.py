@@ -267,7 +267,7 @@ def test_a_restart_moves_the_old_run_aside(work, stopped):
 
 
 def test_a_finished_run_is_returned_and_nothing_is_trained(work, tmp_path, capsys):
-    settings = {"epochs": 1, "batch_size": 2, "model_arguments": {"width": 0.25}, "augment": False}
+    settings = {"epochs": 1, "batch_size": 2, "model_arguments": {"depths": (1, 1, 1)}, "augment": False}
     run = train(work, tmp_path / "run", verbose=0, **settings)
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
     again = train(work, tmp_path / "run", **settings)
