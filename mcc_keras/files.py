@@ -71,7 +71,7 @@ def refuse_impossible_output(path):
     for parent in path.parents:
         if parent.is_dir():
             return
-        if os.path.lexists(parent):
+        if os.path.lexists(parent) and not parent.is_dir():  # another thread may have made it just now
             raise OutputExistsError(parent, "a file where a folder is needed", "Choose another folder.")
 
 

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 from mcc_keras.errors import OutputExistsError, UsageError
-from mcc_keras.files import refuse_output_that_is_input, remove_leftovers, write_text, written_aside
+from mcc_keras.files import (
+    refuse_impossible_output,
+    refuse_output_that_is_input,
+    remove_leftovers,
+    write_text,
+    written_aside,
+)
 
 
 def test_a_text_file_is_replaced_whole(tmp_path):
@@ -14,6 +20,22 @@ def test_a_text_file_is_replaced_whole(tmp_path):
     write_text(path, "two")
     assert path.read_text() == "two"
     assert [entry.name for entry in path.parent.iterdir()] == ["note.txt"]
+
+
+def test_a_folder_that_another_thread_makes_in_between_is_no_file(tmp_path, monkeypatch):
+    is_dir = Path.is_dir
+
+    def look_and_make(path):
+        found = is_dir(path)
+        if path == tmp_path / "new":
+            os.makedirs(path, exist_ok=True)
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", look_and_make)
+    refuse_impossible_output(tmp_path / "new" / "note.txt")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputExistsError, match="a file where a folder is needed"):
+        refuse_impossible_output(tmp_path / "file" / "note.txt")
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
