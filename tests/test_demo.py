@@ -1,3 +1,4 @@
+import functools
 import os
 import shutil
 
@@ -13,9 +14,10 @@ from mcc_keras.segmentation.segment import segment
 
 @pytest.fixture(scope="module", autouse=True)
 def small():
-    """The demo's own code on fewer cases, a smaller box and two epochs."""
+    """The demo's own code on fewer cases, a smaller box, a thin network and two epochs."""
+    train = functools.partial(demo.train, model_arguments={"depths": (1, 1, 1)})
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"NUM_CASES": 6, "SIZE": (16, 16, 16), "EPOCHS": 2}.items():
+        for name, value in {"NUM_CASES": 6, "SIZE": (16, 16, 16), "EPOCHS": 2, "train": train}.items():
             patch.setattr(demo, name, value)
         yield
 

@@ -78,7 +78,7 @@ def test_the_whole_way_on_the_command_line(source, tmp_path, capsys):
     for line in (
         ["check", str(source), "--workers", "1"],
         ["prepare", str(source), work, "--size", "16,16,8", "--seed", "7", "--workers", "1"],
-        ["train", work, run, "--epochs", "2", "--seed", "7"],
+        ["train", work, run, "--epochs", "2", "--seed", "7", "--model-arguments", "depths=[1,1,1]"],
         ["evaluate", run],
         ["segment", "--run", run, scan, "-o", mask],
         ["export", run, model],

@@ -10,6 +10,7 @@ from mcc_keras.training.build import compile_model
 from mcc_keras.training.fit import open_data, prepare_process, with_objects
 from mcc_keras.training.gradients import released_gradients
 from mcc_keras.training.plan import TIMED_STEPS, TrainingPlan, describe_plan
+from mcc_keras.training.state import build_state
 from mcc_keras.training.validation import WindowedValidation
 
 
@@ -27,6 +28,7 @@ def rehearse(manifest, recipe, *, model=None, loss=None):
     with released_gradients(), record_errors(manifest):
         model = compile_model(manifest, recipe, loss=loss)
         data, validation = open_data(manifest, recipe)
+        build_state(model, data)
         seconds = _seconds_per_step(model.train_on_batch, data)
         scoring = _validation_seconds(model, validation) if validation else 0.0
     lines = tuple(describe_plan(manifest, recipe, model, steps=len(data)))

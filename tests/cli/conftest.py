@@ -87,5 +87,6 @@ def whole_way(run, tmp_path_factory):
         for name, array in ((f"case{index}.nii.gz", voxels), (f"case{index}_mask.nii.gz", mask)):
             nib.save(nib.Nifti1Image(array, np.eye(4)), folder / "pairs" / name)
     run("prepare", folder / "pairs", folder / "work", "--size", 16, "--split", "0.5,0.25,0.25", "--workers", 1)
-    run("train", folder / "work", folder / "run", "--epochs", 1, "--no-augment")
+    thin = ("--model-arguments", "depths=[1,1,1]")
+    run("train", folder / "work", folder / "run", "--epochs", 1, "--no-augment", *thin)
     return folder

@@ -316,6 +316,7 @@ class Exploding(keras.losses.Loss):
 
 def test_a_signal_ends_the_command_with_exit_code_4_and_the_same_line_finishes(work, tmp_path):
     words = ["train", work, tmp_path / "run", "--epochs", "4", "--seed", "3", "--no-augment"]
+    words += ["--model-arguments", "depths=[1,1,1]"]
     command = [sys.executable, "-m", "mcc_keras", *map(str, words)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(

@@ -11,7 +11,8 @@ from mcc_keras.models import DenseVNet
 from mcc_keras.runs.run import MODEL
 from mcc_keras.training.starting import freeze_layers
 
-SETTINGS = {"epochs": 1, "model_arguments": {"width": 0.25}, "augment": False, "verbose": 0}
+THIN = {"depths": (1, 1, 1)}
+SETTINGS = {"epochs": 1, "model_arguments": THIN, "augment": False, "verbose": 0}
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +34,9 @@ def first(works, tmp_path_factory):
 
 
 def test_weights_of_a_run_with_other_classes_are_taken_and_frozen_layers_keep_them(works, first, tmp_path):
-    settings = SETTINGS | {"init": first.folder, "freeze": ("dense_*", "down_*", "input_*")}
     before = keras.models.load_model(first.folder / MODEL)
     patterns = [layer.name for layer in before.layers if layer.trainable_weights][:2]
-    run = mk.train(works / "two", tmp_path / "run", **settings | {"freeze": patterns})
+    run = mk.train(works / "two", tmp_path / "run", **SETTINGS | {"init": first.folder, "freeze": patterns})
     after = keras.models.load_model(run.folder / MODEL)
     for name in patterns:
         for old, new in zip(before.get_layer(name).weights, after.get_layer(name).weights, strict=True):
@@ -48,7 +48,7 @@ def test_weights_of_a_run_with_other_classes_are_taken_and_frozen_layers_keep_th
 def test_a_plan_writes_nothing_and_estimates_the_whole(works, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = sorted(works.rglob("*"))
-    plan = mk.plan_training(works / "one", epochs=40, model_arguments={"width": 0.25}, augment=False)
+    plan = mk.plan_training(works / "one", epochs=40, model_arguments=THIN, augment=False)
     assert sorted(works.rglob("*")) == before
     assert list(tmp_path.iterdir()) == []
     assert plan.seconds_per_step > 0 and plan.validation_seconds > 0 and plan.peak_memory > 100e6
@@ -69,12 +69,13 @@ def test_runs_and_networks_that_do_not_fit_are_refused_before_anything_is_writte
         with pytest.raises(RunError, match=problem):
             mk.train(works / "one", tmp_path / "run", init=init, **SETTINGS)
     with pytest.raises(UsageError, match="must be the same kind of network"):
-        mk.train(works / "one", tmp_path / "run", init=first.folder, model="vnet", **SETTINGS)
+        other = SETTINGS | {"model": "vnet", "model_arguments": {"width": 0.125}}
+        mk.train(works / "one", tmp_path / "run", init=first.folder, **other)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_pattern_that_freezes_nothing_or_all_is_refused():
     with pytest.raises(UsageError, match=r"must name layers with weights to train. Received: 'encoder\*'. Layers: "):
-        freeze_layers(DenseVNet((16, 16, 16, 1), width=0.25), ["encoder*"])
+        freeze_layers(DenseVNet((16, 16, 16, 1), **THIN), ["encoder*"])
     with pytest.raises(UsageError, match="must leave weights to train"):
-        freeze_layers(DenseVNet((16, 16, 16, 1), width=0.25), ["*"])
+        freeze_layers(DenseVNet((16, 16, 16, 1), **THIN), ["*"])
