@@ -194,7 +194,7 @@ def without_voxels(volume):
 
 
 def write_segmented(job, made, *, task=None, **cleaning):
-    """Write a mask, cleaned, and what belongs beside it.
+    """Write a mask, cleaned, and what belongs beside it; return its path.
 
     Args:
         job: `Job`.
@@ -203,9 +203,10 @@ def write_segmented(job, made, *, task=None, **cleaning):
         cleaning: Keywords of `clean`.
     """
     mask = clean(made.mask, **cleaning, spacing_mm=made.like.spacing_mm)
-    job.outputs.write(mask, made.probability, like=made.like, origin=made.origin, overwrite=job.overwrite)
+    path = job.outputs.write(mask, made.probability, like=made.like, origin=made.origin, overwrite=job.overwrite)
     if made.probability is not None and job.outputs.probability.name.endswith(bids.PROBABILITY):
         bids.write_class_names(job.outputs, task)
+    return path
 
 
 def _bar(total):

@@ -66,8 +66,8 @@ class Outputs:
             mask: (x, y, z) labels.
             probability: `ProbabilityVoxels`, or `None`.
             like: `Volume` of the scan.
-            origin: `MaskOrigin` with the hashes of the inputs; `None` where the model is not known: without a file about
-                them, and one of an earlier mask is removed.
+            origin: `MaskOrigin` with the hashes of the inputs; `None` where the model is not known, so that there is no
+                file about them.
             segments: `Segment`s of a DICOM SEG.
             overwrite: Replace files that are there.
         """
