@@ -44,6 +44,7 @@ from .segmentation.many import segment_many as segment_many
 from .segmentation.segment import segment as segment
 from .serving.client import segment_remote as segment_remote
 from .serving.export import export_saved_model as export_saved_model
+from .serving.many import segment_many_remote as segment_many_remote
 from .task import Task as Task
 from .training.resumable import ResumableRun as ResumableRun
 from .training.train import plan_training as plan_training

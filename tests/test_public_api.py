@@ -27,7 +27,7 @@ PROMISED = {
         ResumableRun SumLoss Task TverskyLoss UNet3D VNet Volume VoxResNet Window check_cases
         compare_losses datasets describe_environment errors evaluate explain export_saved_model find_cases fold_cases
         list_runs load_dataset losses metrics models pipeline plan_training preview_augmentation read_volume run_demo
-        score segment segment_many segment_remote show split_cases train
+        score segment segment_many segment_many_remote segment_remote show split_cases train
         try_mask_options verify_records view write_mask write_tfrecords
     """,
     "mcc_keras.datasets": "Case find_cases read_image read_mask write_synthetic",

@@ -3,7 +3,7 @@
 import mcc_keras as mk
 from mcc_keras.cli.converters import list_of
 
-DEFAULTS = {"model_name": "segmenter", "timeout_seconds": 60, "token_header": "authorization"}
+DEFAULTS = {"model_name": "segmenter", "timeout_seconds": 60, "token_header": "authorization", "in_flight": 2}
 DEFAULTS |= dict.fromkeys(("ca", "certificate", "key", "token_file"))
 
 
@@ -24,6 +24,7 @@ def add_server(parser):
     remote = parser.add_argument_group("with --server")
     remote.add_argument("--model-name", metavar="NAME", help="the server's name for the model (%(default)s)")
     remote.add_argument("--timeout-seconds", type=float, metavar="S", help="wait for an answer (%(default)s)")
+    remote.add_argument("--in-flight", type=int, metavar="N", help="of many scans, ask for N at a time (%(default)s)")
     remote.add_argument("--ca", metavar="PEM", help="certificates of the authorities to trust; implies TLS")
     remote.add_argument("--certificate", metavar="PEM", help="the client's certificate")
     remote.add_argument("--key", metavar="PEM", help="its private key")

@@ -7,11 +7,12 @@ import mcc_keras as mk
 from mcc_keras.cli.converters import shard
 from mcc_keras.cli.language import translate
 from mcc_keras.cli.options import add_flips, add_largest_component, add_overwrite, add_reading, add_workers
-from mcc_keras.cli.remote import add_server, split_options
+from mcc_keras.cli.remote import DEFAULTS, add_server, split_options
 
 SUMMARY = "segment a scan, or many, with a run or a model server"
-MANY = {"bids_names": False, "shard": None, "workers": None}
-LOCAL = {**MANY, "flips": None, "probability": False, "segment_codes": None}  # what a server does not do
+LOCAL_MANY = {"bids_names": False, "workers": None}
+LOCAL = {**LOCAL_MANY, "flips": None, "probability": False, "segment_codes": None}  # what a server does not do
+MANY = {**LOCAL_MANY, "shard": None, "in_flight": DEFAULTS["in_flight"]}
 
 
 def add_arguments(parser):
@@ -56,20 +57,18 @@ def add_arguments(parser):
 
 def run(run, server, images, output, in_options, **options):
     remote = split_options(options, server=server, local=LOCAL)
-    if server:
-        print(mk.segment_remote(server, images, output, **options, **remote))
-        return 0
-    segment_codes = options.pop("segment_codes")
+    options |= remote if server else {}
     if not _is_folder(output):
-        given = [name for name, default in MANY.items() if options.pop(name) != default]
+        given = [name for name, default in MANY.items() if options.pop(name, default) != default]
         if given:
             names = " and ".join(f"`{name}`" for name in given)
             raise mk.errors.UsageError(
                 f"Many scans, with a folder as output, take {names}. Received: output={output!r}."
             )
-        print(mk.segment(run, images, output, segment_codes=segment_codes, **options))
+        segment = mk.segment_remote if server else mk.segment
+        print(segment(server or run, images, output, **options))
         return 0
-    if segment_codes:
+    if options.pop("segment_codes", None):
         raise mk.errors.UsageError(f"`segment_codes` are written to a .dcm mask only. Received: output={output!r}.")
 
     def report(problem):
@@ -77,7 +76,8 @@ def run(run, server, images, output, in_options, **options):
 
         tqdm.write(in_options(str(problem)), file=sys.stderr)  # above the bar
 
-    done = mk.segment_many(run, images, output, report=report, progress=True, **options)
+    segment = mk.segment_many_remote if server else mk.segment_many
+    done = segment(server or run, images, output, report=report, progress=True, **options)
     print(in_options(str(done)))
     return done.exit_code
 

@@ -6,7 +6,8 @@ windows.py       where windows lie in a box, and how they are blended
 slabs.py         masks and probabilities in parts
 cleaning.py      connected components of a mask, which no graph holds
 segment.py       a scan on disk in, its mask out
-many.py          many scans in one process: masks that exist, scans to segment
+many.py          many scans in one process
+jobs.py          masks that exist, scans to segment
 line.py          reading, network and writing beside each other, in one process or several
 beside.py        threads that read ahead and write behind
 scans.py         files, folders and data sets as scans with names of their own

@@ -17,7 +17,8 @@ class Explanation:
     Args:
         mask: Path of the mask.
         origin: `MaskOrigin`.
-        runs: Fingerprint of each run that made it → its folder, `None` where it was not found.
+        runs: Fingerprint of each run that made it → its folder, `None` where it was not found. A served model counts as
+            one run.
         inputs: Path of each file of the scan → `"unchanged"`, `"changed"` or `"not found"`.
     """
 
@@ -35,6 +36,9 @@ class Explanation:
             missing = f"{path}, where it is no more; search a folder with runs=FOLDER"
             rows.append(("run", missing if found is None else str(found)))
             rows += [("", f"fingerprint {fingerprint}")] if len(origin.runs) > 1 else []
+        if origin.server:
+            rows.append(("server", origin.server))
+            rows += [("run", str(path)) for path in self.runs.values() if path is not None]
         rows.append(("mcc_keras", origin.version))
         rows += [(name, str(value)) for name, value in origin.options.items()]
         rows += [("scan", f"{path} ({state}, SHA-256 {origin.inputs[path]})") for path, state in self.inputs.items()]
@@ -47,7 +51,7 @@ def explain(mask, *, runs=None):
     The run is looked for where it was, and below `runs`.
 
     Args:
-        mask: Path of a mask that `segment` or `segment_many` wrote, with `<mask>.json` beside it.
+        mask: Path of a mask that `segment` or a server gave, with `<mask>.json` beside it.
         runs: Folder that holds runs at any depth, or `None`.
 
     Returns:
@@ -68,7 +72,8 @@ def explain(mask, *, runs=None):
     places = [Path(path) for path in origin.runs] + (find_runs(runs) if runs is not None else [])
     files = hash_files([Path(path) for path in origin.inputs], workers=1)
     states = {path: _state(files[Path(path)][1], digest) for path, digest in origin.inputs.items()}
-    return Explanation(Path(mask), origin, _find_runs(set(origin.runs.values()), places), states)
+    wanted = set(origin.runs.values()) or {origin.fingerprint}
+    return Explanation(Path(mask), origin, _find_runs(wanted, places), states)
 
 
 def _find_runs(wanted, places):

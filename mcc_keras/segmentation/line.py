@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 
 import joblib
@@ -11,13 +12,32 @@ import numpy as np
 from mcc_keras.datasets.cases import read_image
 from mcc_keras.errors import EnvironmentFailure, MCCKerasError, OutputExistsError, UsageError, VolumeError
 from mcc_keras.segmentation import bids
-from mcc_keras.segmentation.beside import WriteBehind, read_ahead
+from mcc_keras.segmentation.beside import AHEAD, WriteBehind, read_ahead
 from mcc_keras.segmentation.cleaning import clean
-from mcc_keras.segmentation.origin import hash_inputs
+from mcc_keras.segmentation.origin import MaskOrigin, hash_inputs
+from mcc_keras.segmentation.probability import ProbabilityVoxels
 from mcc_keras.segmentation.segment import predict
+from mcc_keras.volumes import Volume
 
 _MOST = 16  # scans that a process takes at a time: their results are seen when all of them are done
 _PARTS = 4  # parts of the work for each process, so that none waits long for another at the end
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmented:
+    """The mask of a scan, to be written.
+
+    Args:
+        mask: (x, y, z) labels.
+        like: `Volume` of the scan; its voxels are not needed.
+        origin: `MaskOrigin` with the hashes of the inputs, or `None` where the model is not known.
+        probability: `ProbabilityVoxels`, or `None`.
+    """
+
+    mask: np.ndarray
+    like: Volume
+    origin: MaskOrigin | None
+    probability: ProbabilityVoxels | None = None
 
 
 def segment_jobs(jobs, runs, origin, *, flip_axes, workers, progress, report):
@@ -35,6 +55,26 @@ def segment_jobs(jobs, runs, origin, *, flip_axes, workers, progress, report):
     Returns:
         List of the masks written; list of problems.
     """
+
+    def segment(done):
+        number = joblib.effective_n_jobs(workers)
+        if number == 1:
+            _segment_here(jobs, runs, origin, done, flip_axes=flip_axes)
+        else:
+            _segment_elsewhere(jobs, runs, origin, done, flip_axes=flip_axes, workers=number)
+
+    return collect(jobs, segment, progress=progress, report=report)
+
+
+def collect(jobs, segment, *, progress, report):
+    """Return the masks that `segment(done)` writes, and its problems; `done(mask, problem or None)` is one of them.
+
+    Args:
+        jobs: `Job`s; without any, `segment` is not called.
+        segment: Function.
+        progress: Show a bar on a terminal.
+        report: Called with each problem.
+    """
     written, problems = [], []
     if not jobs:
         return written, problems
@@ -49,12 +89,41 @@ def segment_jobs(jobs, runs, origin, *, flip_axes, workers, progress, report):
             if bar is not None:
                 bar.update()
 
-        workers = joblib.effective_n_jobs(workers)
-        if workers == 1:
-            _segment_here(jobs, runs, origin, done, flip_axes=flip_axes)
-        else:
-            _segment_elsewhere(jobs, runs, origin, done, flip_axes=flip_axes, workers=workers)
+        segment(done)
     return written, problems
+
+
+def pass_line(jobs, done, *, read, segment, write, concerns_all, ahead=AHEAD):
+    """Read scans ahead in threads, segment them one after another in this one, and write the masks behind in threads.
+
+    Args:
+        jobs: `Job`s.
+        done: Called with (mask, problem or `None`) of each job.
+        read: Function of a job, called in a thread.
+        segment: Function of a job and of what `read` has returned, that returns `Segmented`.
+        write: Function of a job and of `Segmented`, called in a thread.
+        concerns_all: Function of a problem: whether the next scan would meet it as well. It ends the line.
+        ahead: How many scans are read at a time.
+    """
+
+    def settle(job, problem):
+        if problem is not None and (not isinstance(problem, MCCKerasError) or concerns_all(problem)):
+            raise problem
+        done(job.outputs.mask, problem)
+
+    def ended(job, future):
+        settle(job, future.exception())
+
+    nibabel.Nifti1Header  # noqa: B018, loads a lazy module, which two threads cannot do at once
+    with read_ahead(read, jobs, ahead=ahead) as found, WriteBehind(ended) as writer:
+        for job, future in found:
+            try:
+                made = segment(job, future.result())
+            except MCCKerasError as problem:
+                settle(job, problem)
+                continue
+            writer.add(job, write, job, made)
+            del future, made  # before the next one is read
 
 
 def _segment_elsewhere(jobs, runs, origin, done, *, flip_axes, workers):
@@ -87,34 +156,21 @@ def _portable(problem):
 def _segment_here(jobs, runs, origin, done, *, flip_axes):
     from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that nothing before waits for TensorFlow
 
-    def ended(job, future):
-        problem = future.exception()
-        if problem is not None:
-            _raise_of_disk(problem)
-        done(job.outputs.mask, problem)
+    segmenter = load_segmenter(runs, flip_axes=flip_axes)
 
-    nibabel.Nifti1Header  # noqa: B018, loads a lazy module, which two threads cannot do at once
-    with read_ahead(_read, jobs) as found, WriteBehind(ended) as writer:
-        segmenter = load_segmenter(runs, flip_axes=flip_axes)
-        for job, future in found:
-            try:
-                inputs, volume = future.result()
-                mask, voxels = _predict(segmenter, volume, job)
-            except MCCKerasError as problem:
-                _raise_of_disk(problem)
-                done(job.outputs.mask, problem)
-                continue
-            made = dataclasses.replace(origin, inputs=inputs)
-            like, task = _without_voxels(volume), runs[0].task
-            writer.add(job, _write, job, mask, voxels, like, origin=made, task=task)
-            del future, volume  # before the next one is read
+    def segment(job, found):
+        inputs, volume = found
+        mask, voxels = _predict(segmenter, volume, job)
+        return Segmented(mask, without_voxels(volume), dataclasses.replace(origin, inputs=inputs), voxels)
+
+    cleaning = {name: origin.options[name] for name in ("largest_component", "smallest_mm3")}
+    write = functools.partial(write_segmented, task=runs[0].task, **cleaning)
+    pass_line(jobs, done, read=_read, segment=segment, write=write, concerns_all=is_of_disk)
 
 
-def _raise_of_disk(problem):
-    """Raise what the next scan would meet as well: a disk that is full or cannot be written, and any bug."""
-    disk = isinstance(problem, EnvironmentFailure) and isinstance(problem.__cause__, OSError)
-    if disk or not isinstance(problem, MCCKerasError):
-        raise problem
+def is_of_disk(problem):
+    """Whether a problem is a disk that is full or cannot be written."""
+    return isinstance(problem, EnvironmentFailure) and isinstance(problem.__cause__, OSError)
 
 
 def _read(job):
@@ -132,17 +188,25 @@ def _predict(segmenter, volume, job):
         raise VolumeError(volume.path, problem, "Crop it, or use a machine with more memory.") from error
 
 
-def _without_voxels(volume):
+def without_voxels(volume):
     """Return a `Volume` with the shape and the geometry of another, and none of its memory."""
     return dataclasses.replace(volume, array=np.broadcast_to(np.float32(0), volume.array.shape))
 
 
-def _write(job, mask, voxels, volume, *, origin, task):
-    cleaning = {name: origin.options[name] for name in ("largest_component", "smallest_mm3")}
-    mask = clean(mask, **cleaning, spacing_mm=volume.spacing_mm)
-    job.outputs.write(mask, voxels, like=volume, origin=origin, overwrite=job.overwrite)
-    if voxels is not None and job.outputs.probability.name.endswith(bids.PROBABILITY):
+def write_segmented(job, made, *, task=None, **cleaning):
+    """Write a mask, cleaned, and what belongs beside it; return its path.
+
+    Args:
+        job: `Job`.
+        made: `Segmented`.
+        task: `Task` of the model, for the names of probabilities.
+        cleaning: Keywords of `clean`.
+    """
+    mask = clean(made.mask, **cleaning, spacing_mm=made.like.spacing_mm)
+    path = job.outputs.write(mask, made.probability, like=made.like, origin=made.origin, overwrite=job.overwrite)
+    if made.probability is not None and job.outputs.probability.name.endswith(bids.PROBABILITY):
         bids.write_class_names(job.outputs, task)
+    return path
 
 
 def _bar(total):

@@ -6,38 +6,19 @@ What exists is compared before TensorFlow is loaded. A bad scan costs nothing bu
 """
 
 import dataclasses
-import os
 from pathlib import Path
 
-from mcc_keras.datasets.cases import Case
-from mcc_keras.errors import CaseError, MCCKerasError, OutputExistsError, UsageError, printable, raise_all
-from mcc_keras.files import CHOOSE_ANOTHER, refuse_impossible_output, refuse_output_that_is_input
+from mcc_keras.errors import MCCKerasError, OutputExistsError, printable, raise_all
 from mcc_keras.runs.mask_options import parse_flips
 from mcc_keras.runs.run import read_runs
 from mcc_keras.segmentation import bids
 from mcc_keras.segmentation.fingerprint import fingerprint_runs
+from mcc_keras.segmentation.jobs import find_jobs, plan_jobs, refuse_folder
 from mcc_keras.segmentation.line import segment_jobs
-from mcc_keras.segmentation.origin import MaskOrigin, describe_call, find_difference, hash_inputs
-from mcc_keras.segmentation.outputs import Outputs
-from mcc_keras.segmentation.scans import find_scans, take_shard
+from mcc_keras.segmentation.origin import describe_call
 from mcc_keras.segmentation.segment import choose_cleaning, choose_reading, name_choices
 
 _NAMES = 10
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """A scan to segment.
-
-    Args:
-        case: `Case`.
-        outputs: `Outputs`.
-        overwrite: Whether its mask is to be replaced.
-    """
-
-    case: Case
-    outputs: Outputs
-    overwrite: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,77 +120,41 @@ def segment_many(
     Traceback (most recent call last):
     mcc_keras.errors.RunError: run: expected a finished run, found no run.json, ...
     """
-    sources = (images,) if isinstance(images, str | Path) else tuple(images)
-    output = Path(output)
-    _refuse_folder(output, bids_names=bids_names)
+    refuse_folder(output, bids_names=bids_names)
     runs, flip_axes = read_runs(run), parse_flips(flips)
     task = runs[0].task
     reading = choose_reading(runs, affine=affine, nonfinite=nonfinite)
-    cases, problems = find_scans(sources, task.channel_names, **reading)
-    refuse_output_that_is_input(output, [*sources, *(path for case in cases for path in case.images)])
-    jobs = [Job(case, _outputs(case, output, bids_names=bids_names, probability=probability)) for case in cases]
-    if not jobs and not problems:
-        raise CaseError(", ".join(map(str, sources)), "expected scans, found none", "Name files or folders.")
-    _refuse_collisions(jobs)
-    jobs, problems = take_shard(jobs, shard), take_shard(problems, shard)
+    names = {"probability": probability, "bids_names": bids_names}
+    jobs, problems = find_jobs(images, output, task.channel_names, reading=reading, shard=shard, **names)
     chosen = {**name_choices(flip_axes), **choose_cleaning(runs, largest_component=largest_component)}
     origin = describe_call(fingerprint_runs(runs), {**reading, **chosen, "probability": probability})
+
+    def segment_rest(todo, report):
+        if bids_names:
+            bids.write_description(output, task)
+        options = {"workers": workers, "progress": progress, "report": report}
+        return segment_jobs(todo, runs, origin, flip_axes=flip_axes, **options)
+
+    return finish(jobs, problems, origin, segment_rest, output=output, overwrite=overwrite, report=report)
+
+
+def finish(jobs, problems, origin, segment_rest, *, output, overwrite, report):
+    """Compare the masks that exist, segment the other scans, and return `ManyMasks`.
+
+    Args:
+        jobs: `Job`s.
+        problems: What is wrong with other scans.
+        origin: `MaskOrigin` of the call, or `None`; see `plan_jobs`.
+        segment_rest: Function of the jobs to do and of `report` that returns masks written and problems.
+        output: Folder of the masks.
+        overwrite: As for `segment_many`.
+        report: As for `segment_many`.
+    """
     report = report or (lambda problem: None)
     for problem in problems:
         report(problem)
-    todo, skipped, refused = _plan(jobs, origin, overwrite=overwrite)
+    todo, skipped, refused = plan_jobs(jobs, origin, overwrite=overwrite)
     for problem in refused:
         report(problem)
-    if bids_names:
-        bids.write_description(output, task)
-    options = {"workers": workers, "progress": progress, "report": report}
-    written, bad = segment_jobs(todo, runs, origin, flip_axes=flip_axes, **options)
-    return ManyMasks(output, tuple(written), tuple(skipped), (*problems, *refused, *bad))
-
-
-def _refuse_folder(output, *, bids_names):
-    refuse_impossible_output(output / "name")
-    if os.path.lexists(output) and not output.is_dir():
-        raise OutputExistsError(output, "a file", "Choose another name.")
-    if bids_names:
-        bids.refuse_other_folder(output)
-
-
-def _outputs(case, folder, *, bids_names, probability):
-    if bids_names:
-        return bids.bids_outputs(case, folder, probability=probability)
-    return Outputs.beside(folder / f"{case.case_id}.nii.gz", probability=probability)
-
-
-def _refuse_collisions(jobs):
-    known = {}
-    for job in jobs:
-        other = known.setdefault(job.outputs.mask, job)
-        if other is not job:
-            raise UsageError(
-                f"Each scan needs a mask of its own. Received two for {job.outputs.mask}: {other.case.images[0]} and"
-                f" {job.case.images[0]}. Name them in a table, or segment them into two folders."
-            )
-
-
-def _plan(jobs, origin: MaskOrigin, *, overwrite):
-    """Return the jobs to do, the masks that are there already, and the refusals of others."""
-    todo, skipped, refused = [], [], []
-    for job in jobs:
-        try:
-            if not job.outputs.mask.exists():
-                job.outputs.refuse(overwrite=overwrite)
-                todo.append(dataclasses.replace(job, overwrite=overwrite))
-                continue
-            wanted = dataclasses.replace(origin, inputs=hash_inputs(job.case))
-            found = find_difference(job.outputs.mask, wanted)
-            if found is None:
-                skipped.append(job.outputs.mask)
-            elif overwrite:
-                job.outputs.refuse(overwrite=True)
-                todo.append(dataclasses.replace(job, overwrite=True))
-            else:
-                raise OutputExistsError(job.outputs.mask, found, CHOOSE_ANOTHER)
-        except MCCKerasError as problem:
-            refused.append(problem)
-    return todo, skipped, refused
+    written, bad = segment_rest(todo, report)
+    return ManyMasks(Path(output), tuple(written), tuple(skipped), (*problems, *refused, *bad))

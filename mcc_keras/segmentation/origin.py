@@ -25,11 +25,12 @@ class MaskOrigin:
 
     Args:
         fingerprint: That of the model: of the run, or of all runs of an ensemble.
-        runs: Path → fingerprint of each run.
-        version: Of mcc_keras.
+        runs: Path → fingerprint of each run; none of a served model.
+        version: Of mcc_keras; of a served model, the one that exported it.
         options: Options of the call that change voxels, by name.
         inputs: Path → SHA-256 of each file of the scan, channel by channel.
         outputs: Name → SHA-256 of each file beside this one, the mask first.
+        server: Where the model was served, and under which name; empty where a run was used.
     """
 
     fingerprint: str
@@ -38,6 +39,7 @@ class MaskOrigin:
     options: dict[str, Any]
     inputs: dict[str, str | None]
     outputs: dict[str, str] = dataclasses.field(default_factory=dict)
+    server: str = ""
 
     def __post_init__(self):
         for each in (self.fingerprint, *self.runs.values()):
@@ -137,6 +139,8 @@ def find_difference(mask, wanted):
         return "a mask of other scans"
     if found.fingerprint != wanted.fingerprint:
         return "a mask of another model"
+    if bool(found.server) != bool(wanted.server):
+        return "a mask of a server" if found.server else "a mask that no server gave"
     names = {*found.options, *wanted.options}
     differ = sorted(name for name in names if found.options.get(name) != wanted.options.get(name))
     if differ:

@@ -66,16 +66,20 @@ class Outputs:
             mask: (x, y, z) labels.
             probability: `ProbabilityVoxels`, or `None`.
             like: `Volume` of the scan.
-            origin: `MaskOrigin` with the hashes of the inputs.
+            origin: `MaskOrigin` with the hashes of the inputs; `None` where the model is not known, so that there is no
+                file about them.
             segments: `Segment`s of a DICOM SEG.
             overwrite: Replace files that are there.
         """
-        others, text = [self.probability] if self.probability else [], describe_model(origin)
+        others, text = [self.probability] if self.probability else [], origin and describe_model(origin)
         try:
             if others:
                 probability.write(self.probability, like=like, description=text)
             write_mask(mask, self.mask, like=like, segments=segments, description=text, overwrite=overwrite)
-            write_origin(origin, self.mask, others=others)
+            if origin is None:
+                self.origin.unlink(missing_ok=True)
+            else:
+                write_origin(origin, self.mask, others=others)
         except OSError as error:
             raise disk_failure(self.mask, error) from error
         return self.mask

@@ -10,6 +10,8 @@ nifti_graph_affine.py    its affine
 nifti_graph_voxels.py    gzip, types, scaling
 mask_graph.py            the mask as the bytes of a file
 client.py                `segment_remote`
+many.py                  `segment_many_remote`
+remote.py                a served model, as a client sees it
 address.py               where a server answers, and what it asks to see
 over_grpc.py             a server over gRPC
 over_rest.py             a server over REST

@@ -1,5 +1,7 @@
 """What a server answers is not trusted: its size is bounded by the scan's, its type, shape and labels are checked."""
 
+import re
+
 import numpy as np
 
 from mcc_keras.errors import EnvironmentFailure, VolumeError
@@ -11,10 +13,11 @@ LARGEST_CHANNELS = 64  # per scan; larger sizes in a signature are refused befor
 ROOM = 1 << 20  # bytes of names, types and signatures in an answer
 LABEL_BYTES = 3  # of a uint16 label, where a server answers in protocol fields
 _STARTS = {348: 352, 540: 544}
+_NAMED = re.compile(r"mcc_keras (?P<version>[\w.+!-]{1,40}) (?P<fingerprint>[0-9a-f]{64})", re.ASCII)
 
 
 def mask_of_file(data, *, shape, address):
-    """Return the mask (x, y, z) in the bytes of a NIfTI file, uint8 or uint16, and the text in its `descrip`, or None.
+    """Return the mask (x, y, z) in the bytes of a NIfTI file, uint8 or uint16.
 
     Args:
         data: The bytes.
@@ -39,9 +42,25 @@ def mask_of_file(data, *, shape, address):
             f" of {len(data)}. {OTHER}"
         )
     array = np.frombuffer(data, dtype, count, start).reshape(shape, order="F")
-    text = header["descrip"].item()
-    description = text.decode() if text.isascii() and text.decode().isprintable() else None
-    return checked_labels(array.astype(dtype.newbyteorder("="), copy=False), address=address), description
+    return checked_labels(array.astype(dtype.newbyteorder("="), copy=False), address=address)
+
+
+def named_model(text):
+    """Return the version of the package that exported a model and the fingerprint, of what a server says of a mask.
+
+    Args:
+        text: The output `fingerprint`; anything.
+
+    Returns:
+        (version, fingerprint), or `None` where the text is another.
+
+    Example:
+
+    >>> named_model("mcc_keras 0.1.0 " + "a" * 64)[0], named_model("resnet")
+    ('0.1.0', None)
+    """
+    found = _NAMED.fullmatch(text) if isinstance(text, str) else None
+    return found and (found["version"], found["fingerprint"])
 
 
 def refuse_other_mask(dtype, found, *, shape, address):

@@ -7,20 +7,13 @@ takes files and the file is NIfTI; other formats are converted. For older models
 mask is that of `segment`.
 """
 
-import math
-
-from mcc_keras.datasets.scan import files_of, read_scan
-from mcc_keras.errors import EnvironmentFailure, UsageError
+from mcc_keras.datasets.scan import files_of, scan_case
 from mcc_keras.files import refuse_output_that_is_input
-from mcc_keras.segmentation.cleaning import clean
-from mcc_keras.serving.address import parse_address, read_credentials
-from mcc_keras.serving.answers import LABEL_BYTES, LARGEST_CHANNELS, OTHER, ROOM, checked_labels, mask_of_file
-from mcc_keras.serving.export import BYTES, SIGNATURE
-from mcc_keras.serving.over_grpc import GrpcServer
-from mcc_keras.serving.over_rest import RestServer
-from mcc_keras.serving.refusals import Refusal, ask_patiently, explain
-from mcc_keras.serving.scan_bytes import paths_of, refuse_large, scan_bytes, served_as_stored
-from mcc_keras.volumes import refuse_mask_path, write_mask
+from mcc_keras.segmentation.jobs import Job
+from mcc_keras.segmentation.line import write_segmented
+from mcc_keras.segmentation.outputs import Outputs
+from mcc_keras.serving.address import parse_address
+from mcc_keras.serving.remote import connect
 
 
 def segment_remote(
@@ -44,7 +37,9 @@ def segment_remote(
 
     A request is repeated, a few times and within `timeout_seconds`, while nobody answers or the server's queue is full.
     Nothing that the server answers is trusted: its size is bounded by the scan's, its type, shape and labels are
-    checked.
+    checked. Beside the mask stands `<mask>.json`: the fingerprint of the model as the server gives it, the options, and
+    the hashes of the scan's files; `explain` reads it. A model that takes voxels only gives no fingerprint, and its
+    masks no such file.
 
     Args:
         server: `HOST:PORT` of the gRPC service (TensorFlow Serving: 8500), `http://HOST:PORT` of the REST interface
@@ -69,7 +64,7 @@ def segment_remote(
         Path of the mask.
 
     Raises:
-        OutputExistsError: `output` exists and `overwrite` is false.
+        OutputExistsError: `output`, or a file `<output>.json` of something else, exists and `overwrite` is false.
         UsageError: `output` is one of the images, the model has another number of channels, or the address is invalid.
         VolumeError: A file cannot be read, or has other channels than the model.
         DataError: The server refuses the scan.
@@ -83,83 +78,13 @@ def segment_remote(
     mcc_keras.errors.UsageError: `server` must be HOST:PORT for gRPC, such as localhost:8500, or http://HOST:PORT ...
     """
     address = parse_address(server, encrypted=ca is not None)
-    if not timeout_seconds > 0:
-        raise UsageError(f"`timeout_seconds` must be positive. Received: timeout_seconds={timeout_seconds}.")
-    refuse_mask_path(output, overwrite=overwrite)
-    refuse_output_that_is_input(output, files_of(images))
+    outputs = Outputs.beside(output, probability=False)
+    outputs.refuse(overwrite=overwrite)
+    for path in outputs.paths:
+        refuse_output_that_is_input(path, files_of(images))
     files = {"ca": ca, "certificate": certificate, "key": key, "token_file": token_file}
-    credentials = read_credentials(address, **files, token_header=token_header)
-    kind = RestServer if address.is_rest else GrpcServer
-    remote = Remote(kind(address, credentials, model_name=model_name), timeout_seconds=timeout_seconds)
-    mask, volume, description = remote.segment(images, affine=affine, nonfinite=nonfinite)
-    mask = clean(mask, largest_component=largest_component)
-    return write_mask(mask, output, like=volume, description=description, overwrite=overwrite)
-
-
-class Remote:
-    """A served model that segments one scan a call.
-
-    Args:
-        server: `GrpcServer` or `RestServer`.
-        timeout_seconds: For each answer, all tries together.
-    """
-
-    def __init__(self, server, *, timeout_seconds):
-        self.server, self.timeout_seconds = server, timeout_seconds
-        self._known = None
-
-    def segment(self, images, *, affine=None, nonfinite=None):
-        """Return (mask, `Volume`, text that names the model or None) of a scan; see `segment_remote`."""
-        channels, takes_bytes = self._model(images)
-        stored = takes_bytes and affine is None and nonfinite != "zero" and served_as_stored(images)
-        names = tuple(f"image {number}" for number in range(1, channels + 1))
-        # What is sent as stored the server reads by its own choice.
-        nonfinite = nonfinite or ("zero" if stored else "error")
-        volume = read_scan(images, names, affine=affine, nonfinite=nonfinite)
-        voxels = math.prod(volume.shape)
-        if not takes_bytes:
-            refuse_large(volume)
-            mask = self._ask(images, "segment_voxels", volume, largest_mask=LABEL_BYTES * voxels)
-            return checked_labels(mask, address=self.server.address), volume, None
-        data = scan_bytes(images, volume, as_stored=stored)
-        found = self._ask(images, "segment_bytes", data, largest_mask=2 * voxels + ROOM)
-        mask, description = mask_of_file(found, shape=volume.shape, address=self.server.address)
-        return mask, volume, description
-
-    def _model(self, images):
-        """Return how many channels the model takes, and whether it takes files."""
-        if self._known is None:
-            self._known = served_model(self._ask(images, "signatures"), self.server.address)
-        return self._known
-
-    def _ask(self, images, method, *content, **limits):
-        def ask(seconds):
-            return getattr(self.server, method)(*content, seconds, **limits)
-
-        try:
-            return ask_patiently(ask, timeout_seconds=self.timeout_seconds)
-        except Refusal as refusal:
-            asked = {"model_name": self.server.model_name, "timeout_seconds": self.timeout_seconds}
-            scan = ", ".join(map(str, paths_of(images)))
-            raise explain(refusal, self.server.address, scan=scan, **asked) from refusal
-
-
-def served_model(signatures, address):
-    """Return how many channels a served model takes, and whether it takes files, by its signatures.
-
-    Example:
-
-    >>> voxels = {"inputs": {"image": [-1, -1, -1, 2], "affine": [4, 4]}, "outputs": ["mask"]}
-    >>> served_model({"serving_default": voxels}, "localhost:8500")
-    (2, False)
-    """
-    default = signatures.get(SIGNATURE, {"inputs": {}, "outputs": []})
-    sizes = default["inputs"].get("image", [])
-    known = len(sizes) == 4 and 1 <= sizes[-1] <= LARGEST_CHANNELS
-    if not known or "affine" not in default["inputs"] or "mask" not in default["outputs"]:
-        raise EnvironmentFailure(
-            f"{address}: expected a model with inputs image (x, y, z, channels) and affine and output mask, found"
-            f" another signature. {OTHER}"
-        )
-    files = signatures.get(BYTES, {"inputs": {}, "outputs": []})
-    return sizes[-1], "scan_bytes" in files["inputs"] and "mask_bytes" in files["outputs"]
+    how = {"model_name": model_name, "timeout_seconds": timeout_seconds, "token_header": token_header}
+    remote = connect(address, **how, **files)
+    case = scan_case(images, remote.channel_names, affine=affine)
+    made = remote.segment(case, nonfinite=nonfinite, largest_component=largest_component)
+    return write_segmented(Job(case, outputs, overwrite), made, largest_component=largest_component)

@@ -41,24 +41,35 @@ class GrpcServer:
         return {name: _described(signature) for name, signature in found.signature_def.items()}
 
     def segment_bytes(self, files, seconds, *, largest_mask):
-        """Return the bytes of the mask of a scan whose files are sent.
+        """Return the bytes of the mask of a scan whose files are sent, and what the server says of its model.
 
         Args:
             files: Bytes of each file.
             seconds: How long to wait.
             largest_mask: Bytes of the largest mask to receive.
         """
+        request = self._bytes_request([files], ["mask_bytes", "fingerprint"])
+        outputs = self._ask("Predict", request, seconds, largest_answer=largest_mask + ROOM).outputs
+        answer = outputs["mask_bytes"]
+        if answer.dtype != request.inputs["scan_bytes"].dtype or len(answer.string_val) != 1:
+            raise EnvironmentFailure(f"{self.address}: expected the bytes of one mask, found none. {OTHER}")
+        return answer.string_val[0], _text(outputs["fingerprint"])
+
+    def name_model(self, seconds):
+        """Return what the server says of its model; without a scan: two empty files are refused, each by itself."""
+        request = self._bytes_request([[b""], [b""]], ["fingerprint"])
+        return _text(self._ask("Predict", request, seconds, largest_answer=ROOM).outputs["fingerprint"])
+
+    def _bytes_request(self, scans, outputs):
         from tensorflow.core.framework.tensor_pb2 import TensorProto
 
-        request = self.apis.predict_pb2.PredictRequest(output_filter=["mask_bytes"])
+        request = self.apis.predict_pb2.PredictRequest(output_filter=outputs)
         request.model_spec.signature_name = BYTES
+        files = [data for scan in scans for data in scan]
         tensor = TensorProto(dtype=self.tensorflow.string.as_datatype_enum, string_val=files)
-        tensor.tensor_shape.CopyFrom(self.tensorflow.TensorShape((1, len(files))).as_proto())
+        tensor.tensor_shape.CopyFrom(self.tensorflow.TensorShape((len(scans), len(scans[0]))).as_proto())
         request.inputs["scan_bytes"].CopyFrom(tensor)
-        answer = self._ask("Predict", request, seconds, largest_answer=largest_mask + ROOM).outputs["mask_bytes"]
-        if answer.dtype != tensor.dtype or len(answer.string_val) != 1:
-            raise EnvironmentFailure(f"{self.address}: expected the bytes of one mask, found none. {OTHER}")
-        return answer.string_val[0]
+        return request
 
     def segment_voxels(self, volume, seconds, *, largest_mask):
         """Return the mask (x, y, z) of a `Volume` whose voxels are sent."""
@@ -121,6 +132,10 @@ def mask_of_tensor(answer, tensorflow, *, shape, address):
         return tensorflow.make_ndarray(tensor)
     except (ValueError, TypeError, OverflowError) as error:
         raise EnvironmentFailure(f"{address}: expected a mask, found values that do not fill it. {OTHER}") from error
+
+
+def _text(tensor):
+    return tensor.string_val[0].decode("ascii", "replace") if tensor.string_val else None
 
 
 def _described(signature):

@@ -34,15 +34,22 @@ class RestServer:
             raise EnvironmentFailure(f"{self.address}: expected signatures, found another answer. {OTHER}") from None
 
     def segment_bytes(self, files, seconds, *, largest_mask):
-        """Return the bytes of the mask of a scan whose files are sent."""
-        encoded = [{"b64": base64.b64encode(data).decode()} for data in files]
-        body = json.dumps({"signature_name": BYTES, "inputs": {"scan_bytes": [encoded]}}).encode()
-        answer = self._ask("POST", f"{self.place}:predict", body, seconds, largest_answer=largest_mask * 4 // 3 + ROOM)
+        """Return the bytes of the mask of a scan whose files are sent, and what the server says of its model."""
+        answer = self._ask_bytes([files], seconds, largest_answer=largest_mask * 4 // 3 + ROOM)
         try:
             (mask,) = answer["outputs"]["mask_bytes"]
-            return base64.b64decode(mask["b64"], validate=True)
+            return base64.b64decode(mask["b64"], validate=True), _named(answer)
         except (KeyError, TypeError, ValueError, binascii.Error):
             raise EnvironmentFailure(f"{self.address}: expected the bytes of one mask, found none. {OTHER}") from None
+
+    def name_model(self, seconds):
+        """Return what the server says of its model; without a scan: two empty files are refused, each by itself."""
+        return _named(self._ask_bytes([[b""], [b""]], seconds, largest_answer=ROOM))
+
+    def _ask_bytes(self, scans, seconds, *, largest_answer):
+        encoded = [[{"b64": base64.b64encode(data).decode()} for data in files] for files in scans]
+        body = json.dumps({"signature_name": BYTES, "inputs": {"scan_bytes": encoded}}).encode()
+        return self._ask("POST", f"{self.place}:predict", body, seconds, largest_answer=largest_answer)
 
     def segment_voxels(self, volume, seconds, *, largest_mask):
         """Refuse: as text, voxels are many times their size."""
@@ -95,6 +102,13 @@ def _parsed(response, data, address):
     code = CODES.get(response.status, f"HTTP {response.status}")
     after = response.headers.get("Retry-After", "")
     raise Refusal(code, f"{words or response.reason}", int(after) if after.isdecimal() else None)
+
+
+def _named(answer):
+    try:
+        return answer["outputs"]["fingerprint"][0]
+    except (KeyError, TypeError, IndexError):
+        return None
 
 
 def _described(signature):

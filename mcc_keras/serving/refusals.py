@@ -17,6 +17,7 @@ CODES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIE
 CODES |= {408: "DEADLINE_EXCEEDED", 413: "TOO_LARGE", 429: "RESOURCE_EXHAUSTED", 501: "UNIMPLEMENTED"}
 CODES |= {502: "UNAVAILABLE", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
 _PASSING = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
+_OF_ALL = ("UNAVAILABLE", "NOT_FOUND", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED")
 _ASSERTION = re.compile(r"assertion failed: \[+(.*?)\]+ *(?:\[\[|$)")
 
 
@@ -42,6 +43,11 @@ class Refusal(Exception):
     def passes(self):
         """Whether the same request may be answered later: nobody answers yet, or the queue is full."""
         return self.code in _PASSING
+
+    @property
+    def concerns_all(self):
+        """Whether any other request would be refused as well."""
+        return self.code in _OF_ALL
 
 
 def ask_patiently(ask, *, timeout_seconds, sleep=time.sleep):

@@ -200,7 +200,7 @@ def _check_reloaded(path, volume, live):
     reloaded, probable = loaded[SIGNATURE], loaded[PROBABILITY_SIGNATURE](image=image, affine=affine)
     served = reloaded(image=image, affine=affine)
     file = loaded[BYTES](scan_bytes=tf.constant([[as_nifti(Volume(*volume))]]))["mask_bytes"].numpy()[0]
-    written, _ = mask_of_file(file, shape=image.shape[:3], address=path)
+    written = mask_of_file(file, shape=image.shape[:3], address=path)
     masks = (served["mask"].numpy(), probable["mask"].numpy(), written)
     differing = sum(int(np.count_nonzero(live["mask"].numpy() != mask)) for mask in masks)
     apart = float(np.max(np.abs(live["probability"].numpy() - probable["probability"].numpy())))

@@ -24,7 +24,7 @@ FUNCTIONS = {
     "evaluate": (mk.evaluate, mk.try_mask_options),
     "compare": (mk.compare_losses,),
     "score": (mk.score,),
-    "segment": (mk.segment, mk.segment_many, mk.segment_remote),
+    "segment": (mk.segment, mk.segment_many, mk.segment_remote, mk.segment_many_remote),
     "explain": (mk.explain,),
     "export": (mk.export_saved_model,),
     "info": (mk.describe_environment,),

@@ -81,17 +81,18 @@ class ServedModel:
 
 
 @contextlib.contextmanager
-def served(folder, *, keys=None, **behaviour):
+def served(folder, *, keys=None, workers=2, **behaviour):
     """Serve the highest version in `folder` over gRPC on a free port of this machine; yields HOST:PORT.
 
     Args:
-        folder: The served model's folder.
+        folder: The served model's folder, or a `ServedModel`.
+        workers: How many requests are answered at a time.
         keys: (certificates of authorities, certificate, private key) for TLS that asks for a client's certificate.
         behaviour: Of `ServedModel`.
     """
     model = folder if isinstance(folder, ServedModel) else ServedModel(folder, **behaviour)
     unlimited = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=2), options=unlimited)
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=workers), options=unlimited)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionServiceFixture(model), server)
     if keys:
         ca, certificate, key = keys
@@ -145,7 +146,7 @@ class PredictionServiceFixture(prediction_service_pb2_grpc.PredictionServiceServ
                 grpc.StatusCode.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full"
             )
         try:
-            inputs = {name: tf.constant(tf.make_ndarray(tensor)) for name, tensor in request.inputs.items()}
+            inputs = {name: _as_tensor(name, tensor) for name, tensor in request.inputs.items()}
             outputs = self.model.predict(inputs, request.model_spec.signature_name)
         except Failure as failure:
             context.abort(*failure.args)
@@ -231,6 +232,13 @@ class RestFixture(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         """Say nothing."""
+
+
+def _as_tensor(name, tensor):
+    try:
+        return tf.constant(tf.make_ndarray(tensor))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise Failure(INVALID, f"tensor parsing error: {name} ({error})") from None
 
 
 def _as_proto_fields(array):

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import os
 import shutil
 import socket
 import ssl
@@ -9,17 +10,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import tensorflow as tf
+from served_model import network
 
 from mcc_keras import errors
 from mcc_keras.preprocessing import Preprocessing
+from mcc_keras.segmentation.explain import explain
+from mcc_keras.segmentation.fingerprint import fingerprint_run
 from mcc_keras.segmentation.segment import segment
-from mcc_keras.serving import client, over_grpc, refusals, scan_bytes
+from mcc_keras.serving import client, over_grpc, refusals, remote, scan_bytes
 from mcc_keras.serving.answers import checked_labels, mask_of_file
 from mcc_keras.serving.export import export_saved_model
 from mcc_keras.volumes import Volume, read_volume, write_mask
@@ -34,35 +37,6 @@ serving_fixture = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(serving_fixture)
 
 AFFINE = np.array([[0, -0.9, 0.3, 10], [1.2, 0, 0, -20], [0, 0.4, 2.5, 5], [0, 0, 0, 1.0]])
-
-
-def network(channels):
-    keras.utils.set_random_seed(5)
-    layers = keras.layers
-    inside = layers.Conv3D(4, 3, padding="same", activation="tanh")
-    return keras.Sequential(
-        [
-            keras.Input((16, 16, 16, channels)),
-            inside,
-            layers.Conv3D(1, 3, padding="same", activation="sigmoid"),
-        ]
-    )
-
-
-@pytest.fixture(scope="module")
-def run(write_run, tmp_path_factory):
-    return write_run(tmp_path_factory.mktemp("runs") / "one", network(1), Preprocessing(size=16)).folder
-
-
-@pytest.fixture(scope="module")
-def exported(run, tmp_path_factory):
-    return export_saved_model(run, tmp_path_factory.mktemp("served") / "organ").parent
-
-
-@pytest.fixture(scope="module")
-def address(exported):
-    with serving_fixture.served(exported) as address:
-        yield address
 
 
 def write_scan(path, shape=(13, 10, 7), seed=1):
@@ -82,6 +56,18 @@ def assert_same_file(path, other):
     there, here = nib.load(path), nib.load(other)
     np.testing.assert_array_equal(np.asarray(there.dataobj), np.asarray(here.dataobj))
     assert there.header.binaryblock == here.header.binaryblock
+
+
+@pytest.mark.skipif(
+    "MCC_KERAS_TF_SERVING" not in os.environ,
+    reason="MCC_KERAS_TF_SERVING names no HOST:PORT where TensorFlow Serving serves, over gRPC and as `segmenter`, the"
+    " model that `python tests/helpers/served_model.py FOLDER` writes",
+)
+def test_the_real_server_serves_the_model_of_these_tests(run, address, tmp_path):
+    """All tests here and in test_many.py that ask `address` ask the real server, where there is one."""
+    assert address == os.environ["MCC_KERAS_TF_SERVING"]
+    mask = client.segment_remote(address, write_scan(tmp_path / "scan.nii"), tmp_path / "mask.nii")
+    assert explain(mask).origin.fingerprint == fingerprint_run(run)
 
 
 @pytest.mark.parametrize("interface", ["address", "url"])
@@ -107,6 +93,17 @@ def test_a_scan_that_the_graph_cannot_read_is_converted(run, address, tmp_path):
         there = client.segment_remote(address, tmp_path / name, tmp_path / "there.nii", overwrite=True)
         assert_same_file(there, here)
     assert scan_bytes.served_as_stored(plain) and not scan_bytes.served_as_stored(tmp_path / "members.nii.gz")
+
+
+def test_beside_the_mask_stands_where_it_comes_from(run, address, tmp_path):
+    scan, mask = write_scan(tmp_path / "scan.nii"), tmp_path / "mask.nrrd"
+    client.segment_remote(address, scan, mask, largest_component=True)
+    origin = explain(mask).origin
+    assert (origin.fingerprint, origin.runs) == (fingerprint_run(run), {})
+    assert origin.options == {"affine": None, "nonfinite": None, "largest_component": True}
+    (tmp_path / "other.nii.json").write_text("mine")
+    with pytest.raises(errors.OutputExistsError, match=r"other\.nii\.json"):
+        client.segment_remote(address, scan, tmp_path / "other.nii")
 
 
 def test_a_choice_of_the_client_is_its_own(run, address, tmp_path):
@@ -320,9 +317,7 @@ def mask_file(tmp_path, array, change=lambda header: None):
 def test_a_file_that_is_no_mask_of_the_scan_is_refused(tmp_path):
     mask = np.arange(24, dtype=np.uint8).reshape(4, 3, 2)
     whole = mask_file(tmp_path, mask)
-    found, description = mask_of_file(whole, shape=(4, 3, 2), address="host:1")
-    np.testing.assert_array_equal(found, mask)
-    assert description == ""
+    np.testing.assert_array_equal(mask_of_file(whole, shape=(4, 3, 2), address="host:1"), mask)
     changes = {
         "shape": lambda header: header.set_data_shape((4, 3, 1)),
         "type": lambda header: header.set_data_dtype(np.int16),
@@ -350,13 +345,13 @@ def test_metadata_that_is_none_is_refused(value, monkeypatch):
     server = over_grpc.GrpcServer("host:1", None, model_name="m")
     monkeypatch.setattr(server, "_ask", lambda *_, **__: response)
     with pytest.raises(errors.EnvironmentFailure, match="host:1: expected"):
-        client.served_model(server.signatures(1), "host:1")
+        remote.served_model(server.signatures(1), "host:1")
 
 
 def test_a_claim_of_a_billion_channels_is_refused():
     signature = {"inputs": {"image": [1, 1, 1, 10**9], "affine": [4, 4]}, "outputs": ["mask"]}
     with pytest.raises(errors.EnvironmentFailure, match="another signature"):
-        client.served_model({"serving_default": signature}, "host:1")
+        remote.served_model({"serving_default": signature}, "host:1")
 
 
 def test_an_answer_larger_than_any_mask_of_the_scan_is_not_received(tmp_path):
