@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 
 from mcc_keras.datasets.cases import read_image
-from mcc_keras.errors import EnvironmentFailure, MCCKerasError, OutputExistsError, UsageError, VolumeError
+from mcc_keras.errors import EnvironmentFailure, MCCKerasError, OutputExistsError, UsageError
 from mcc_keras.segmentation import bids
 from mcc_keras.segmentation.beside import WriteBehind, read_ahead
 from mcc_keras.segmentation.cleaning import clean
@@ -20,14 +20,14 @@ _MOST = 16  # scans that a process takes at a time: their results are seen when 
 _PARTS = 4  # parts of the work for each process, so that none waits long for another at the end
 
 
-def segment_jobs(jobs, runs, origin, *, flip_axes, workers, progress, report):
+def segment_jobs(jobs, runs, origin, *, loading, workers, progress, report):
     """Segment the scans of jobs and write their masks.
 
     Args:
         jobs: `Job`s.
         runs: `Run`s.
         origin: `MaskOrigin` of the call.
-        flip_axes: Axes to flip and average, or `None`.
+        loading: Keywords of `load_segmenter`.
         workers: As for `segment_many`.
         progress: Show a bar on a terminal.
         report: Called with each problem.
@@ -51,31 +51,31 @@ def segment_jobs(jobs, runs, origin, *, flip_axes, workers, progress, report):
 
         workers = joblib.effective_n_jobs(workers)
         if workers == 1:
-            _segment_here(jobs, runs, origin, done, flip_axes=flip_axes)
+            _segment_here(jobs, runs, origin, done, loading=loading)
         else:
-            _segment_elsewhere(jobs, runs, origin, done, flip_axes=flip_axes, workers=workers)
+            _segment_elsewhere(jobs, runs, origin, done, loading=loading, workers=workers)
     return written, problems
 
 
-def _segment_elsewhere(jobs, runs, origin, done, *, flip_axes, workers):
+def _segment_elsewhere(jobs, runs, origin, done, *, loading, workers):
     size = max(1, min(_MOST, math.ceil(len(jobs) / (_PARTS * workers))))
     parts = [jobs[first : first + size] for first in range(0, len(jobs), size)]
     parallel = joblib.Parallel(n_jobs=min(workers, len(parts)), return_as="generator_unordered", batch_size=1)
-    results = parallel(joblib.delayed(_segment_part)(part, runs, origin, flip_axes) for part in parts)
+    results = parallel(joblib.delayed(_segment_part)(part, runs, origin, loading) for part in parts)
     with contextlib.closing(results):
         for found in results:
             for result in found:
                 done(*result)
 
 
-def _segment_part(jobs, runs, origin, flip_axes):
+def _segment_part(jobs, runs, origin, loading):
     """Return (mask, problem or `None`) of each job, in a process that keeps its network for the next part."""
     found = []
 
     def done(mask, problem):
         found.append((mask, _portable(problem)))
 
-    _segment_here(jobs, runs, origin, done, flip_axes=flip_axes)
+    _segment_here(jobs, runs, origin, done, loading=loading)
     return found
 
 
@@ -84,7 +84,7 @@ def _portable(problem):
     return UsageError(str(problem)) if isinstance(problem, OutputExistsError) else problem
 
 
-def _segment_here(jobs, runs, origin, done, *, flip_axes):
+def _segment_here(jobs, runs, origin, done, *, loading):
     from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that nothing before waits for TensorFlow
 
     def ended(job, future):
@@ -95,11 +95,12 @@ def _segment_here(jobs, runs, origin, done, *, flip_axes):
 
     nibabel.Nifti1Header  # noqa: B018, loads a lazy module, which two threads cannot do at once
     with read_ahead(_read, jobs) as found, WriteBehind(ended) as writer:
-        segmenter = load_segmenter(runs, flip_axes=flip_axes)
+        segmenter = load_segmenter(runs, **loading)
         for job, future in found:
             try:
                 inputs, volume = future.result()
-                mask, voxels = _predict(segmenter, volume, job)
+                folder = job.outputs.mask.parent if job.outputs.probability else None
+                mask, voxels = predict(segmenter, volume, folder=folder)
             except MCCKerasError as problem:
                 _raise_of_disk(problem)
                 done(job.outputs.mask, problem)
@@ -119,17 +120,6 @@ def _raise_of_disk(problem):
 
 def _read(job):
     return hash_inputs(job.case), read_image(job.case)
-
-
-def _predict(segmenter, volume, job):
-    folder = job.outputs.mask.parent if job.outputs.probability else None
-    try:
-        return predict(segmenter, volume, folder=folder)
-    except Exception as error:
-        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
-            raise
-        problem = f"expected a scan that the memory holds, found one of {' × '.join(map(str, volume.shape))} voxels"
-        raise VolumeError(volume.path, problem, "Crop it, or use a machine with more memory.") from error
 
 
 def _without_voxels(volume):

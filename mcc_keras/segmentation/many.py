@@ -20,7 +20,7 @@ from mcc_keras.segmentation.line import segment_jobs
 from mcc_keras.segmentation.origin import MaskOrigin, describe_call, find_difference, hash_inputs
 from mcc_keras.segmentation.outputs import Outputs
 from mcc_keras.segmentation.scans import find_scans, take_shard
-from mcc_keras.segmentation.segment import choose_cleaning, choose_reading, name_choices
+from mcc_keras.segmentation.segment import choose_cleaning, choose_reading, name_choices, parse_window
 
 _NAMES = 10
 
@@ -87,6 +87,7 @@ def segment_many(
     affine=None,
     nonfinite=None,
     flips=None,
+    window_size=None,
     largest_component=False,
     probability=False,
     bids_names=False,
@@ -113,6 +114,7 @@ def segment_many(
         affine: As for `segment`.
         nonfinite: As for `segment`.
         flips: As for `segment`.
+        window_size: As for `segment`.
         largest_component: As for `segment`.
         probability: As for `segment`.
         bids_names: Write a BIDS derivative: its names, `dataset_description.json` and names of the labels.
@@ -127,7 +129,8 @@ def segment_many(
         `ManyMasks`.
 
     Raises:
-        UsageError: `output` is a folder of the images or holds one, two scans have one name, or an invalid shard.
+        UsageError: `output` is a folder of the images or holds one, two scans have one name, an invalid shard, or
+            windows as for `segment`.
         OutputExistsError: `output` is a file, or holds another data set than a derivative by mcc_keras.
         RunError: The run is not finished, or its files are damaged.
         CaseError: There is no scan.
@@ -143,6 +146,7 @@ def segment_many(
     output = Path(output)
     _refuse_folder(output, bids_names=bids_names)
     runs, flip_axes = read_runs(run), parse_flips(flips)
+    loading = {"flip_axes": flip_axes, "window_size": parse_window(runs, window_size)}
     task = runs[0].task
     reading = choose_reading(runs, affine=affine, nonfinite=nonfinite)
     cases, problems = find_scans(sources, task.channel_names, **reading)
@@ -152,7 +156,7 @@ def segment_many(
         raise CaseError(", ".join(map(str, sources)), "expected scans, found none", "Name files or folders.")
     _refuse_collisions(jobs)
     jobs, problems = take_shard(jobs, shard), take_shard(problems, shard)
-    chosen = {**name_choices(flip_axes), **choose_cleaning(runs, largest_component=largest_component)}
+    chosen = {**name_choices(**loading), **choose_cleaning(runs, largest_component=largest_component)}
     origin = describe_call(fingerprint_runs(runs), {**reading, **chosen, "probability": probability})
     report = report or (lambda problem: None)
     for problem in problems:
@@ -163,7 +167,7 @@ def segment_many(
     if bids_names:
         bids.write_description(output, task)
     options = {"workers": workers, "progress": progress, "report": report}
-    written, bad = segment_jobs(todo, runs, origin, flip_axes=flip_axes, **options)
+    written, bad = segment_jobs(todo, runs, origin, loading=loading, **options)
     return ManyMasks(output, tuple(written), tuple(skipped), (*problems, *refused, *bad))
 
 
