@@ -52,15 +52,18 @@ def _left_of_process():
 
 def _control_groups():
     """Return the folders of the control groups of this process, its own first; version 2 alone."""
-    own = "/"
-    try:
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            own = line.removeprefix("0::") if line.startswith("0::") else own
-    except OSError:
-        pass
-    folder = _GROUPS / own.lstrip("/")
+    folder = _GROUPS / _own_group().lstrip("/")
     inside = [parent for parent in folder.parents if parent.is_relative_to(_GROUPS)]
     return [each for each in (folder, *inside) if each.is_dir()]
+
+
+def _own_group():
+    """Return the path of this process's control group in the tree of version 2; "/" without one."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return "/"
+    return next((line.removeprefix("0::") for line in lines if line.startswith("0::")), "/")
 
 
 def _cached(folder):

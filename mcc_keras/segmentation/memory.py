@@ -152,7 +152,8 @@ def _failure(segmenter, volume, found, *, free, shares, probability):
     if smaller:
         way_out = f"Give smaller windows with window_size={smaller}, or use a machine with more memory."
     elif any(member.flip_axes for member in segmenter.members):
-        way_out = 'Average no flips with flips="none", or use a machine with more memory.'
+        call = 'mcc-keras segment --flips none (mk.segment(flips="none"))'
+        way_out = f"Average no flips with {call}, or use a machine with more memory."
     return MemoryFailure(volume.path, problem, way_out)
 
 
