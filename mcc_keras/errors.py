@@ -180,6 +180,28 @@ class EnvironmentFailure(MCCKerasError):
     exit_code = 5
 
 
+class MemoryFailure(EnvironmentFailure):
+    """The memory does not hold the work on one file.
+
+    Args:
+        path: The file that the work is on.
+        problem: The expected and the found state.
+        way_out: How to solve it.
+
+    Example:
+
+    >>> str(MemoryFailure("scan.nii", "expected memory for 900 × 900 × 900 voxels, found too little", "Crop it."))
+    'scan.nii: expected memory for 900 × 900 × 900 voxels, found too little. Crop it.'
+    """
+
+    def __init__(self, path, problem, way_out):
+        super().__init__(f"{path}: {problem}. {way_out}")
+        self.path, self.problem, self.way_out = path, problem, way_out
+
+    def __reduce__(self):
+        return type(self), (self.path, self.problem, self.way_out)
+
+
 def disk_failure(path, error):
     """Return the `EnvironmentFailure` of an `OSError` while writing to `path`.
 

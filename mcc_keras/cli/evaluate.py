@@ -8,6 +8,7 @@ from mcc_keras.cli.options import (
     add_measures,
     add_overwrite,
     add_reading,
+    add_window_size,
     add_workers,
 )
 
@@ -21,6 +22,7 @@ def add_arguments(parser):
     parser.add_argument("-o", "--output", metavar="DIR", help="where to write (RUN/PART, or RUN/NAME of the source)")
     add_reading(parser)
     add_flips(parser)
+    add_window_size(parser)
     add_largest_component(parser)
     add_measures(parser)
     parser.add_argument(
@@ -36,4 +38,7 @@ def add_arguments(parser):
 
 
 def run(run, attempts, **options):
-    print(mk.try_mask_options(run, attempts) if attempts else mk.evaluate(run, **options))
+    if attempts:
+        print(mk.try_mask_options(run, attempts, window_size=options["window_size"]))
+    else:
+        print(mk.evaluate(run, **options))

@@ -164,6 +164,16 @@ def add_flips(parser):
     )
 
 
+def add_window_size(parser):
+    """Add the size of the windows."""
+    parser.add_argument(
+        "--window-size",
+        type=one_or_three(int),
+        metavar="N[,N,N]",
+        help="segment in windows of 64 or 96,96,32 voxels, which changes the memory (as the run has it)",
+    )
+
+
 def add_largest_component(parser):
     """Add the choice to clean the mask."""
     parser.add_argument(

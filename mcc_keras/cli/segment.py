@@ -6,12 +6,20 @@ import sys
 import mcc_keras as mk
 from mcc_keras.cli.converters import shard
 from mcc_keras.cli.language import translate
-from mcc_keras.cli.options import add_flips, add_largest_component, add_overwrite, add_reading, add_workers
+from mcc_keras.cli.options import (
+    add_flips,
+    add_largest_component,
+    add_overwrite,
+    add_reading,
+    add_window_size,
+    add_workers,
+)
 from mcc_keras.cli.remote import DEFAULTS, add_server, split_options
 
 SUMMARY = "segment a scan, or many, with a run or a model server"
 LOCAL_MANY = {"bids_names": False, "workers": None}
-LOCAL = {**LOCAL_MANY, "flips": None, "probability": False, "segment_codes": None}  # what a server does not do
+# What a server does not do.
+LOCAL = {**LOCAL_MANY, "flips": None, "window_size": None, "probability": False, "segment_codes": None}
 MANY = {**LOCAL_MANY, "shard": None, "in_flight": DEFAULTS["in_flight"]}
 
 
@@ -34,6 +42,7 @@ def add_arguments(parser):
     )
     add_reading(parser)
     add_flips(parser)
+    add_window_size(parser)
     add_largest_component(parser)
     parser.add_argument(
         "--probability", action="store_true", help="also write the probabilities: NIfTI of uint16, class axis last"

@@ -36,7 +36,7 @@ from mcc_keras.runs import run as runs
 from mcc_keras.runs.mask_options import parse_flips
 from mcc_keras.runs.run import read_run
 from mcc_keras.segmentation.cleaning import clean
-from mcc_keras.segmentation.segment import arrays_of, choose_cleaning
+from mcc_keras.segmentation.segment import arrays_of, choose_cleaning, parse_window
 
 _MIB_PER_WORKER = 32  # of scans per process, whose start takes about a second
 _OWN_NAMES = ("train", "validation", "test", runs.LOGS)
@@ -50,6 +50,7 @@ def evaluate(
     affine=None,
     nonfinite=None,
     flips=None,
+    window_size=None,
     largest_component=False,
     tolerance_mm=TOLERANCE_MM,
     smallest_lesion_mm3=0.0,
@@ -76,6 +77,7 @@ def evaluate(
         affine: `"sform"` or `"qform"`, used where the two of a NIfTI file disagree; `None`: as for the run's cases.
         nonfinite: `"error"` refuses NaN and infinite voxels, `"zero"` reads them as 0; `None`: as for the run's cases.
         flips: Axes of the box that are also flipped, as for `segment`; `None`: as the run has it.
+        window_size: Size of the windows, as for `segment`; `None`: as the run has it.
         largest_component: Keep only the largest connected component of each class; no part of the exported graph. So
             does a run whose `segmenter.json` says it.
         tolerance_mm: Distance up to which surfaces count as equal in the surface Dice.
@@ -95,6 +97,7 @@ def evaluate(
         UsageError: A part without cases, or an option out of range.
         OutputExistsError: Scores are there already.
         DataError: A case that cannot be read, has changed since the training, or has another grid or other labels.
+        MemoryFailure: The memory does not hold a case.
 
     Example:
 
@@ -106,6 +109,7 @@ def evaluate(
     if part not in _OWN_NAMES[:3]:
         raise UsageError(f"`part` must be one of {', '.join(_OWN_NAMES[:3])}. Received: part={part!r}.")
     run, flip_axes = read_run(run), parse_flips(flips)
+    loading = {"flip_axes": flip_axes, "window_size": parse_window([run], window_size)}
     classes = _classes(run.task, settings.regions)
     chosen = {key: value for key, value in {"affine": affine, "nonfinite": nonfinite}.items() if value is not None}
     cases, name = _cases(run, part, source, chosen)
@@ -115,7 +119,7 @@ def evaluate(
     _check_column(cases, by)
     seen = find_seen(cases, run.data)
     cleaning = choose_cleaning([run], largest_component=largest_component)
-    options = {"by": by, "classes": classes, "settings": settings, "flip_axes": flip_axes, "cleaning": cleaning}
+    options = {"by": by, "classes": classes, "settings": settings, "loading": loading, "cleaning": cleaning}
     results = _score_all(run, cases, seen, workers=_workers(cases) if workers is None else workers, **options)
     rows = [row for result in results.values() for row in result.rows]
     left_out = _left_out(seen, part)
@@ -125,6 +129,7 @@ def evaluate(
         run=str(run.folder),
         source=None if source is None else str(source),
         flip_axes=run.mask_options.flip_axes if flip_axes is None else flip_axes,
+        window_size=loading["window_size"],
         threshold=run.mask_options.threshold,
         **cleaning,
         settings=settings,
@@ -225,11 +230,12 @@ def _left_out(seen, part):
     return {note: tuple(cases) for note, cases in left_out.items()}
 
 
-def _score_all(run, cases, seen, *, by, classes, settings, flip_axes, cleaning, workers):
+def _score_all(run, cases, seen, *, by, classes, settings, loading, cleaning, workers):
     """Return case id → `Scored`: one case after another is segmented, and those before it are scored beside that."""
-    from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that no refusal waits for TensorFlow
+    from mcc_keras.segmentation.memory import enough_memory  # here, so that no refusal waits for TensorFlow
+    from mcc_keras.segmentation.segmenter import load_segmenter
 
-    segmenter = load_segmenter(run, flip_axes=flip_axes)
+    segmenter = load_segmenter(run, **loading)
 
     def jobs():
         for case in cases:
@@ -238,8 +244,9 @@ def _score_all(run, cases, seen, *, by, classes, settings, flip_axes, cleaning, 
             identity["note"] = seen[case.case_id].note
             image = read_image(case)
             truth = _read_truth(case, image)
-            answer = segmenter.answer(*arrays_of(image))
-            mask, probability = (answer[name].numpy() for name in ("mask", "probability"))
+            with enough_memory(segmenter, image, probability=True):
+                answer = segmenter.answer(*arrays_of(image))
+                mask, probability = (answer[name].numpy() for name in ("mask", "probability"))
             mask = clean(mask, **cleaning, spacing_mm=image.spacing_mm)
             masks = (truth, _class_indices(mask, run.task))
             first = np.ascontiguousarray(image.array[..., 0])

@@ -56,6 +56,7 @@ class Summary:
         source: Data set, or folder of true masks; `None` for a part of the run's own data.
         prediction: Folder of predicted masks.
         flip_axes: Axes over whose flips the run averages.
+        window_size: Size (x, y, z) of the windows in place of the run's; `None`: as the run has it.
         threshold: Probability from which on a single class is foreground.
         largest_component: Whether only the largest component of each class was kept.
         smallest_mm3: Smaller components were removed, in cubic millimetres.
@@ -76,6 +77,7 @@ class Summary:
     source: str | None = None
     prediction: str | None = None
     flip_axes: tuple[int, ...] = ()
+    window_size: tuple[int, int, int] | None = None
     threshold: float = 0.5
     largest_component: bool = False
     smallest_mm3: float = 0.0
@@ -302,6 +304,7 @@ def describe_masks(summary):
         return f"{text}; scored on the grid of the truth."
     axes = ", ".join("xyz"[axis] for axis in summary.flip_axes)
     flips = f"averaged over flips along {axes}" if axes else "without flips"
+    flips += f", in windows of {'×'.join(map(str, summary.window_size))}" if summary.window_size else ""
     component = "only the largest component kept" if summary.largest_component else "all components kept"
     component += f", those below {summary.smallest_mm3:g} cubic mm removed" if summary.smallest_mm3 else ""
     component += f", foreground from a probability of {summary.threshold:g} on" if summary.threshold != 0.5 else ""

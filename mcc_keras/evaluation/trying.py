@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 
 import numpy as np
+from isal import igzip
 from tqdm import tqdm
 
 from mcc_keras.datasets.cases import read_image, read_mask
@@ -16,7 +17,7 @@ from mcc_keras.evaluation.evaluate import find_part
 from mcc_keras.runs.mask_options import MaskOptions, StoredOptions, Trial, name_flips, write_mask_options
 from mcc_keras.runs.run import read_run
 from mcc_keras.segmentation.cleaning import clean
-from mcc_keras.segmentation.segment import arrays_of
+from mcc_keras.segmentation.segment import arrays_of, parse_window
 
 OPTIONS = ("flips", "threshold", "largest-component", "smallest")
 THRESHOLDS = (0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8)
@@ -49,7 +50,7 @@ class TriedOptions:
         return "\n".join([*lines, f"{len(trials)} settings tried on {cases}; {taken} taken: {self.path}"])
 
 
-def try_mask_options(run, options=OPTIONS):
+def try_mask_options(run, options=OPTIONS, *, window_size=None):
     """Measure ways from probabilities to masks on the validation part and keep those that gain in the run.
 
     `segment`, `evaluate` and `export_saved_model` then use them. The Dice of a case is the mean over classes; a class
@@ -59,13 +60,15 @@ def try_mask_options(run, options=OPTIONS):
         run: Run folder, or a `Run`.
         options: Some of `"flips"`, `"threshold"` (of a single class), `"largest-component"` and `"smallest"`, in the
             order in which they are tried.
+        window_size: Size of the windows to measure in, as for `segment`, for less memory; it is not kept in the run.
 
     Returns:
         A `TriedOptions`; `print` it.
 
     Raises:
         RunError: The folder holds no finished run.
-        UsageError: An unknown option, or a validation part of fewer than 3 cases.
+        UsageError: An unknown option, a validation part of fewer than 3 cases, or windows as for `segment`.
+        MemoryFailure: The memory does not hold a case.
 
     Example:
 
@@ -82,13 +85,14 @@ def try_mask_options(run, options=OPTIONS):
         raise UsageError(
             f"The validation part must have {LEAST_CASES} cases or more to choose by. Received: {len(cases)}."
         )
+    predictions = _Predictions(run, cases, parse_window([run], window_size))
     current = MaskOptions(flip_axes=run.recipe.flip_axes)
     trials, before = [], None
     for option in options:
         candidates = _candidates(option, current, run)
         if not candidates:
             continue
-        first, *others = _score(run, cases, [current, *candidates])
+        first, *others = _score(predictions, [current, *candidates])
         before = first if before is None else before
         gains = [scores - first for scores in others]
         errors = [gain.std(ddof=1) / np.sqrt(gain.size) for gain in gains]
@@ -125,23 +129,54 @@ def _candidates(option, current, run):
     return [dataclasses.replace(current, smallest_mm3=value) for value in SMALLEST_MM3]
 
 
-def _score(run, cases, candidates):
-    """Return the Dice of each case, (cases,), for each of some `MaskOptions`."""
-    from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that no refusal waits for TensorFlow
+class _Predictions:
+    """What a run predicts for its validation cases, each of them segmented once with the same flips.
 
-    scores = np.zeros((len(candidates), len(cases)))
-    groups = {}
+    A voxel is kept as one byte, compressed: its class, or how many of the thresholds a probability reaches.
+    """
+
+    def __init__(self, run, cases, window_size):
+        self.run, self.cases, self.window_size, self.codes = run, cases, window_size, {}
+        self.levels = np.float32(THRESHOLDS)
+
+    def codes_of(self, flip_axes, place, image):
+        """Return the codes (x, y, z) of a case by its place in the list."""
+        key = (flip_axes, place)
+        if key not in self.codes:
+            self.codes[key] = igzip.compress(self._predict(flip_axes, image).tobytes(), 1)
+        return np.frombuffer(igzip.decompress(self.codes[key]), np.uint8).reshape(image.shape)
+
+    def mask_of(self, codes, threshold):
+        """Return the classes, uint8 (x, y, z)."""
+        if self.run.task.num_classes > 1:
+            return codes
+        return (codes > THRESHOLDS.index(threshold)).astype(np.uint8)
+
+    def _predict(self, flip_axes, image):
+        from mcc_keras.segmentation.memory import enough_memory  # here, so that no refusal waits for TensorFlow
+        from mcc_keras.segmentation.segmenter import load_segmenter
+
+        segmenter = load_segmenter(self.run, flip_axes=flip_axes, window_size=self.window_size)
+        with enough_memory(segmenter, image, probability=True):
+            probability = segmenter.answer(*arrays_of(image))["probability"].numpy()
+            if self.run.task.num_classes > 1:
+                return probability.argmax(-1).astype(np.uint8)
+            return np.searchsorted(self.levels, probability[..., 0], side="right").astype(np.uint8)
+
+
+def _score(predictions, candidates):
+    """Return the Dice of each case, (candidates, cases), for some `MaskOptions`."""
+    run, cases = predictions.run, predictions.cases
+    scores, groups = np.zeros((len(candidates), len(cases))), {}
     for number, candidate in enumerate(candidates):
         groups.setdefault(candidate.flip_axes, []).append(number)
     bar = tqdm(total=len(groups) * len(cases), desc="trying", unit="scan", leave=False, disable=None)
     for flip_axes, numbers in groups.items():
-        segmenter = load_segmenter(run, flip_axes=flip_axes)
         for place, case in enumerate(cases):
             image = read_image(case)
-            truth = read_mask(case, image)
-            probability = segmenter.answer(*arrays_of(image))["probability"].numpy()
+            truth, codes = read_mask(case, image), predictions.codes_of(flip_axes, place, image)
             for number in numbers:
-                found = _classes(probability, candidates[number].threshold)
+                found = predictions.mask_of(codes, candidates[number].threshold)
                 found = clean(found, **candidates[number].graph_free, spacing_mm=image.spacing_mm)
                 scores[number, place] = mean_dice(truth, found, len(run.task.labels))
             bar.update()
@@ -163,12 +198,6 @@ def mean_dice(truth, found, classes):
         total = np.count_nonzero(one) + np.count_nonzero(other)
         values.append(2 * np.count_nonzero(one & other) / total if total else 1.0)
     return float(np.mean(values))
-
-
-def _classes(probability, threshold):
-    if probability.shape[-1] == 1:
-        return (probability[..., 0] >= np.float32(threshold)).astype(np.uint8)
-    return probability.argmax(-1).astype(np.uint8)
 
 
 def _differences(candidate, current):

@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 
 from mcc_keras.datasets.cases import read_image
-from mcc_keras.errors import EnvironmentFailure, MCCKerasError, OutputExistsError, UsageError, VolumeError
+from mcc_keras.errors import EnvironmentFailure, MCCKerasError, OutputExistsError, UsageError
 from mcc_keras.segmentation import bids
 from mcc_keras.segmentation.beside import AHEAD, WriteBehind, read_ahead
 from mcc_keras.segmentation.cleaning import clean
@@ -40,14 +40,14 @@ class Segmented:
     probability: ProbabilityVoxels | None = None
 
 
-def segment_jobs(jobs, runs, origin, *, flip_axes, workers, progress, report):
+def segment_jobs(jobs, runs, origin, *, loading, workers, progress, report):
     """Segment the scans of jobs and write their masks.
 
     Args:
         jobs: `Job`s.
         runs: `Run`s.
         origin: `MaskOrigin` of the call.
-        flip_axes: Axes to flip and average, or `None`.
+        loading: Keywords of `load_segmenter`.
         workers: As for `segment_many`.
         progress: Show a bar on a terminal.
         report: Called with each problem.
@@ -59,9 +59,9 @@ def segment_jobs(jobs, runs, origin, *, flip_axes, workers, progress, report):
     def segment(done):
         number = joblib.effective_n_jobs(workers)
         if number == 1:
-            _segment_here(jobs, runs, origin, done, flip_axes=flip_axes)
+            _segment_here(jobs, runs, origin, done, loading=loading)
         else:
-            _segment_elsewhere(jobs, runs, origin, done, flip_axes=flip_axes, workers=number)
+            _segment_elsewhere(jobs, runs, origin, done, loading=loading, workers=number)
 
     return collect(jobs, segment, progress=progress, report=report)
 
@@ -126,25 +126,25 @@ def pass_line(jobs, done, *, read, segment, write, concerns_all, ahead=AHEAD):
             del future, made  # before the next one is read
 
 
-def _segment_elsewhere(jobs, runs, origin, done, *, flip_axes, workers):
+def _segment_elsewhere(jobs, runs, origin, done, *, loading, workers):
     size = max(1, min(_MOST, math.ceil(len(jobs) / (_PARTS * workers))))
     parts = [jobs[first : first + size] for first in range(0, len(jobs), size)]
     parallel = joblib.Parallel(n_jobs=min(workers, len(parts)), return_as="generator_unordered", batch_size=1)
-    results = parallel(joblib.delayed(_segment_part)(part, runs, origin, flip_axes) for part in parts)
+    results = parallel(joblib.delayed(_segment_part)(part, runs, origin, loading) for part in parts)
     with contextlib.closing(results):
         for found in results:
             for result in found:
                 done(*result)
 
 
-def _segment_part(jobs, runs, origin, flip_axes):
+def _segment_part(jobs, runs, origin, loading):
     """Return (mask, problem or `None`) of each job, in a process that keeps its network for the next part."""
     found = []
 
     def done(mask, problem):
         found.append((mask, _portable(problem)))
 
-    _segment_here(jobs, runs, origin, done, flip_axes=flip_axes)
+    _segment_here(jobs, runs, origin, done, loading=loading)
     return found
 
 
@@ -153,14 +153,15 @@ def _portable(problem):
     return UsageError(str(problem)) if isinstance(problem, OutputExistsError) else problem
 
 
-def _segment_here(jobs, runs, origin, done, *, flip_axes):
+def _segment_here(jobs, runs, origin, done, *, loading):
     from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that nothing before waits for TensorFlow
 
-    segmenter = load_segmenter(runs, flip_axes=flip_axes)
+    segmenter = load_segmenter(runs, **loading)
 
     def segment(job, found):
         inputs, volume = found
-        mask, voxels = _predict(segmenter, volume, job)
+        folder = job.outputs.mask.parent if job.outputs.probability else None
+        mask, voxels = predict(segmenter, volume, folder=folder)
         return Segmented(mask, without_voxels(volume), dataclasses.replace(origin, inputs=inputs), voxels)
 
     cleaning = {name: origin.options[name] for name in ("largest_component", "smallest_mm3")}
@@ -175,17 +176,6 @@ def is_of_disk(problem):
 
 def _read(job):
     return hash_inputs(job.case), read_image(job.case)
-
-
-def _predict(segmenter, volume, job):
-    folder = job.outputs.mask.parent if job.outputs.probability else None
-    try:
-        return predict(segmenter, volume, folder=folder)
-    except Exception as error:
-        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
-            raise
-        problem = f"expected a scan that the memory holds, found one of {' × '.join(map(str, volume.shape))} voxels"
-        raise VolumeError(volume.path, problem, "Crop it, or use a machine with more memory.") from error
 
 
 def without_voxels(volume):

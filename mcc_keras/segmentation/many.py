@@ -16,7 +16,7 @@ from mcc_keras.segmentation.fingerprint import fingerprint_runs
 from mcc_keras.segmentation.jobs import find_jobs, plan_jobs, refuse_folder
 from mcc_keras.segmentation.line import segment_jobs
 from mcc_keras.segmentation.origin import describe_call
-from mcc_keras.segmentation.segment import choose_cleaning, choose_reading, name_choices
+from mcc_keras.segmentation.segment import choose_cleaning, choose_reading, name_choices, parse_window
 
 _NAMES = 10
 
@@ -68,6 +68,7 @@ def segment_many(
     affine=None,
     nonfinite=None,
     flips=None,
+    window_size=None,
     largest_component=False,
     probability=False,
     bids_names=False,
@@ -94,6 +95,7 @@ def segment_many(
         affine: As for `segment`.
         nonfinite: As for `segment`.
         flips: As for `segment`.
+        window_size: As for `segment`.
         largest_component: As for `segment`.
         probability: As for `segment`.
         bids_names: Write a BIDS derivative: its names, `dataset_description.json` and names of the labels.
@@ -108,7 +110,8 @@ def segment_many(
         `ManyMasks`.
 
     Raises:
-        UsageError: `output` is a folder of the images or holds one, two scans have one name, or an invalid shard.
+        UsageError: `output` is a folder of the images or holds one, two scans have one name, an invalid shard, or
+            windows as for `segment`.
         OutputExistsError: `output` is a file, or holds another data set than a derivative by mcc_keras.
         RunError: The run is not finished, or its files are damaged.
         CaseError: There is no scan.
@@ -122,18 +125,19 @@ def segment_many(
     """
     refuse_folder(output, bids_names=bids_names)
     runs, flip_axes = read_runs(run), parse_flips(flips)
+    loading = {"flip_axes": flip_axes, "window_size": parse_window(runs, window_size)}
     task = runs[0].task
     reading = choose_reading(runs, affine=affine, nonfinite=nonfinite)
     names = {"probability": probability, "bids_names": bids_names}
     jobs, problems = find_jobs(images, output, task.channel_names, reading=reading, shard=shard, **names)
-    chosen = {**name_choices(flip_axes), **choose_cleaning(runs, largest_component=largest_component)}
+    chosen = {**name_choices(**loading), **choose_cleaning(runs, largest_component=largest_component)}
     origin = describe_call(fingerprint_runs(runs), {**reading, **chosen, "probability": probability})
 
     def segment_rest(todo, report):
         if bids_names:
             bids.write_description(output, task)
         options = {"workers": workers, "progress": progress, "report": report}
-        return segment_jobs(todo, runs, origin, flip_axes=flip_axes, **options)
+        return segment_jobs(todo, runs, origin, loading=loading, **options)
 
     return finish(jobs, problems, origin, segment_rest, output=output, overwrite=overwrite, report=report)
 

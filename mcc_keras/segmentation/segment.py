@@ -12,6 +12,7 @@ from mcc_keras.files import refuse_output_that_is_input
 from mcc_keras.formats.dicom_seg import is_segmentation, refuse_without_series
 from mcc_keras.runs.mask_options import name_flips, parse_flips
 from mcc_keras.runs.run import read_runs
+from mcc_keras.runs.window import Window
 from mcc_keras.segmentation.cleaning import clean
 from mcc_keras.segmentation.codes import find_segments
 from mcc_keras.segmentation.fingerprint import fingerprint_runs
@@ -28,6 +29,7 @@ def segment(
     affine=None,
     nonfinite=None,
     flips=None,
+    window_size=None,
     largest_component=False,
     probability=False,
     segment_codes=None,
@@ -50,6 +52,8 @@ def segment(
             read.
         flips: Axes of the box along which the scan is also flipped, each by itself, and the predictions averaged: some
             of `"x"` (left–right), `"y"` and `"z"` as `"x,y"`, or `"none"`; `None`: as the run has it.
+        window_size: Size (x, y, z) of the windows in which the network sees the scan, or one integer, for less memory;
+            `None`: as the run has it. Masks differ a little.
         largest_component: Keep only the largest connected component of every class; so does a run whose
             `segmenter.json` says it.
         probability: Also write the probabilities to `<mask>_probability.nii.gz`, as uint16 with the slope 1/65535 and
@@ -65,11 +69,13 @@ def segment(
     Raises:
         OutputExistsError: `output` exists and `overwrite` is false.
         UsageError: `output` is one of the images or has a format that masks are not written in, or the run has another
-            number of channels; a `.dcm` mask of a scan that is no DICOM series.
+            number of channels; a `.dcm` mask of a scan that is no DICOM series; windows that the network does not take,
+            or of a run that sees its whole box.
         LabelError: `segment_codes` names labels that the run does not have.
         EnvironmentFailure: The extra `dicom` is not installed.
         RunError: The run is not finished, or its files are damaged.
         VolumeError: The scan cannot be read.
+        MemoryFailure: The memory does not hold the scan.
 
     Example:
 
@@ -83,6 +89,7 @@ def segment(
     for path in outputs.paths:
         refuse_output_that_is_input(path, inputs)
     runs, flip_axes = read_runs(run), parse_flips(flips)
+    loading = {"flip_axes": flip_axes, "window_size": parse_window(runs, window_size)}
     task = runs[0].task
     segments = _segments(task, output, segment_codes)
     reading = choose_reading(runs, affine=affine, nonfinite=nonfinite)
@@ -92,9 +99,9 @@ def segment(
         refuse_without_series(output, like=volume)
     from mcc_keras.segmentation.segmenter import load_segmenter  # here, so that no refusal above waits for TensorFlow
 
-    segmenter = load_segmenter(runs, flip_axes=flip_axes)
+    segmenter = load_segmenter(runs, **loading)
     cleaning = choose_cleaning(runs, largest_component=largest_component)
-    options = {**reading, **name_choices(flip_axes), **cleaning, "probability": probability}
+    options = {**reading, **name_choices(**loading), **cleaning, "probability": probability}
     origin = describe_call(fingerprint_runs(runs), options)
     mask, voxels = predict(segmenter, volume, folder=outputs.mask.parent if probability else None)
     return outputs.write(
@@ -124,9 +131,33 @@ def choose_cleaning(runs, *, largest_component=False):
     }
 
 
-def name_choices(flip_axes):
-    """Return the flips that replace those of a run, by name, for the file beside a mask."""
-    return {} if flip_axes is None else {"flips": name_flips(flip_axes)}
+def parse_window(runs, window_size):
+    """Return the size (x, y, z) of windows that replace those of `Run`s, or `None`.
+
+    Raises:
+        UsageError: No size, or a run that sees its whole box at once.
+
+    Example:
+
+    >>> parse_window([], 64)
+    (64, 64, 64)
+    """
+    if window_size is None:
+        return None
+    size = Window(size=window_size).size
+    whole = [run.folder for run in runs if run.recipe.window is None]
+    if whole:
+        raise UsageError(
+            f"`window_size` must be left out for a run that sees its whole box at once, as {whole[0]} does. Received:"
+            f" window_size={window_size!r}."
+        )
+    return size
+
+
+def name_choices(flip_axes=None, window_size=None):
+    """Return what replaces the flips and the windows of a run, by name, for the file beside a mask."""
+    chosen = {} if flip_axes is None else {"flips": name_flips(flip_axes)}
+    return chosen if window_size is None else {**chosen, "window_size": list(window_size)}
 
 
 def _segments(task, output, codes):
@@ -148,9 +179,19 @@ def predict(segmenter, volume, *, folder=None):
 
     Returns:
         mask (x, y, z) uint8 or uint16; `ProbabilityVoxels` or `None`.
+
+    Raises:
+        MemoryFailure: The memory does not hold the scan.
     """
-    if folder is None:
-        return segmenter.segment(*arrays_of(volume))["mask"].numpy(), None
+    from mcc_keras.segmentation.memory import enough_memory  # here, since it loads TensorFlow
+
+    with enough_memory(segmenter, volume):
+        if folder is None:
+            return segmenter.segment(*arrays_of(volume))["mask"].numpy(), None
+        return _predict_slabs(segmenter, volume, folder)
+
+
+def _predict_slabs(segmenter, volume, folder):
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         mask = np.zeros(volume.shape, segmenter.task.mask_dtype)

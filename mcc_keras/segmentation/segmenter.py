@@ -3,6 +3,7 @@
 `evaluate`, `segment` and the exported SavedModel all call this graph, so their masks are equal by construction.
 """
 
+import dataclasses
 import functools
 
 import keras
@@ -13,6 +14,7 @@ from mcc_keras.models.model_file import read_model, refuse_nonfinite
 from mcc_keras.runs.mask_options import SEGMENTER, THRESHOLD
 from mcc_keras.runs.run import DATA, MODEL, PREPROCESSING, RECIPE, RESULT, read_run, read_runs
 from mcc_keras.segmentation.scan_graph import ScanGraph
+from mcc_keras.segmentation.sizes import nearest_size, takes
 from mcc_keras.segmentation.slabs import Slabs, checked
 from mcc_keras.task import Task
 
@@ -112,7 +114,7 @@ def _add_functions(segmenter):
     segmenter.slabs = Slabs(graph, signature)
 
 
-def load_segmenter(runs, *, flip_axes=None):
+def load_segmenter(runs, *, flip_axes=None, window_size=None):
     """Return the `Segmenter` of a finished run, or the `Ensemble` of several.
 
     That of the last call is kept as long as its files are unchanged.
@@ -120,27 +122,43 @@ def load_segmenter(runs, *, flip_axes=None):
     Args:
         runs: Run folder, or a `Run`; or a list of them.
         flip_axes: Axes to flip and average; `None`: those of each run.
+        window_size: (x, y, z) of the windows; `None`: as each run has it.
 
     Raises:
         RunError: A run is not finished, or one of its files is damaged.
-        UsageError: Runs of other labels or channels.
+        UsageError: Runs of other labels or channels, or windows that a network does not take.
     """
     folders = tuple(run.folder.resolve() for run in read_runs(runs))
     stamps = tuple(tuple(map(_stamp, (folder / name for name in _FILES))) for folder in folders)
-    return _load(folders, stamps, None if flip_axes is None else tuple(flip_axes))
+    return _load(folders, stamps, None if flip_axes is None else tuple(flip_axes), window_size)
 
 
 @functools.lru_cache(maxsize=1)
-def _load(folders, _stamps, flip_axes):
-    members = [_load_one(read_run(folder), flip_axes) for folder in folders]
+def _load(folders, _stamps, flip_axes, window_size):
+    members = [_load_one(read_run(folder), flip_axes, window_size) for folder in folders]
     return members[0] if len(members) == 1 else Ensemble(members)
 
 
-def _load_one(run, flip_axes):
+def _load_one(run, flip_axes, window_size):
     model, weights = load_model(run)
-    options = run.mask_options
+    options, window = run.mask_options, run.recipe.window
     chosen = {"flip_axes": options.flip_axes if flip_axes is None else flip_axes, "threshold": options.threshold}
-    return Segmenter(model, run.preprocessing, task=run.task, weights=weights, window=run.recipe.window, **chosen)
+    if window_size is not None:
+        window = dataclasses.replace(window, size=window_size)
+    segmenter = Segmenter(model, run.preprocessing, task=run.task, weights=weights, window=window, **chosen)
+    if window_size is not None:
+        _refuse_window(segmenter, window_size)
+    return segmenter
+
+
+def _refuse_window(segmenter, size):
+    if takes(segmenter.model, size, predict=segmenter.predict):
+        return
+    nearest = nearest_size(segmenter.model, size, predict=segmenter.predict)
+    way_out = f"The nearest that works is window_size={nearest}." if nearest else "Leave it out."
+    raise UsageError(
+        f"`window_size` must be a size that the network takes and returns. Received: window_size={size}. {way_out}"
+    )
 
 
 def _stamp(path):

@@ -61,6 +61,7 @@ NEVER = {
         for name in ("foreground", "labels", "channels", "affine", "nonfinite")
     },
     **{("compare", name): "`--set` takes it as it is spelled" for name in ("precision", "schedule", "init")},
+    **{(command, "window_size"): "windows are not chosen there" for command in ("explain", "export")},
     ("compare", "accept_loss"): "it accepts what `prepare` has accepted",
     ("compare", "validation"): "it refuses so few patients by itself",
 }

@@ -16,6 +16,7 @@ from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.runs.run import read_run
 from mcc_keras.segmentation.fingerprint import fingerprint_run
 from mcc_keras.segmentation.segment import arrays_of, segment
+from mcc_keras.segmentation.segmenter import Segmenter
 from mcc_keras.serving.export import export_saved_model
 from mcc_keras.volumes import read_volume, write_volume
 
@@ -63,6 +64,20 @@ def run(scans, write_run, tmp_path):
     head.set_weights([np.full((1, 1, 1, 1, 1), 4.0), np.array([-3.3])])
     cases = describe_data(read_manifest(tmp_path / "work")).cases
     return write_run(tmp_path / "run", model, box, work=tmp_path / "work", cases=cases).folder
+
+
+def test_each_case_is_segmented_once_for_the_same_flips(run, monkeypatch):
+    segmented, build = [], Segmenter.__init__
+
+    def counted(self, *args, **options):
+        build(self, *args, **options)
+        call = self.answer
+        self.answer = lambda *arrays: segmented.append(self.flip_axes) or call(*arrays)
+
+    monkeypatch.setattr(Segmenter, "__init__", counted)
+    try_mask_options(run, ["threshold", "largest-component", "smallest"])
+    assert len(segmented) == 5
+    assert len(set(segmented)) == 1
 
 
 def test_what_gains_is_taken_and_used_everywhere(run, tmp_path):

@@ -1,3 +1,4 @@
+import copy
 import json
 import shutil
 import threading
@@ -9,12 +10,21 @@ import numpy as np
 import pytest
 
 import mcc_keras as mk
-from mcc_keras.errors import CaseError, EnvironmentFailure, OutputExistsError, RunError, UsageError, VolumeError
+from mcc_keras.errors import (
+    CaseError,
+    EnvironmentFailure,
+    MemoryFailure,
+    OutputExistsError,
+    RunError,
+    UsageError,
+    VolumeError,
+)
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.runs.run import MODEL
 from mcc_keras.segmentation import line, outputs
 from mcc_keras.segmentation.many import segment_many
-from mcc_keras.segmentation.segment import segment
+from mcc_keras.segmentation.memory import enough_memory
+from mcc_keras.segmentation.segment import predict, segment
 from mcc_keras.segmentation.segmenter import Segmenter
 
 SHAPE = (6, 7, 8)
@@ -188,7 +198,7 @@ def test_a_full_disk_ends_the_call(run, scans, tmp_path, monkeypatch):
 
 
 def test_an_interrupt_leaves_whole_masks_and_the_same_call_goes_on(run, scans, tmp_path, monkeypatch):
-    predicted, predict = [], line.predict
+    predicted = []
 
     def interrupted(segmenter, volume, **options):
         predicted.append(volume.path)
@@ -207,13 +217,19 @@ def test_an_interrupt_leaves_whole_masks_and_the_same_call_goes_on(run, scans, t
 
 
 def test_memory_that_does_not_suffice_is_the_problem_of_one_scan(run, scans, tmp_path, monkeypatch):
-    def exhausted(*_, **__):
-        raise MemoryError
+    def exhausted(segmenter, volume, **options):
+        with enough_memory(segmenter, volume):
+            if volume.path.name == "case0.nii.gz":
+                raise MemoryError
+        return predict(segmenter, volume, **options)
 
     monkeypatch.setattr(line, "predict", exhausted)
-    done = segment_many(run, scans / "case0.nii.gz", tmp_path / "out")
-    assert "found one of 6 × 7 × 8 voxels" in str(done.problems[0])
-    assert isinstance(done.problems[0], VolumeError)
+    done = segment_many(run, [scans / "case0.nii.gz", scans / "case1.nii.gz"], tmp_path / "out")
+    assert "case0.nii.gz: expected memory for a scan of 6 × 7 × 8 voxels" in str(done.problems[0])
+    assert isinstance(done.problems[0], MemoryFailure)
+    assert str(copy.copy(done.problems[0])) == str(done.problems[0])
+    assert (names_of(done.written), done.exit_code) == (["case1.nii.gz"], 3)
+    assert str(done).endswith("1 not: " + str(scans / "case0.nii.gz"))
 
 
 def test_three_scans_at_most_are_in_memory(run, scans, tmp_path, monkeypatch):
