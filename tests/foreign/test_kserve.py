@@ -4,15 +4,11 @@ MCC_KERAS_KSERVE_PYTHON names an interpreter with kserve, tritonclient[grpc] and
 nothing of mcc_keras (make test-foreign).
 """
 
-import contextlib
-import http.client
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import keras
@@ -20,6 +16,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from nifti_files import save
+from servers import ASK_OVER_GRPC, NOTHING_OF_OURS, PATIENCE_SECONDS, free_ports, started
 
 from mcc_keras.errors import EnvironmentFailure
 from mcc_keras.preprocessing import Preprocessing
@@ -33,16 +30,7 @@ from mcc_keras.serving.refusals import Refusal
 PYTHON = os.environ.get("MCC_KERAS_KSERVE_PYTHON")
 pytestmark = pytest.mark.skipif(not PYTHON, reason="MCC_KERAS_KSERVE_PYTHON names no kserve: make test-foreign")
 EXPORT = Path(__file__).parents[2] / "export"
-LONGEST_START, MORE_THAN_KSERVE_TAKES = 300, 8 << 20  # seconds; bytes
-OVER_GRPC = """
-import sys
-import numpy as np
-from tritonclient import grpc
-given = grpc.InferInput("scan_bytes", [1, 1], "BYTES")
-given.set_data_from_numpy(np.array([[open(sys.argv[2], "rb").read()]], dtype=object))
-answer = grpc.InferenceServerClient(sys.argv[1]).infer("segmenter", [given])
-open(sys.argv[3], "wb").write(answer.as_numpy("mask_bytes")[0])
-"""
+MORE_THAN_KSERVE_TAKES = 8 << 20  # bytes, by default
 
 
 @pytest.fixture(scope="module")
@@ -60,34 +48,12 @@ def ports(run, tmp_path_factory):
     """Yield the ports of a server: REST, gRPC."""
     folder = tmp_path_factory.mktemp("kserve")
     export_saved_model(run, folder / "served")
-    with contextlib.ExitStack() as free:  # both at once, so that they differ
-        sockets = [free.enter_context(socket.socket()) for _ in range(2)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        rest, grpc = (each.getsockname()[1] for each in sockets)
+    rest, grpc = free_ports(2)
     program = [PYTHON, EXPORT / "kserve" / "segmenter.py", "--model_dir", folder / "served"]
     command = [*program, "--http_port", rest, "--grpc_port", grpc]
-    with (folder / "log").open("w") as log:
-        environment = os.environ | {"PYTHONPATH": "", "TF_ENABLE_ONEDNN_OPTS": "1"}
-        server = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, cwd=folder, env=environment)
-        try:
-            wait_until_ready(server, rest, folder / "log")
-            yield rest, grpc
-        finally:
-            server.kill()
-            server.wait()
-
-
-def wait_until_ready(server, port, log):
-    end = time.monotonic() + LONGEST_START
-    while time.monotonic() < end and server.poll() is None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LONGEST_START)
-        with contextlib.suppress(OSError), contextlib.closing(connection):
-            connection.request("GET", "/v1/models/segmenter")
-            if connection.getresponse().status == 200:
-                return
-        time.sleep(0.2)
-    pytest.fail(f"kserve does not start:\n{log.read_text()[-3000:]}")
+    environment = os.environ | NOTHING_OF_OURS
+    with started(command, port=rest, path="/v1/models/segmenter", folder=folder, environment=environment):
+        yield rest, grpc
 
 
 @pytest.fixture
@@ -108,7 +74,7 @@ def assert_same_file(path, other):
 
 
 def test_our_client_gets_the_mask_of_segment(run, url, scan, tmp_path):
-    there = segment_remote(url, scan, tmp_path / "there.nii.gz", timeout_seconds=LONGEST_START)
+    there = segment_remote(url, scan, tmp_path / "there.nii.gz", timeout_seconds=PATIENCE_SECONDS)
     assert_same_file(there, segment(run, scan, tmp_path / "here.nii.gz"))
     assert set(np.unique(nib.load(there).dataobj)) == {0, 1}
 
@@ -125,8 +91,8 @@ def test_the_curl_lines_of_the_readme_get_the_mask_of_segment(run, url, scan, tm
 def test_an_independent_client_gets_a_mask_of_more_than_8_mb_over_grpc(run, ports, tmp_path):
     voxels = np.random.default_rng(2).integers(0, 200, (256, 256, 132)).astype(np.uint8)
     scan = save(tmp_path / "scan.nii", voxels)
-    command = [PYTHON, "-c", OVER_GRPC, f"localhost:{ports[1]}", scan, tmp_path / "there.nii"]
-    subprocess.run(list(map(str, command)), check=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": ""})
+    command = [PYTHON, "-c", ASK_OVER_GRPC, f"localhost:{ports[1]}", scan, tmp_path / "there.nii"]
+    subprocess.run(list(map(str, command)), check=True, cwd=tmp_path, env=os.environ | NOTHING_OF_OURS)
     assert (tmp_path / "there.nii").stat().st_size > MORE_THAN_KSERVE_TAKES
     assert_same_file(tmp_path / "there.nii", segment(run, scan, tmp_path / "here.nii"))
 
@@ -134,6 +100,6 @@ def test_an_independent_client_gets_a_mask_of_more_than_8_mb_over_grpc(run, port
 def test_a_bad_scan_and_an_unknown_model_have_clear_errors(url, scan, tmp_path):
     server = RestServer(parse_address(url), Credentials(), model_name="segmenter")
     with pytest.raises(Refusal, match="INVALID_ARGUMENT.*expected a gzip stream"):
-        server.segment_bytes([scan.read_bytes()[:-9]], LONGEST_START, largest_mask=1000)
+        server.segment_bytes([scan.read_bytes()[:-9]], PATIENCE_SECONDS, largest_mask=1000)
     with pytest.raises(EnvironmentFailure, match="the server has no model 'liver'"):
         segment_remote(url, scan, tmp_path / "mask.nii", model_name="liver")
