@@ -162,12 +162,8 @@ def test_kubernetes_mounts_the_model_where_the_list_says():
 
 def test_the_autoscaler_names_the_deployment():
     deployment, _, scaler = read_yaml("kubernetes.yml")
-    target = {
-        "apiVersion": deployment["apiVersion"],
-        "kind": deployment["kind"],
-        "name": deployment["metadata"]["name"],
-    }
-    assert scaler["spec"]["scaleTargetRef"] == target
+    named = {"kind": deployment["kind"], "name": deployment["metadata"]["name"]}
+    assert scaler["spec"]["scaleTargetRef"] == {"apiVersion": deployment["apiVersion"], **named}
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert "cpu" in container["resources"]["requests"]  # utilization is counted in it
 
@@ -200,15 +196,17 @@ def test_the_readme_names_every_file_and_the_line_that_serves():
     assert f":/models/{MODEL_NAME}:ro" in line and f"MODEL_NAME={MODEL_NAME}" in line and "8500:8500" in line
 
 
-def test_the_version_policies_that_the_readme_shows_are_ones_that_tensorflow_serving_reads():
+def test_what_the_readme_shows_of_the_list_of_models_is_what_tensorflow_serving_reads():
     schema = pytest.importorskip(
         "tensorflow_serving.config.model_server_config_pb2", reason="needs the extra `serving`"
     )
     from google.protobuf import text_format
 
     text = (EXPORT / "README.md").read_text(encoding="utf-8")
-    shown = re.findall(r"`((?:model_version_policy|specific|version_labels) \{.*?\})`", text.replace("\n", " "))
-    assert len(shown) == 3
+    shown = re.findall(r"`((?:model_version_policy|specific|version_labels|config) \{.*?\})`", text.replace("\n", " "))
+    assert len(shown) == 4
     for line in shown:
         line = f"model_version_policy {{ {line} }}" if line.startswith("specific") else line
-        text_format.Parse(f'model_config_list {{ config {{ name: "segmenter" {line} }} }}', schema.ModelServerConfig())
+        block = line if line.startswith("config") else f'config {{ name: "segmenter" {line} }}'
+        found = text_format.Parse(f"model_config_list {{ {block} {block} }}", schema.ModelServerConfig())
+        assert len(found.model_config_list.config) == 2
