@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from nifti_files import save
-from servers import ASK_OVER_GRPC, NOTHING_OF_OURS, PATIENCE_SECONDS, free_ports, started
+from servers import ASK_OVER_GRPC, FOREIGN, PATIENCE_SECONDS, free_ports, started
 
 from mcc_keras.errors import EnvironmentFailure
 from mcc_keras.preprocessing import Preprocessing
@@ -51,7 +51,7 @@ def ports(run, tmp_path_factory):
     rest, grpc = free_ports(2)
     program = [PYTHON, EXPORT / "kserve" / "segmenter.py", "--model_dir", folder / "served"]
     command = [*program, "--http_port", rest, "--grpc_port", grpc]
-    environment = os.environ | NOTHING_OF_OURS
+    environment = os.environ | FOREIGN
     with started(command, port=rest, path="/v1/models/segmenter", folder=folder, environment=environment):
         yield rest, grpc
 
@@ -73,7 +73,7 @@ def assert_same_file(path, other):
     assert there.header.binaryblock == here.header.binaryblock
 
 
-def test_our_client_gets_the_mask_of_segment(run, url, scan, tmp_path):
+def test_the_client_gets_the_mask_of_segment(run, url, scan, tmp_path):
     there = segment_remote(url, scan, tmp_path / "there.nii.gz", timeout_seconds=PATIENCE_SECONDS)
     assert_same_file(there, segment(run, scan, tmp_path / "here.nii.gz"))
     assert set(np.unique(nib.load(there).dataobj)) == {0, 1}
@@ -92,7 +92,7 @@ def test_an_independent_client_gets_a_mask_of_more_than_8_mb_over_grpc(run, port
     voxels = np.random.default_rng(2).integers(0, 200, (256, 256, 132)).astype(np.uint8)
     scan = save(tmp_path / "scan.nii", voxels)
     command = [PYTHON, "-c", ASK_OVER_GRPC, f"localhost:{ports[1]}", scan, tmp_path / "there.nii"]
-    subprocess.run(list(map(str, command)), check=True, cwd=tmp_path, env=os.environ | NOTHING_OF_OURS)
+    subprocess.run(list(map(str, command)), check=True, cwd=tmp_path, env=os.environ | FOREIGN)
     assert (tmp_path / "there.nii").stat().st_size > MORE_THAN_KSERVE_TAKES
     assert_same_file(tmp_path / "there.nii", segment(run, scan, tmp_path / "here.nii"))
 

@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from nifti_files import save
-from servers import ASK_OVER_GRPC, NOTHING_OF_OURS, free_ports, started
+from servers import ASK_OVER_GRPC, FOREIGN, free_ports, started
 
 from mcc_keras.preprocessing import Preprocessing
 from mcc_keras.segmentation.segmenter import Segmenter
@@ -36,7 +36,7 @@ print(json.dumps([place, version, sysconfig.get_config_var("LIBDIR"), sysconfig.
 @pytest.fixture(scope="module")
 def installed():
     """Return the folders of Triton and of its libraries, its starter of Python, and the folder of libpython."""
-    found = subprocess.run([PYTHON, "-c", FIND], check=True, capture_output=True, env=os.environ | NOTHING_OF_OURS)
+    found = subprocess.run([PYTHON, "-c", FIND], check=True, capture_output=True, env=os.environ | FOREIGN)
     place, version, libraries, library = json.loads(found.stdout)
     if not place or ".so" not in library or not Path(libraries, library).exists():
         pytest.skip("needs nvidia-pytriton and a Python with a shared library")
@@ -68,7 +68,7 @@ def address(installed, segmenter, tmp_path_factory):
     rest, grpc, metrics = free_ports(3)
     folders = ["--model-repository", folder / "models", "--backend-directory", folder / "backends"]
     ports = ["--http-port", rest, "--grpc-port", grpc, "--metrics-port", metrics]
-    environment = os.environ | NOTHING_OF_OURS
+    environment = os.environ | FOREIGN
     environment["LD_LIBRARY_PATH"] = f"{libraries}:{libpython}"
     environment["PATH"] = f"{Path(PYTHON).parent}:{os.environ['PATH']}"  # the Python that Triton starts
     command = [folder / "tritonserver", *folders, *ports, "--disable-auto-complete-config"]
@@ -78,7 +78,7 @@ def address(installed, segmenter, tmp_path_factory):
 
 def ask(address, scan, mask, **settings):
     command = [CLIENT, "-c", ASK_OVER_GRPC, address, scan, mask]
-    environment = os.environ | NOTHING_OF_OURS
+    environment = os.environ | FOREIGN
     return subprocess.run(list(map(str, command)), env=environment, cwd=mask.parent, **settings)
 
 

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 PATIENCE_SECONDS = 300  # a busy machine loads TensorFlow in minutes
-NOTHING_OF_OURS = {"PYTHONPATH": "", "TF_ENABLE_ONEDNN_OPTS": "1"}  # added to the environment of such a process
+FOREIGN = {"PYTHONPATH": "", "TF_ENABLE_ONEDNN_OPTS": "1"}  # added to the environment of such a process
 
 
 def free_ports(number):
