@@ -1,7 +1,7 @@
 # make demo        install into .venv and run the whole way on synthetic volumes, into demo/
 # make test        install with the test extras, then style, import order, tests and doctests
 # make test-tfa    compare with the real tensorflow-addons, in an environment of its own (needs Python 3.11)
-# make test-foreign load and ask exports in TensorFlow 2.20, in an environment of its own
+# make test-foreign ask exports in TensorFlow 2.20, KServe and Triton, in environments of their own
 # make test-dcmqi  read DICOM SEG by dcmqi, in an environment of its own
 # make benchmarks  run every file of benchmarks/; last, each prints `name ratio goal`, one line a claim
 # make clean       remove the environments and caches, nothing that a command made for you
@@ -46,13 +46,14 @@ test-tfa: $(BIN)/.test $(VENV)-tfa/bin/.tfa
 test-dcmqi: $(BIN)/.test $(VENV)-dcmqi/bin/segimage2itkimage
 	MCC_KERAS_DCMQI="$(abspath $(VENV)-dcmqi/bin/segimage2itkimage)" $(BIN)/python -m pytest tests/formats/test_dicom_seg.py
 
-test-foreign: $(BIN)/.test $(VENV)-foreign/bin/.tensorflow
-	MCC_KERAS_TF220_PYTHON="$(abspath $(VENV)-foreign/bin/python)" $(BIN)/python -m pytest tests/foreign
+test-foreign: $(BIN)/.test $(VENV)-foreign/bin/.tensorflow $(VENV)-kserve/bin/.kserve
+	MCC_KERAS_TF220_PYTHON="$(abspath $(VENV)-foreign/bin/python)" \
+	MCC_KERAS_KSERVE_PYTHON="$(abspath $(VENV)-kserve/bin/python)" $(BIN)/python -m pytest tests/foreign
 
 peers: $(BIN)/.peers
 
 clean:
-	rm -rf $(VENV) $(VENV)-tfa $(VENV)-foreign $(VENV)-dcmqi build *.egg-info .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-tfa $(VENV)-foreign $(VENV)-kserve $(VENV)-dcmqi build *.egg-info .hypothesis .import_linter_cache .pytest_cache .ruff_cache
 	find mcc_keras tests notebooks benchmarks export -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(BIN)/.package: setup.cfg setup.py
@@ -86,7 +87,17 @@ $(VENV)-tfa/bin/.tfa: setup.cfg
 
 $(VENV)-foreign/bin/.tensorflow: $(BIN)/.package
 	$(BIN)/python -m venv --clear $(VENV)-foreign
-	$(VENV)-foreign/bin/python -m pip install --quiet 'tensorflow-cpu==2.20.0'
+	$(VENV)-foreign/bin/python -m pip install --quiet --no-compile 'tensorflow-cpu==2.20.0' 'numpy<2'
+	$(VENV)-foreign/bin/python -m pip install --quiet --no-compile --no-deps 'nvidia-pytriton==0.7.0' || \
+	  echo "no Triton for this machine: its test is skipped"
+	touch $@
+
+# The TensorFlow that writes the exports, so that masks are equal bit for bit.
+$(VENV)-kserve/bin/.kserve: $(BIN)/.package export/kserve/requirements.txt
+	$(BIN)/python -m venv --clear $(VENV)-kserve
+	$(VENV)-kserve/bin/python -m pip install --quiet --no-compile -r export/kserve/requirements.txt \
+	  "tensorflow-cpu==$$($(BIN)/python -c 'from importlib.metadata import version; print(version("tensorflow"))')" \
+	  kubernetes-validate 'tritonclient[grpc]'
 	touch $@
 
 $(VENV)-dcmqi/bin/segimage2itkimage: $(BIN)/.package

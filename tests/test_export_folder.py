@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import json
 import re
 import shutil
 import subprocess
@@ -142,39 +143,70 @@ def test_compose_mounts_the_model_where_the_list_says():
 
 
 def test_every_way_to_start_the_server_enables_onednn():
-    (compose,), (deployment, _) = read_yaml("docker-compose.yml"), read_yaml("kubernetes.yml")
+    (compose,), (deployment, *_) = read_yaml("docker-compose.yml"), read_yaml("kubernetes.yml")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert compose["services"]["segmenter"]["environment"] == {ONEDNN: "1"}
     assert {variable["name"]: variable["value"] for variable in container["env"]} == {ONEDNN: "1"}
     (line,) = re.findall(r"docker run .*", (EXPORT / "README.md").read_text(encoding="utf-8"))
     assert f"-e {ONEDNN}=1" in line
+    assert f"    export {ONEDNN}=1\n" in (EXPORT / "kserve" / "segmenter.py").read_text(encoding="utf-8")
 
 
 def test_kubernetes_mounts_the_model_where_the_list_says():
-    deployment, service = read_yaml("kubernetes.yml")
+    deployment, service, _ = read_yaml("kubernetes.yml")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert f"/models/{MODEL_NAME}" in {mount["mountPath"] for mount in container["volumeMounts"]}
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"grpc": 8500, "rest": 8501} == {port["name"]: port["port"] for port in service["spec"]["ports"]}
 
 
+def test_the_autoscaler_names_the_deployment():
+    deployment, _, scaler = read_yaml("kubernetes.yml")
+    named = {"kind": deployment["kind"], "name": deployment["metadata"]["name"]}
+    assert scaler["spec"]["scaleTargetRef"] == {"apiVersion": deployment["apiVersion"], **named}
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert "cpu" in container["resources"]["requests"]  # utilization is counted in it
+
+
+def test_monitoring_is_found_where_kubernetes_says():
+    if importlib.util.find_spec("ovmsclient") is None:
+        pytest.skip("needs ovmsclient, which brings the schema: pip install ovmsclient")
+    # A process of its own: it brings its own copies of protocol buffers.
+    program = """
+import sys
+from google.protobuf import json_format, text_format
+from ovmsclient.tfs_compat.protos.tensorflow_serving.config.monitoring_config_pb2 import MonitoringConfig
+print(json_format.MessageToJson(text_format.Parse(open(sys.argv[1]).read(), MonitoringConfig())))
+"""
+    command = [sys.executable, "-c", program, str(EXPORT / "monitoring.config")]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["prometheusConfig"]
+    (compose,), (deployment, *_) = read_yaml("docker-compose.yml"), read_yaml("kubernetes.yml")
+    template = deployment["spec"]["template"]
+    assert found["enable"] and found["path"] == template["metadata"]["annotations"]["prometheus.io/path"]
+    for arguments in (compose["services"]["segmenter"]["command"], template["spec"]["containers"][0]["args"]):
+        assert "--monitoring_config_file=/config/monitoring.config" in arguments
+
+
 def test_the_readme_names_every_file_and_the_line_that_serves():
     text = (EXPORT / "README.md").read_text(encoding="utf-8")
     for path in EXPORT.iterdir():
-        assert path.name == "README.md" or path.name.startswith("__") or f"`{path.name}`" in text
+        name = f"{path.name}/" if path.is_dir() else path.name
+        assert name == "README.md" or name.startswith("__") or f"`{name}`" in text
     (line,) = re.findall(r"docker run .*", text)
     assert f":/models/{MODEL_NAME}:ro" in line and f"MODEL_NAME={MODEL_NAME}" in line and "8500:8500" in line
 
 
-def test_the_version_policies_that_the_readme_shows_are_ones_that_tensorflow_serving_reads():
+def test_what_the_readme_shows_of_the_list_of_models_is_what_tensorflow_serving_reads():
     schema = pytest.importorskip(
         "tensorflow_serving.config.model_server_config_pb2", reason="needs the extra `serving`"
     )
     from google.protobuf import text_format
 
     text = (EXPORT / "README.md").read_text(encoding="utf-8")
-    shown = re.findall(r"`((?:model_version_policy|specific|version_labels) \{.*?\})`", text.replace("\n", " "))
-    assert len(shown) == 3
+    shown = re.findall(r"`((?:model_version_policy|specific|version_labels|config) \{.*?\})`", text.replace("\n", " "))
+    assert len(shown) == 4
     for line in shown:
         line = f"model_version_policy {{ {line} }}" if line.startswith("specific") else line
-        text_format.Parse(f'model_config_list {{ config {{ name: "segmenter" {line} }} }}', schema.ModelServerConfig())
+        block = line if line.startswith("config") else f'config {{ name: "segmenter" {line} }}'
+        found = text_format.Parse(f"model_config_list {{ {block} {block} }}", schema.ModelServerConfig())
+        assert len(found.model_config_list.config) == 2
