@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 
 from mcc_keras.datasets.cases import read_image
-from mcc_keras.errors import EnvironmentFailure, MCCKerasError, OutputExistsError, UsageError
+from mcc_keras.errors import EnvironmentFailure, MCCKerasError, MemoryFailure, OutputExistsError, UsageError
 from mcc_keras.segmentation import bids
 from mcc_keras.segmentation.beside import WriteBehind, read_ahead
 from mcc_keras.segmentation.cleaning import clean
@@ -118,8 +118,19 @@ def _raise_of_disk(problem):
         raise problem
 
 
+@contextlib.contextmanager
+def _memory_for(job):
+    """Name the scan where memory ends in the block, so that the others go on."""
+    try:
+        yield
+    except MemoryError as error:
+        problem = "expected memory for the scan and its mask, found too little"
+        raise MemoryFailure(job.case.images[0], problem, "Crop it, or use a machine with more memory.") from error
+
+
 def _read(job):
-    return hash_inputs(job.case), read_image(job.case)
+    with _memory_for(job):
+        return hash_inputs(job.case), read_image(job.case)
 
 
 def _without_voxels(volume):
@@ -129,8 +140,9 @@ def _without_voxels(volume):
 
 def _write(job, mask, voxels, volume, *, origin, task):
     cleaning = {name: origin.options[name] for name in ("largest_component", "smallest_mm3")}
-    mask = clean(mask, **cleaning, spacing_mm=volume.spacing_mm)
-    job.outputs.write(mask, voxels, like=volume, origin=origin, overwrite=job.overwrite)
+    with _memory_for(job):
+        mask = clean(mask, **cleaning, spacing_mm=volume.spacing_mm)
+        job.outputs.write(mask, voxels, like=volume, origin=origin, overwrite=job.overwrite)
     if voxels is not None and job.outputs.probability.name.endswith(bids.PROBABILITY):
         bids.write_class_names(job.outputs, task)
 
