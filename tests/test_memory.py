@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mcc_keras import memory
-from mcc_keras.memory import free_memory, total_memory
+from mcc_keras.memory import free_memory, held_memory, total_memory
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="limits are read as Linux has them")
 
@@ -18,6 +18,7 @@ def test_the_memory_is_that_of_the_machine_or_less():
     kib = {line.split(":")[0]: line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines()}
     most = int(kib["MemTotal"]) * 1024
     assert 0 < free_memory() <= most and 0.1 * 2**30 < total_memory() <= 1.001 * most
+    assert 1 << 20 < held_memory() < most
     assert free_memory(swap=True) >= 0.9 * free_memory()
 
 

@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 
 from mcc_keras.datasets.cases import read_image
-from mcc_keras.errors import EnvironmentFailure, MCCKerasError, OutputExistsError, UsageError
+from mcc_keras.errors import EnvironmentFailure, MCCKerasError, MemoryFailure, OutputExistsError, UsageError
 from mcc_keras.segmentation import bids
 from mcc_keras.segmentation.beside import AHEAD, WriteBehind, read_ahead
 from mcc_keras.segmentation.cleaning import clean
@@ -174,8 +174,19 @@ def is_of_disk(problem):
     return isinstance(problem, EnvironmentFailure) and isinstance(problem.__cause__, OSError)
 
 
+@contextlib.contextmanager
+def _memory_for(job):
+    """Name the scan where memory ends in the block, so that the others go on."""
+    try:
+        yield
+    except MemoryError as error:
+        problem = "expected memory for the scan and its mask, found too little"
+        raise MemoryFailure(job.case.images[0], problem, "Crop it, or use a machine with more memory.") from error
+
+
 def _read(job):
-    return hash_inputs(job.case), read_image(job.case)
+    with _memory_for(job):
+        return hash_inputs(job.case), read_image(job.case)
 
 
 def without_voxels(volume):
@@ -192,8 +203,9 @@ def write_segmented(job, made, *, task=None, **cleaning):
         task: `Task` of the model, for the names of probabilities.
         cleaning: Keywords of `clean`.
     """
-    mask = clean(made.mask, **cleaning, spacing_mm=made.like.spacing_mm)
-    path = job.outputs.write(mask, made.probability, like=made.like, origin=made.origin, overwrite=job.overwrite)
+    with _memory_for(job):
+        mask = clean(made.mask, **cleaning, spacing_mm=made.like.spacing_mm)
+        path = job.outputs.write(mask, made.probability, like=made.like, origin=made.origin, overwrite=job.overwrite)
     if made.probability is not None and job.outputs.probability.name.endswith(bids.PROBABILITY):
         bids.write_class_names(job.outputs, task)
     return path

@@ -8,11 +8,14 @@ import contextlib
 import math
 import weakref
 
+import tensorflow as tf
+
 from mcc_keras.errors import MemoryFailure
-from mcc_keras.memory import GIB, free_memory
+from mcc_keras.memory import GIB, free_memory, held_memory
 from mcc_keras.segmentation.sizes import nearest_size, trace_network
 
 BYTES = 4  # of a float32
+OWN = GIB // 2  # what a process with TensorFlow and a network takes before it has a tensor
 GENEROUS = 512  # float32 values for each voxel that a network sees: more than are alive at once in most
 SHARES = (0.75, 0.5, 0.375, 0.25, 0.125)  # of the sides of a window, which are tried in its place
 # Operations that cannot write into the memory of what they read, by parts of their names.
@@ -33,7 +36,7 @@ def enough_memory(segmenter, volume, *, probability=False):
     Raises:
         MemoryFailure: With windows that need less, where there are any.
     """
-    free, options = free_memory(swap=True), {"probability": probability}
+    free, options = _free(), {"probability": probability}
     if _most(segmenter, volume, probability) > free:  # else nothing has to be traced
         needed = least_bytes(segmenter, volume, **options)
         if needed > free:
@@ -55,8 +58,8 @@ def is_exhausted(error):
 def least_bytes(segmenter, volume, *, window=None, probability=False):
     """Return how many bytes a scan needs at least, beside what the process holds already.
 
-    The tensors of the networks that are alive at once, the boxes, the rows of probabilities, and the mask; what single
-    operations need beside their results is not known.
+    The tensors of a network that are alive at once, unless they are on a GPU, the boxes, the rows of probabilities, and
+    the mask; what single operations need beside their results is not known.
 
     Args:
         segmenter: `Segmenter` or `Ensemble`.
@@ -64,8 +67,10 @@ def least_bytes(segmenter, volume, *, window=None, probability=False):
         window: (x, y, z) in place of the sizes of the members' windows.
         probability: Whether all probabilities are held as well.
     """
-    networks = [_network_bytes(member, window or _seen(member, volume)) for member in segmenter.members]
-    return max(networks) + _scan_bytes(segmenter, volume, window, probability)
+    found = _scan_bytes(segmenter, volume, window, probability)
+    if tf.config.list_physical_devices("GPU"):
+        return found
+    return found + max(_network_bytes(member, window or _seen(member, volume)) for member in segmenter.members)
 
 
 def live_bytes(graph):
@@ -101,6 +106,11 @@ def live_bytes(graph):
         most = max(most, sum(sizes[owner] for owner in held))
         held -= ended
     return most
+
+
+def _free():
+    """Return the free bytes, and those that TensorFlow keeps for its next tensors: it gives none of them back."""
+    return free_memory(swap=True) + max(0, held_memory() - OWN)
 
 
 def _most(segmenter, volume, probability):

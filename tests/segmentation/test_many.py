@@ -232,6 +232,22 @@ def test_memory_that_does_not_suffice_is_the_problem_of_one_scan(run, scans, tmp
     assert str(done).endswith("1 not: " + str(scans / "case0.nii.gz"))
 
 
+@pytest.mark.parametrize("step", ["read_image", "clean"])
+def test_so_is_memory_that_ends_beside_the_network(run, scans, tmp_path, monkeypatch, step):
+    work, calls = getattr(line, step), []
+
+    def exhausted(*args, **options):
+        calls.append(args)
+        if len(calls) == 1:
+            raise MemoryError
+        return work(*args, **options)
+
+    monkeypatch.setattr(line, step, exhausted)
+    done = segment_many(run, [scans / "case0.nii.gz", scans / "case1.nii.gz"], tmp_path / "out")
+    assert "expected memory for the scan and its mask, found too little" in str(done.problems[0])
+    assert len(done.written) == 1
+
+
 def test_three_scans_at_most_are_in_memory(run, scans, tmp_path, monkeypatch):
     alive, most, lock, read = [0], [0], threading.Lock(), line._read
 

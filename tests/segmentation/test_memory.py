@@ -46,6 +46,18 @@ def volume(shape=SHAPE):
     return Volume(image, np.eye(4), "scan.nii")
 
 
+@pytest.fixture
+def little(monkeypatch):
+    """Return a function that leaves so many bytes free."""
+
+    def leave(free):
+        monkeypatch.setattr(memory, "free_memory", lambda **_: free)
+        monkeypatch.setattr(memory, "held_memory", lambda: 0)
+        monkeypatch.setattr(memory, "GENEROUS", 1 << 20)
+
+    return leave
+
+
 def exhausted(*_):
     raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
@@ -76,11 +88,9 @@ def test_a_scan_of_native_size_has_the_box_of_its_spacing(model):
     assert difference == 4 * (40 * 24 * 16 - 20 * 12 * 8) + 4 * 16 * (24 * 16 - 16 * 16)  # boxes, and rows of them
 
 
-def test_what_does_not_fit_is_refused_before_the_work_with_a_window_that_does(model, monkeypatch):
+def test_what_does_not_fit_is_refused_before_the_work_with_a_window_that_does(model, monkeypatch, little):
     scan, mine = volume(), segmenter(model)
-    free = least_bytes(mine, scan, window=(8, 8, 8))
-    monkeypatch.setattr(memory, "free_memory", lambda **_: free)
-    monkeypatch.setattr(memory, "GENEROUS", 1 << 20)
+    little(least_bytes(mine, scan, window=(8, 8, 8)))
     monkeypatch.setattr(mine, "segment", None)
     text = (
         r"scan.nii: expected memory for a scan of 40 × 24 × 16 voxels in windows of 16 × 16 × 16, found about 0.0 GiB"
@@ -89,9 +99,15 @@ def test_what_does_not_fit_is_refused_before_the_work_with_a_window_that_does(mo
     with pytest.raises(MemoryFailure, match=text):
         predict(mine, scan)
     predict(segmenter(model, window=(8, 8, 8)), scan)
-    monkeypatch.setattr(memory, "free_memory", lambda **_: 1000)
+    little(1000)
     with pytest.raises(MemoryFailure, match=r"free\. Use a machine with more memory"):
         predict(mine, scan)
+
+
+def test_what_tensorflow_keeps_of_the_scan_before_is_free(model, monkeypatch, little):
+    little(1000)
+    monkeypatch.setattr(memory, "held_memory", lambda: 1 << 30)
+    predict(segmenter(model), volume())
 
 
 def test_nothing_is_traced_where_memory_is_plenty(model, monkeypatch):
