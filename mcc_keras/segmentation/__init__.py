@@ -4,6 +4,8 @@ segmenter.py     preprocessing, network and restoring as one graph, which evalua
 scan_graph.py    that graph, a few rows of the scan at a time
 windows.py       where windows lie in a box, and how they are blended
 slabs.py         masks and probabilities in parts
+memory.py        scans that the memory does not hold, and windows that it would hold
+sizes.py         which sizes of windows a network takes
 cleaning.py      connected components of a mask, which no graph holds
 segment.py       a scan on disk in, its mask out
 many.py          many scans in one process
