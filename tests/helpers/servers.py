@@ -33,8 +33,12 @@ def started(command, *, port, path, folder, environment):
             time.sleep(0.2)
         yield
     finally:
-        server.kill()
-        server.wait()
+        server.terminate()  # Triton removes its shared memory
+        try:
+            server.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 def is_ready(port, path):
