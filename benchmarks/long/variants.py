@@ -178,10 +178,17 @@ def openvino_variants(source, folder, boxes):
     import nncf
 
     calibration = boxes()
-    quantized = nncf.quantize(model, nncf.Dataset(calibration), subset_size=len(calibration))
+    # The products are the interpolation to a finer grid; OpenVINO 2026.4 cannot compile them in int8.
+    spared = nncf.IgnoredScope(types=["MatMul"])
+    data = nncf.Dataset(calibration)
+    quantized = nncf.quantize(model, data, subset_size=len(calibration), ignored_scope=spared)
     path = folder / "int8.xml"
     ov.save_model(quantized, path, compress_to_fp16=True)
-    return [*found, compiled("OpenVINO int8", path)]
+    try:
+        return [*found, compiled("OpenVINO int8", path)]
+    except RuntimeError as error:
+        print(f"left out: OpenVINO int8, which OpenVINO cannot compile: {str(error).strip().splitlines()[-1]}")
+        return found
 
 
 def compiled(name, path, *, precision=None):
