@@ -15,9 +15,9 @@ OpenVINO and nncf are no packages of an extra (`pip install openvino nncf`); whe
 out. All variants run in this process in turns, each on as many threads as this process may use, with a pause before
 each call in which threads of the others fall asleep. `processor` is all threads together, which other programs on the
 machine disturb less; `clock` counts on idle cores only. Masks are made of the probabilities by the package's own way
-back to the scan, without cleaning. Dice is the mean over the cases of the means over their classes (a class in neither
-mask counts as 1), and `greatest change` that of a case against float32; `voxels` are those of all masks that differ
-from float32's.
+back to the scan, without cleaning. Dice is the mean over the cases of the means over their classes; a class in neither
+mask counts as 1 and one in the found mask alone as 0, while `evaluate` leaves both out of its means.
+`greatest change` is that of a case against float32; `voxels` are those of all masks that differ from float32's.
 """
 
 import argparse
@@ -254,11 +254,11 @@ def measure(run, folder, rounds):
     views = 1 + len(segmenter.flip_axes)
     shape = "×".join(map(str, segmenter.model.input_shape[1:-1]))
     print(f"\n{segmenter.model.name}, a box of {shape} seen {views} times; {rounds} rounds; {len(test)} test cases")
-    print(f"{'':38}{'MB':>6}{'processor':>11}{'clock':>8}{'Dice':>9}{'greatest change':>17}{'voxels':>8}")
+    print(f"{'':38}{'MB':>6}{'processor':>11}{'clock':>11}{'Dice':>9}{'greatest change':>17}{'voxels':>8}")
     for variant, (processor, clock), dices, count in zip(variants, times, scores, differing, strict=True):
         change = dices - scores[0]
         greatest = change[np.argmax(np.abs(change))]
-        line = f"{variant.name:38}{variant.megabytes:6.1f}{processor:8.1f} ms{clock:5.1f} ms{dices.mean():9.4f}"
+        line = f"{variant.name:38}{variant.megabytes:6.1f}{processor:8.1f} ms{clock:8.1f} ms{dices.mean():9.4f}"
         print(f"{line}{greatest:+17.4f}{count:8d}")
 
 
