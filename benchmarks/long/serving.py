@@ -527,7 +527,7 @@ def hostile_files(packed, draw):
 
 def damaged(packed, draw):
     """Return a gzip stream with one byte changed behind its header, where no voxel stays what it was."""
-    at = draw.randrange(len(packed) // 2, len(packed) - 8)
+    at = draw.randrange(len(packed) // 2, len(packed) - 9)
     return packed[:at] + bytes([packed[at] ^ (1 << draw.randrange(8))]) + packed[at + 1 :]
 
 
