@@ -26,8 +26,8 @@ fixture = importlib.util.module_from_spec(specification)
 specification.loader.exec_module(fixture)
 
 
-class PolledModel:
-    """The highest version in a folder; it has the methods of the fixture's `ServedModel`."""
+class PolledModel(fixture.ServedModel):
+    """The highest version in a folder, whichever that is by now."""
 
     def __init__(self, folder, seconds):
         self.folder, self.seconds, self.current, self.failed = Path(folder), seconds, None, set()

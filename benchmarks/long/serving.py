@@ -515,7 +515,7 @@ def hostile_files(packed, draw):
         "cut file": lambda n: plain[: draw.randrange(1, len(plain) - 1)],
         "damaged gzip": lambda n: damaged(packed, draw),
         "honest bomb": lambda n: bomb,
-        "lying bomb": lambda n: liar if n % 5 == 0 else damaged(packed, draw),
+        "lying bomb": lambda n: liar if n % 5 == 3 else damaged(packed, draw),
         "claim of 4 GiB": lambda n: claim,
         "packed claim of 4 GiB": lambda n: gzip.compress(claim),
         "random bytes": lambda n: draw.randbytes(draw.randrange(1, 100_000)),
@@ -527,7 +527,7 @@ def hostile_files(packed, draw):
 
 def damaged(packed, draw):
     """Return a gzip stream with one byte changed behind its header, where no voxel stays what it was."""
-    at = draw.randrange(len(packed) // 2, len(packed) - 8)
+    at = draw.randrange(len(packed) // 2, len(packed) - 9)
     return packed[:at] + bytes([packed[at] ^ (1 << draw.randrange(8))]) + packed[at + 1 :]
 
 

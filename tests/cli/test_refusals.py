@@ -43,6 +43,8 @@ def refuse(*arguments, program=PROGRAM, folder=None):
         "segment --server localhost:8500 scan.nii.gz -o there.nii.gz",
         "segment --server localhost:8500 scan.nii.gz -o mask.png",
         "segment --server localhost scan.nii.gz -o mask.nii.gz",
+        "segment --server localhost:8500 scan.nii.gz -o mask.nii.gz --in-flight 3",
+        "segment --server localhost:8500 scans -o masks --in-flight 0",
         "segment --run run scan.nii.gz -o mask.nii.gz --shard 1/2",
         "segment --run run scan.nii.gz -o masks --segment-codes codes.json",
         "demo .",
@@ -76,6 +78,7 @@ def test_a_missing_input_is_refused_before_tensorflow_is_loaded(command, tmp_pat
     [
         "segment --server localhost:8500 scan.nii.gz -o mask.nii.gz",
         "segment --server localhost:8500 scan -o mask.dcm",
+        "segment --server localhost:8500 scans -o masks",
         "segment --run run scan -o mask.dcm",
     ],
 )
