@@ -96,7 +96,7 @@ def test_a_scan_that_the_graph_cannot_read_is_converted(run, address, tmp_path):
 
 
 def test_beside_the_mask_stands_where_it_comes_from(run, address, tmp_path):
-    scan, mask = write_scan(tmp_path / "scan.nii"), tmp_path / "mask.nrrd"
+    scan, mask = write_scan(tmp_path / "scan.nii"), tmp_path / "mask.nii.gz"
     client.segment_remote(address, scan, mask, largest_component=True)
     origin = explain(mask).origin
     assert (origin.fingerprint, origin.runs) == (fingerprint_run(run), {})
