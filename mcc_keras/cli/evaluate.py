@@ -1,5 +1,7 @@
 """`mcc-keras evaluate`."""
 
+import inspect
+
 import mcc_keras as mk
 from mcc_keras.cli.converters import list_of
 from mcc_keras.cli.options import (
@@ -38,7 +40,11 @@ def add_arguments(parser):
 
 
 def run(run, attempts, **options):
-    if attempts:
-        print(mk.try_mask_options(run, attempts, window_size=options["window_size"]))
-    else:
-        print(mk.evaluate(run, **options))
+    if not attempts:
+        return print(mk.evaluate(run, **options))
+    defaults = inspect.signature(mk.evaluate).parameters
+    others = [name for name, value in options.items() if name != "window_size" and value != defaults[name].default]
+    if others:
+        names = " and ".join(f"`{name}`" for name in others)
+        raise mk.errors.UsageError(f"{names} cannot be used with `attempts`. Leave it out.")
+    print(mk.try_mask_options(run, attempts, window_size=options["window_size"]))
