@@ -372,7 +372,7 @@ class Bench:
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-        files, tensors = hostile_files(self.files[7], self.draw), hostile_tensors(tf)
+        files, tensors = hostile_files(self.files[-1], self.draw), hostile_tensors(tf)
         kinds = [*(("gRPC", name) for name in files), *(("REST", name) for name in files)]
         kinds += [("tensor", name) for name in tensors]
         codes, wrong = {}, []
