@@ -103,8 +103,8 @@ class Server:
         return self
 
     def __exit__(self, *_):
-        self.process.stdin.close()
-        self.process.wait(60)
+        self.process.kill()
+        self.process.wait()
 
 
 def write_run(folder, *, seed=0, window=None):
