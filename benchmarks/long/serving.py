@@ -254,7 +254,7 @@ class Bench:
             with exporter(self.run, folder) as last:
                 hand_over(last)
             final = max(int(path.name) for path in folder.iterdir() if path.name.isdigit())
-            wait_for(lambda: final in server.numbers("loaded") + server.numbers("failed"), seconds=60)
+            wait_for(lambda: final in server.numbers("loaded") + server.numbers("failed"), seconds=600)
             failed, alive = server.numbers("failed"), server.alive
             loaded = len(server.numbers("loaded"))
         after = parts_in(folder)
@@ -301,7 +301,7 @@ class Bench:
                     with next_version(folder) as (aside, path):
                         shutil.copytree(sources[(number + 1) % 2], aside)
                     version = int(path.name)
-                    wait_for(lambda version=version: version in server.numbers("loaded"), seconds=120)
+                    wait_for(lambda version=version: version in server.numbers("loaded"), seconds=600)
                     time.sleep(0.5)
             finally:
                 stop.set()
