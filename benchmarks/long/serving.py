@@ -103,8 +103,8 @@ class Server:
         return self
 
     def __exit__(self, *_):
-        self.process.stdin.close()
-        self.process.wait(60)
+        self.process.kill()
+        self.process.wait()
 
 
 def write_run(folder, *, seed=0, window=None):
@@ -254,7 +254,7 @@ class Bench:
             with exporter(self.run, folder) as last:
                 hand_over(last)
             final = max(int(path.name) for path in folder.iterdir() if path.name.isdigit())
-            wait_for(lambda: final in server.numbers("loaded") + server.numbers("failed"), seconds=60)
+            wait_for(lambda: final in server.numbers("loaded") + server.numbers("failed"), seconds=600)
             failed, alive = server.numbers("failed"), server.alive
             loaded = len(server.numbers("loaded"))
         after = parts_in(folder)
@@ -301,7 +301,7 @@ class Bench:
                     with next_version(folder) as (aside, path):
                         shutil.copytree(sources[(number + 1) % 2], aside)
                     version = int(path.name)
-                    wait_for(lambda version=version: version in server.numbers("loaded"), seconds=120)
+                    wait_for(lambda version=version: version in server.numbers("loaded"), seconds=600)
                     time.sleep(0.5)
             finally:
                 stop.set()
@@ -372,7 +372,7 @@ class Bench:
         import tensorflow as tf
         from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-        files, tensors = hostile_files(self.files[7], self.draw), hostile_tensors(tf)
+        files, tensors = hostile_files(self.files[-1], self.draw), hostile_tensors(tf)
         kinds = [*(("gRPC", name) for name in files), *(("REST", name) for name in files)]
         kinds += [("tensor", name) for name in tensors]
         codes, wrong = {}, []
