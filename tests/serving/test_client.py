@@ -39,6 +39,14 @@ specification.loader.exec_module(serving_fixture)
 AFFINE = np.array([[0, -0.9, 0.3, 10], [1.2, 0, 0, -20], [0, 0.4, 2.5, 5], [0, 0, 0, 1.0]])
 
 
+@pytest.fixture(autouse=True, scope="module")
+def patience():
+    """Wait for a machine that runs other tests beside; a first answer is optimized for seconds on a quiet one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(client.segment_remote.__kwdefaults__, "timeout_seconds", 600)
+        yield
+
+
 def write_scan(path, shape=(13, 10, 7), seed=1):
     voxels = np.random.default_rng(seed).normal(100, 30, shape)
     scan = nib.Nifti1Image(voxels.astype(np.int16), AFFINE)
