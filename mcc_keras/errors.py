@@ -81,7 +81,18 @@ class BusyError(OutputExistsError):
         self.path = Path(path)
 
 
-class DataError(MCCKerasError):
+class _AboutPath(MCCKerasError):
+    """An error about one file, with its state and a way out."""
+
+    def __init__(self, path, problem, way_out=""):
+        super().__init__(f"{path}: {problem}. {way_out}".rstrip())
+        self.path, self.problem, self.way_out = path, problem, way_out
+
+    def __reduce__(self):
+        return type(self), (self.path, self.problem, self.way_out)
+
+
+class DataError(_AboutPath):
     """A file or a case is not what it should be.
 
     Args:
@@ -96,13 +107,6 @@ class DataError(MCCKerasError):
     """
 
     exit_code = 3
-
-    def __init__(self, path, problem, way_out=""):
-        super().__init__(f"{path}: {problem}. {way_out}".rstrip())
-        self.path, self.problem, self.way_out = path, problem, way_out
-
-    def __reduce__(self):
-        return type(self), (self.path, self.problem, self.way_out)
 
 
 class VolumeError(DataError):
@@ -180,7 +184,7 @@ class EnvironmentFailure(MCCKerasError):
     exit_code = 5
 
 
-class MemoryFailure(EnvironmentFailure):
+class MemoryFailure(_AboutPath, EnvironmentFailure):
     """The memory does not hold the work on one file.
 
     Args:
@@ -193,13 +197,6 @@ class MemoryFailure(EnvironmentFailure):
     >>> str(MemoryFailure("scan.nii", "expected memory for 900 × 900 × 900 voxels, found too little", "Crop it."))
     'scan.nii: expected memory for 900 × 900 × 900 voxels, found too little. Crop it.'
     """
-
-    def __init__(self, path, problem, way_out):
-        super().__init__(f"{path}: {problem}. {way_out}")
-        self.path, self.problem, self.way_out = path, problem, way_out
-
-    def __reduce__(self):
-        return type(self), (self.path, self.problem, self.way_out)
 
 
 def disk_failure(path, error):

@@ -45,14 +45,14 @@ def enough_memory(segmenter, volume, *, probability=False):
     try:
         yield
     except Exception as error:
-        if not is_exhausted(error):
+        if not _is_exhausted(error):
             raise
         raise _failure(segmenter, volume, "too little", free=free, shares=SHARES[1:], **options) from error
 
 
-def is_exhausted(error):
-    """Return whether an error says that memory has ended, without TensorFlow being loaded."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+def _is_exhausted(error):
+    """Return whether an error says that memory has ended."""
+    return isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
 
 
 def least_bytes(segmenter, volume, *, window=None, probability=False):
