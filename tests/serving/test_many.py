@@ -146,8 +146,8 @@ def test_a_server_that_goes_away_ends_the_call_at_once(address, scans, tmp_path,
         shutil.copy(scans / "case0.nii.gz", scans / f"case{number:02}.nii.gz")
     numbers = answered(answer)
     with pytest.raises(EnvironmentFailure, match=f"{address}: "):
-        segment_many_remote(address, scans, tmp_path / "out", in_flight=2)
-    assert len(numbers) <= 5
+        segment_many_remote(address, scans, tmp_path / "out", in_flight=1)  # of two at once, either may come first
+    assert len(numbers) <= 4
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 1
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith(("read", "write"))]
 
