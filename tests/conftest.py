@@ -2,7 +2,7 @@
 
 import locale
 import os
-import sys
+import random
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")  # gradients are added in one order, whatever else is running
@@ -20,9 +20,13 @@ hypothesis.settings.load_profile("suite")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup():
-    """Seed what draws without a seed of its own, such as a layer's weights; before any fixture, whatever its scope."""
-    if "keras" in sys.modules:
-        sys.modules["keras"].utils.set_random_seed(0)
+    """Seed what draws without a seed of its own; before any fixture, whatever its scope.
+
+    Keras takes the seeds of layers from Python. TensorFlow's own seed stays: setting it empties the cache of compiled
+    functions that tests share.
+    """
+    random.seed(0)
+    np.random.seed(0)
 
 
 @pytest.hookimpl(trylast=True)
