@@ -74,11 +74,13 @@ def load_dataset(
 
     Returns:
         Dataset of (image, mask). image: float32 (batch, x, y, z, channels). mask: (batch, x, y, z, 1), float32 0 or 1
-        for one foreground class, int32 classes 0 … K otherwise. It has four further attributes. `epoch`, a
+        for one foreground class, int32 classes 0 … K otherwise. It has five further attributes. `epoch`, a
         `tf.Variable`, counts the passes begun; assign to it to go on from there. `rest(step)` is the remainder of one
         pass from a step on, without the work of the steps before. `resumed(step)` is the data set whose next pass is
-        that remainder, for a `fit` that goes on within an epoch. `cases_of(number, step)` lists the case ids in a batch
-        of pass `number` (from 1).
+        that remainder, for a `fit` that goes on within an epoch. `endless(step)` is that remainder and all passes after
+        it in one, for `fit` with `steps_per_epoch=len(dataset)`: each pass is begun while the steps and the validation
+        before it still run; `epoch` stays. `cases_of(number, step)` lists the case ids in a batch of pass `number`
+        (from 1).
 
     Raises:
         RecordError: `work` holds no records, or damaged ones.
@@ -130,6 +132,7 @@ def load_dataset(
             return read(case).map(lambda serialized: (number, case, visit, serialized))
 
         # The patches of `batch_size` volumes are dealt out to `per_volume` batches.
+        first_step = tf.cast(first_step, tf.int64)
         start, skipped = first_step // per_volume * batch_size, first_step % per_volume
         order = (each[start:] for each in order_cases(seed, number, **ordered))
         data = tf.data.Dataset.from_tensor_slices(tuple(order)).flat_map(read_case)
@@ -142,7 +145,7 @@ def load_dataset(
         else:
             data = data.map(maker, num_parallel_calls=num_parallel_calls, deterministic=True)
         data = data.batch(batch_size, drop_remainder=drop_remainder)
-        return (data.skip(skipped) if skipped else data).prefetch(PREFETCH)
+        return (data.skip(skipped) if patches else data).prefetch(PREFETCH)
 
     def make(first_step):
         # An epoch is made as a whole inside `flat_map`. Outside, with the counter above it, TensorFlow would take away
@@ -161,19 +164,22 @@ def load_dataset(
 
     def resumed(first_step):
         passes = tf.Variable(0, dtype=tf.int64, trainable=False)
-        begin = tf.data.Dataset.from_tensors(tf.constant(1, tf.int64)).map(passes.assign_add)
-
-        def one_of_them(number):
-            rest = tf.cast(number == 1, tf.int64)  # -1 takes all
-            return make(first_step).take(-rest).concatenate(make(0).take(rest - 1))
-
-        dataset = begin.flat_map(one_of_them).with_options(fixed_options())
+        one = tf.data.Dataset.from_tensors(tf.constant(1, tf.int64))
+        begin = one.map(lambda one: (epoch.assign_add(one), tf.where(passes.assign_add(one) == 1, first_step, 0)))
+        dataset = begin.flat_map(batches_of_epoch).with_options(fixed_options())
         # What Keras asks for, once; `end_short_epoch` of the training ends the pass that is shorter.
         dataset.cardinality = lambda: tf.constant(steps, tf.int64)
         return dataset
 
+    def endless(first_step=0):
+        first = epoch.numpy() + 1
+        numbers = tf.data.Dataset.range(first, np.iinfo(np.int64).max)
+        begin = numbers.map(lambda number: (number, tf.where(number == first, first_step, 0)))
+        return begin.flat_map(batches_of_epoch).prefetch(PREFETCH).with_options(fixed_options())
+
     dataset = make(0)
-    dataset.epoch, dataset.rest, dataset.resumed, dataset.cases_of = epoch, make, resumed, cases_of
+    dataset.epoch, dataset.rest, dataset.resumed = epoch, make, resumed
+    dataset.endless, dataset.cases_of = endless, cases_of
     return dataset
 
 

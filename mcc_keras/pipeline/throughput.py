@@ -143,8 +143,7 @@ def watch(dataset, clock=None):
             return tf.nest.map_structure(tf.identity, batch)
 
     watched = tf.data.Dataset.zip((asked, dataset)).map(answer)  # zip takes from its parts in order
-    resumed = "cardinality" in vars(dataset)  # of a data set whose first pass is shorter
-    if not resumed:
+    if dataset.cardinality() >= 0:
         watched = watched.apply(tf.data.experimental.assert_cardinality(dataset.cardinality()))
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = False  # so that TensorFlow does not read the clock ahead
@@ -152,9 +151,7 @@ def watch(dataset, clock=None):
     if hasattr(dataset, "epoch"):
         watched.epoch, watched.cases_of = dataset.epoch, dataset.cases_of
         watched.rest = lambda step: watch(dataset.rest(step), clock)[0]
-        watched.resumed = lambda step: watch(dataset.resumed(step), clock)[0]
-    if resumed:
-        watched.cardinality = dataset.cardinality
+        watched.endless = lambda step=0: watch(dataset.endless(step), clock)[0]
     return watched, clock
 
 

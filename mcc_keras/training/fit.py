@@ -137,7 +137,7 @@ class Session:
         try:
             with self.keeper.listening():
                 if begin < epochs and self.schedule.progress() < 1:
-                    self._fit(self.data.resumed(step) if step else self.data, begin, epochs, callbacks)
+                    self._fit(self.data.endless(step), begin, epochs, callbacks)
         except NotFinite as problem:
             raise self._failed(problem) from None
         finally:
@@ -152,6 +152,7 @@ class Session:
             validation_data=None if self.windows else self.validation,
             initial_epoch=first,
             epochs=last,
+            steps_per_epoch=len(self.data),
             callbacks=callbacks,
             shuffle=False,  # the dataset does it
             verbose=0,

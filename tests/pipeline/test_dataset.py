@@ -404,6 +404,22 @@ def test_the_rest_of_a_pass_is_what_an_undisturbed_one_would_have_given(work, se
 
 
 @pytest.mark.parametrize("settings", RESUMED, ids=["whole", "dropped", "patches"])
+def test_all_passes_in_one_and_resumed_ones_are_the_passes_one_by_one(work, settings):
+    dataset = load_dataset(work, "train", batch_size=2, augment="paper", seed=3, **settings)
+    passes = [[batch[0].numpy() for batch in dataset] for _ in range(4)]
+    expected = [batch for each in passes[1:] for batch in each][1:]
+    dataset.epoch.assign(1)
+    endless = watch(dataset)[0].endless(1)
+    assert endless.cardinality() < 0
+    found = [batch[0].numpy() for batch in endless.take(len(expected))]
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert dataset.epoch.numpy() == 1
+    resumed = dataset.resumed(1)
+    found = [batch[0].numpy() for _ in range(3) for batch in resumed]
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("settings", RESUMED, ids=["whole", "dropped", "patches"])
 def test_the_cases_in_a_batch_are_known_by_name(work, settings):
     dataset = load_dataset(work, "train", batch_size=2, seed=3, **settings)
     cases = [case.case_id for case in read_manifest(work).cases("train")]
