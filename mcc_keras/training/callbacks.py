@@ -27,7 +27,8 @@ CUT = object()  # in the place of `True`, so that whoever ends the training for 
 def end_short_epoch(model):
     """End the batches of an epoch that began within.
 
-    Keras would ask for one more batch to find the data exhausted, and the step that fails advances seeds all the same.
+    Keras would go on into the next pass of endless data; of other data it would ask for one more batch to find them
+    exhausted, and the step that fails advances seeds all the same.
     """
     if not model.stop_training:
         model.stop_training = CUT
