@@ -127,12 +127,13 @@ def load_dataset(
     per_volume = patches.per_volume if patches else 1
     steps = length * per_volume // batch_size if drop_remainder else -(-length * per_volume // batch_size)
 
+    # Traced once for all the forms of the data set below; its graph is that of the whole augmentation.
+    @tf.function(input_signature=(tf.TensorSpec((), tf.int64),) * 2)
     def batches_of_epoch(number, first_step):
         def read_case(case, visit):
             return read(case).map(lambda serialized: (number, case, visit, serialized))
 
         # The patches of `batch_size` volumes are dealt out to `per_volume` batches.
-        first_step = tf.cast(first_step, tf.int64)
         start, skipped = first_step // per_volume * batch_size, first_step % per_volume
         order = (each[start:] for each in order_cases(seed, number, **ordered))
         data = tf.data.Dataset.from_tensor_slices(tuple(order)).flat_map(read_case)
@@ -151,7 +152,7 @@ def load_dataset(
         # An epoch is made as a whole inside `flat_map`. Outside, with the counter above it, TensorFlow would take away
         # the prefetching and the parallel calls as soon as kernels are deterministic, since a variable is written.
         begin = tf.data.Dataset.from_tensors(tf.constant(1, tf.int64)).map(epoch.assign_add)
-        dataset = begin.flat_map(lambda number: batches_of_epoch(number, first_step))
+        dataset = begin.flat_map(lambda number: batches_of_epoch(number, tf.constant(first_step, tf.int64)))
         return dataset.apply(tf.data.experimental.assert_cardinality(steps - first_step)).with_options(fixed_options())
 
     def cases_of(number, step):
@@ -162,10 +163,13 @@ def load_dataset(
         ids = [case.case_id for case in manifest.cases(part)]
         return [ids[number] for number in dict.fromkeys(dealt)]
 
+    def begin_at(first_step, is_first):
+        return tf.where(is_first, tf.constant(first_step, tf.int64), 0)
+
     def resumed(first_step):
         passes = tf.Variable(0, dtype=tf.int64, trainable=False)
         one = tf.data.Dataset.from_tensors(tf.constant(1, tf.int64))
-        begin = one.map(lambda one: (epoch.assign_add(one), tf.where(passes.assign_add(one) == 1, first_step, 0)))
+        begin = one.map(lambda one: (epoch.assign_add(one), begin_at(first_step, passes.assign_add(one) == 1)))
         dataset = begin.flat_map(batches_of_epoch).with_options(fixed_options())
         # What Keras asks for, once; `end_short_epoch` of the training ends the pass that is shorter.
         dataset.cardinality = lambda: tf.constant(steps, tf.int64)
@@ -174,7 +178,7 @@ def load_dataset(
     def endless(first_step=0):
         first = epoch.numpy() + 1
         numbers = tf.data.Dataset.range(first, np.iinfo(np.int64).max)
-        begin = numbers.map(lambda number: (number, tf.where(number == first, first_step, 0)))
+        begin = numbers.map(lambda number: (number, begin_at(first_step, number == first)))
         return begin.flat_map(batches_of_epoch).prefetch(PREFETCH).with_options(fixed_options())
 
     dataset = make(0)
