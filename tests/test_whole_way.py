@@ -84,7 +84,9 @@ def test_the_whole_way_on_the_command_line(source, tmp_path, capsys):
         ["export", run, model],
     ):
         assert cli.main(line) == 0, capsys.readouterr().err
-    assert "mean Dice" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "mean Dice" in printed
+    assert mask in printed
     assert (tmp_path / "run" / "test" / "report.html").is_file()
     assert np.array_equal(served_mask(f"{model}/1", scan, tmp_path), np.asarray(nibabel.load(mask).dataobj))
     assert_opens_on_top_of(mask, scan)

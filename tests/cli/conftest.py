@@ -75,9 +75,9 @@ def save_like(path, array):
 
 
 @pytest.fixture(scope="session")
-def whole_way(run, tmp_path_factory):
-    """Prepare and train on the smallest scale through the command line; return the folder."""
-    folder = tmp_path_factory.mktemp("way")
+def prepared(run, tmp_path_factory):
+    """Return a folder with six `pairs` and `work`, what `prepare` has made of them."""
+    folder = tmp_path_factory.mktemp("prepared")
     (folder / "pairs").mkdir()
     rng = np.random.default_rng(0)
     for index in range(6):
@@ -87,6 +87,4 @@ def whole_way(run, tmp_path_factory):
         for name, array in ((f"case{index}.nii.gz", voxels), (f"case{index}_mask.nii.gz", mask)):
             nib.save(nib.Nifti1Image(array, np.eye(4)), folder / "pairs" / name)
     run("prepare", folder / "pairs", folder / "work", "--size", 16, "--split", "0.5,0.25,0.25", "--workers", 1)
-    thin = ("--model-arguments", "depths=[1,1,1]")
-    run("train", folder / "work", folder / "run", "--epochs", 1, "--no-augment", *thin)
     return folder

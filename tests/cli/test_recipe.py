@@ -5,18 +5,18 @@ import mcc_keras as mk
 QUICK = ("--no-augment", "--dry-run", "--model-arguments")
 
 
-def test_a_named_recipe_is_printed_with_the_options_that_override_it(run, whole_way, capsys):
-    run("train", whole_way / "work", whole_way / "planned", "--recipe", "fast", "--minutes", 3, *QUICK, "width=0.125")
+def test_a_named_recipe_is_printed_with_the_options_that_override_it(run, prepared, capsys):
+    run("train", prepared / "work", prepared / "planned", "--recipe", "fast", "--minutes", 3, *QUICK, "width=0.125")
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("recipe ")]
     assert line.split(maxsplit=1)[1] == (
         "model=residual_unet, model_arguments.width=0.125, epochs=none, minutes=3.0, augment=none, else the defaults"
     )
-    assert not (whole_way / "planned").exists()
+    assert not (prepared / "planned").exists()
 
 
-def test_options_override_the_network_of_a_named_recipe(run, whole_way, capsys):
+def test_options_override_the_network_of_a_named_recipe(run, prepared, capsys):
     words = ("--recipe", "fast", "--model", "dense_vnet", *QUICK, "depths=[1,1,1]")
-    run("train", whole_way / "work", whole_way / "planned", *words)
+    run("train", prepared / "work", prepared / "planned", *words)
     printed = capsys.readouterr().out
     assert "network   dense_vnet, " in printed and "residual_unet" not in printed
 
