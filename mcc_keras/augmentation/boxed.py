@@ -61,7 +61,7 @@ def change_box(policy, seed, box, *, spacing_mm, patch_size):
 
 @functools.lru_cache(maxsize=64)
 def _aim(policy, patch_size, box_size):
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def aim(seed, shape, spacing_mm, center):
         place, _ = split(seed, 2)
         deformation = draw_deformation(policy, place, shape, spacing_mm)
@@ -78,7 +78,7 @@ def _aim(policy, patch_size, box_size):
 
 @functools.lru_cache(maxsize=64)
 def _change(policy, patch_size):
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def change(seed, box, spacing_mm):
         place, light = split(seed, 2)
         image, mask = box.image, box.mask

@@ -51,7 +51,7 @@ def augment(policy, seed, image, mask, *, spacing_mm, patch_size, center):
 def compiled(policy, patch_size):
     """The whole policy as one XLA kernel: equal policies share it."""
 
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def apply(seed, image, mask, spacing_mm, center):
         place, light = split(seed, 2)
         image, mask = _move(policy, place, image, mask, spacing_mm=spacing_mm, patch_size=patch_size, center=center)

@@ -128,7 +128,7 @@ def load_dataset(
     steps = length * per_volume // batch_size if drop_remainder else -(-length * per_volume // batch_size)
 
     # Traced once for all the forms of the data set below; its graph is that of the whole augmentation.
-    @tf.function(input_signature=(tf.TensorSpec((), tf.int64),) * 2)
+    @tf.function(autograph=False, input_signature=(tf.TensorSpec((), tf.int64),) * 2)
     def batches_of_epoch(number, first_step):
         def read_case(case, visit):
             return read(case).map(lambda serialized: (number, case, visit, serialized))

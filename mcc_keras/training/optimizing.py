@@ -110,7 +110,7 @@ class AveragedWeights(keras.callbacks.Callback):
 def _compiled_update(averages, weights):
     import tensorflow as tf
 
-    @tf.function(input_signature=[tf.TensorSpec((), tf.float32)])
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec((), tf.float32)])
     def update(share):
         for average, weight in zip(averages, weights, strict=True):
             average.assign_add(share * (ops.cast(weight.value, "float32") - average.value))

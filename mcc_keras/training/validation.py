@@ -57,7 +57,9 @@ class WindowedValidation(keras.callbacks.Callback):
         whole = (1, None, None, None)
         mask, probability = (*whole, 1), (*whole, model.output_shape[-1])
 
-        @tf.function(input_signature=[tf.TensorSpec(mask, tf.uint8), tf.TensorSpec(probability, tf.float32)])
+        @tf.function(
+            autograph=False, input_signature=[tf.TensorSpec(mask, tf.uint8), tf.TensorSpec(probability, tf.float32)]
+        )
         def score(mask, probability):
             mask = tf.cast(mask, truth)
             model._loss_tracker.update_state(model._compute_loss(y=mask, y_pred=probability, training=False))
