@@ -1,20 +1,11 @@
 """What every test may use: a quiet and fast TensorFlow, seeds, and a tiny data set on disk."""
 
-import atexit
 import locale
 import os
 import random
-import shutil
-import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")  # gradients are added in one order, whatever else is running
-
-if "TF_XLA_FLAGS" not in os.environ:
-    # What one process has compiled, the others of this run load: workers and the programs that tests start.
-    compiled = tempfile.mkdtemp(prefix="xla-")
-    atexit.register(shutil.rmtree, compiled, ignore_errors=True)
-    os.environ["TF_XLA_FLAGS"] = f"--tf_xla_persistent_cache_directory={compiled}"
 
 import mcc_keras  # noqa: F401, I001  before keras and tensorflow, which the tests import in alphabetical order
 
