@@ -129,9 +129,7 @@ class NaNGuard(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         if self._finite is None:
             weights = [weight.value for weight in self.model.trainable_weights]
-            self._finite = tf.function(
-                lambda: tf.reduce_all([tf.reduce_all(tf.math.is_finite(w)) for w in weights]), autograph=False
-            )
+            self._finite = tf.function(lambda: tf.reduce_all([tf.reduce_all(tf.math.is_finite(w)) for w in weights]))
 
     def on_train_batch_end(self, batch, logs=None):
         loss = float(logs["loss"])
