@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mcc_keras.cli import main
+from mcc_keras.datasets import write_synthetic
 
 
 @pytest.fixture(scope="session")
@@ -78,13 +79,7 @@ def save_like(path, array):
 def prepared(run, tmp_path_factory):
     """Return a folder with six `pairs` and `work`, what `prepare` has made of them."""
     folder = tmp_path_factory.mktemp("prepared")
-    (folder / "pairs").mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(6):
-        mask = np.zeros((16, 16, 16), np.uint8)
-        mask[4:11, 5:12, 3 + index % 4 : 10 + index % 4] = 1
-        voxels = (rng.normal(100, 10, mask.shape) + 100 * mask).astype(np.int16)
-        for name, array in ((f"case{index}.nii.gz", voxels), (f"case{index}_mask.nii.gz", mask)):
-            nib.save(nib.Nifti1Image(array, np.eye(4)), folder / "pairs" / name)
+    scans = {"num_cases": 6, "size": (16, 16, 16), "foreground_fraction": 0.05, "empty_fraction": 0, "layout": "pairs"}
+    write_synthetic(folder / "pairs", **scans)
     run("prepare", folder / "pairs", folder / "work", "--size", 16, "--split", "0.5,0.25,0.25", "--workers", 1)
     return folder

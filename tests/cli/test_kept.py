@@ -24,7 +24,8 @@ def test_a_run_folder_that_is_full_is_refused_and_kept(prepared, finished, compl
 def test_a_mask_that_exists_is_kept_and_a_missing_scan_is_named(prepared, finished, tmp_path, complaints):
     kept, other = tmp_path / "kept.nii.gz", tmp_path / "other.nii"
     kept.write_bytes(b"mine")
-    code, lines = complaints("segment", "--run", finished, prepared / "pairs" / "case0.nii.gz", "-o", kept)
+    scan = mk.find_cases(prepared / "pairs")[0].images[0]
+    code, lines = complaints("segment", "--run", finished, scan, "-o", kept)
     assert (code, len(lines), kept.read_bytes()) == (2, 1, b"mine")
     code, lines = complaints("segment", "--run", finished, tmp_path / "no.nii.gz", "-o", other)
     assert (code, len(lines)) == (3, 1)
